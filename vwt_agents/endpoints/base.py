@@ -1,0 +1,110 @@
+"""The Endpoint protocol: one place that serves models, whatever is behind it.
+
+An endpoint does what it is told (load, unload, call) and reports what it sees (resident, probe, describe). It never decides
+what is resident: the core does, and the dispatcher carries it out through these verbs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+from vwt_agents.messages import OnChunk, Request, Response
+from vwt_agents.types import Mib, Seconds
+
+__all__ = ["Endpoint", "Health", "ModelInfo", "OnProgress", "Progress", "Residence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a probe found. `detail` is one sentence for people; `version` is the engine's own."""
+
+    ok: bool
+    detail: str
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What an endpoint knows of a model before it is loaded.
+
+    `metadata` holds the GGUF keys (`general.architecture`, `qwen2.block_count`, ...) that `footprint` reads; `size_bytes` is
+    the weights file; `installed` is False for a model that only the catalogue knows. `digest` is the sha256 of the weights.
+    """
+
+    name: str
+    size_bytes: int
+    digest: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    quantisation: str = ""
+    parameters: str = ""
+    licence: str = ""
+    installed: bool = True
+    tasks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Residence:
+    """A model seen in memory: all it takes, the part of it in device memory, and its context per slot (0 = not said)."""
+
+    model: str
+    size_mib: Mib
+    device_mib: Mib
+    num_ctx: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a pull has come; `total` is 0 while unknown."""
+
+    status: str
+    completed: int = 0
+    total: int = 0
+
+
+OnProgress: TypeAlias = Callable[[Progress], None]
+
+
+class Endpoint(Protocol):
+    """A place that serves models. An async context manager: what it started ends with its block."""
+
+    name: str
+    kind: str
+    device: str
+
+    async def __aenter__(self) -> Endpoint: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def probe(self) -> Health:
+        """Does it answer? Never raises for a server that is down; bounded to a few seconds."""
+        ...
+
+    async def models(self) -> tuple[ModelInfo, ...]:
+        """The models it can load now, and for the embedded engine also those it could pull (installed=False)."""
+        ...
+
+    async def describe(self, model: str) -> ModelInfo:
+        """One model's metadata; ModelMissing with the command that brings it, EndpointUnavailable."""
+        ...
+
+    async def load(self, model: str, *, num_ctx: int, slots: int, timeout: Seconds) -> Residence:
+        """Load and return once it can serve, with the memory it really takes. LoadFailed with the engine's own words."""
+        ...
+
+    async def unload(self, model: str) -> None:
+        """Unload and return once its memory is free. Unloading what is not resident is not an error."""
+        ...
+
+    async def resident(self) -> tuple[Residence, ...]:
+        """What is in memory there now, whoever loaded it."""
+        ...
+
+    async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
+        """Answer one request of a resident model. Cancelling frees the slot. CallFailed, CallTimeout, EndpointUnavailable."""
+        ...
+
+    async def pull(self, model: str, on_progress: OnProgress | None = None) -> None:
+        """Bring a model here; resumable, verified. PullFailed says which sources were tried and why each failed."""
+        ...

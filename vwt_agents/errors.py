@@ -1,0 +1,178 @@
+"""What can go wrong, as one tree. Owns every exception the package raises on purpose and its exit code.
+
+    VwtError                    what happened, and what to do next (hint)
+    ├── UsageError        2     the user's text is at fault
+    │   ├── ConfigError             agents.toml: every fault at once
+    │   ├── DefinitionError         the pipeline: every fault at once
+    │   ├── InputError              the inputs of a run: every fault at once
+    │   └── LicenceRefused          a model whose licence agents.toml does not allow
+    ├── WorldError        3     something outside does not answer or does not fit
+    │   ├── EndpointUnavailable     no server there, or it stopped answering
+    │   ├── ModelMissing            the endpoint does not have the model
+    │   ├── PullFailed              a model could not be brought here
+    │   ├── LoadFailed              the endpoint could not load the model
+    │   ├── Rejected                it can never fit; the arithmetic is in the message
+    │   ├── CallFailed              a model call broke
+    │   │   └── CallTimeout         it took longer than its limit
+    │   ├── SandboxUnavailable      no sandbox works here
+    │   └── JournalError            the journal could not be written or read
+    └── RunError          1     the run came to a bad end
+        ├── StageFailed             a stage raised; names the stage
+        ├── AnswerInvalid           the model's answer did not fit the type, also when asked again
+        └── AttemptsExhausted       a repair loop gave up
+
+Foreign errors are mapped in one place per endpoint.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+__all__ = [
+    "AnswerInvalid",
+    "AttemptsExhausted",
+    "CallFailed",
+    "CallTimeout",
+    "ConfigError",
+    "DefinitionError",
+    "EndpointUnavailable",
+    "Fault",
+    "InputError",
+    "JournalError",
+    "LicenceRefused",
+    "LoadFailed",
+    "ModelMissing",
+    "PullFailed",
+    "Rejected",
+    "RunError",
+    "SandboxUnavailable",
+    "StageFailed",
+    "UsageError",
+    "VwtError",
+    "WorldError",
+    "did_you_mean",
+]
+
+
+class VwtError(Exception):
+    """The root: a message for people, a hint that says what to do next, and the exit code of a run it ends."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of a text the user wrote: where it is (`agents.toml:12:1`), what it is, what was possible."""
+
+    where: str
+    message: str
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+class UsageError(VwtError):
+    """The user's text is at fault: command line, config, pipeline or inputs. Exit code 2."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class _FaultsError(UsageError):
+    def __init__(self, faults: Sequence[Fault], *, hint: str | None = None) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(str(fault) for fault in self.faults), hint=hint)
+
+
+class ConfigError(_FaultsError):
+    """Every fault of agents.toml at once."""
+
+
+class DefinitionError(_FaultsError):
+    """Every fault of a pipeline's definition at once."""
+
+
+class InputError(_FaultsError):
+    """Every fault of a run's inputs at once."""
+
+
+class LicenceRefused(UsageError):
+    """A model whose licence agents.toml neither allows nor accepts."""
+
+
+class WorldError(VwtError):
+    """Something outside does not answer, does not fit or broke. Exit code 3."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class EndpointUnavailable(WorldError):
+    """No server answers there, or it stopped answering."""
+
+
+class ModelMissing(WorldError):
+    """The endpoint does not have the model."""
+
+
+class PullFailed(WorldError):
+    """A model could not be brought to this machine."""
+
+
+class LoadFailed(WorldError):
+    """The endpoint could not load the model; the message carries the engine's own words."""
+
+
+class Rejected(WorldError):
+    """A request that can never be granted; the message carries the arithmetic."""
+
+
+class CallFailed(WorldError):
+    """A model call broke before its answer was complete."""
+
+
+class CallTimeout(CallFailed):
+    """A model call took longer than its limit."""
+
+
+class SandboxUnavailable(WorldError):
+    """No sandbox works here; the hint says how to get one."""
+
+
+class JournalError(WorldError):
+    """The journal could not be written or read."""
+
+
+class RunError(VwtError):
+    """The run came to a bad end. Exit code 1."""
+
+
+class StageFailed(RunError):
+    """A stage raised an error that is not ours; the cause is chained."""
+
+
+class AnswerInvalid(RunError):
+    """The model's answer did not fit the asked type, also after it was told why."""
+
+
+class AttemptsExhausted(RunError):
+    """A repair loop used up its attempts."""
+
+
+def did_you_mean(word: str, possible: Iterable[str]) -> str | None:
+    """A hint such as `did you mean 'coder'?`, or the whole list when nothing is near and it is short."""
+    names = sorted(possible)
+    near = difflib.get_close_matches(word, names, n=1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"possible: {', '.join(names)}" if 0 < len(names) <= 12 else None

@@ -1,0 +1,127 @@
+"""One model call as data: Request, Response, Chunk, Usage, and the Caller protocol that everything able to answer one obeys.
+
+A Request is complete: whoever holds it can make the call, fingerprint it, or replay it. Wrapping callers is the only composition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal, Protocol, TypeAlias
+
+__all__ = ["Caller", "Chunk", "Message", "OnChunk", "Options", "Request", "Response", "Role", "Usage"]
+
+Role: TypeAlias = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a chat. A last message of role `assistant` is a prefill: the model continues it."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Sampling options; None leaves the engine's default. None of them ever reloads a model."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    seed: int | None = None
+    num_predict: int | None = None
+    stop: tuple[str, ...] = ()
+
+    def as_ollama(self) -> dict[str, Any]:
+        """The `options` object of Ollama's API, without what is unset."""
+        named: dict[str, Any] = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": self.top_k,
+            "min_p": self.min_p,
+            "repeat_penalty": self.repeat_penalty,
+            "seed": self.seed,
+            "num_predict": self.num_predict,
+            "stop": list(self.stop) or None,
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One model call, routed: which endpoint and model, the messages, and how the answer is to be sampled and shaped.
+
+    `num_ctx` is tokens per slot and the same in every request to one model, because another value would reload it.
+    `format` is a JSON schema the answer is constrained to. `labels` name who asks (run, stage, agent, attempt); they never
+    change the answer and are left out of the fingerprint. `timeout` bounds the call itself, from grant to last token.
+    """
+
+    endpoint: str
+    model: str
+    messages: tuple[Message, ...]
+    num_ctx: int
+    options: Options = Options()
+    format: Mapping[str, Any] | None = None
+    timeout: float = 600.0
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def with_seed(self, seed: int) -> Request:
+        """The same call, sampled from another seed."""
+        return replace(self, options=replace(self.options, seed=seed))
+
+    @property
+    def prefill(self) -> str:
+        """The text the answer is made to begin with; empty when the last message is not the assistant's."""
+        last = self.messages[-1] if self.messages else None
+        return last.content if last is not None and last.role == "assistant" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a call cost: tokens, and seconds by part. `cached_tokens` is None where the engine does not say.
+
+    `wait_s` is the time in our queue (for a slot, or for the model to be loaded); `load_s` the part of it the load took.
+    """
+
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int | None = None
+    prompt_s: float = 0.0
+    output_s: float = 0.0
+    total_s: float = 0.0
+    wait_s: float = 0.0
+    load_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A complete answer. `text` never repeats the prefill, whatever the engine does. `done_reason`: stop or length."""
+
+    text: str
+    model: str
+    endpoint: str
+    done_reason: str = "stop"
+    usage: Usage = Usage()
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of an answer as it is generated."""
+
+    text: str
+
+
+OnChunk: TypeAlias = Callable[[Chunk], None]
+
+
+class Caller(Protocol):
+    """Anything that answers a Request: an endpoint, the dispatcher, the journaling wrapper."""
+
+    async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
+        """The complete answer; `on_chunk` sees its pieces as they come and must not block. Cancelling ends the call."""
+        ...

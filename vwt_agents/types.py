@@ -1,0 +1,42 @@
+"""Ids and quantities. Owns the small value types every layer shares; never imports another module of the package."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal, TypeAlias
+
+__all__ = ["MIB", "Importance", "Mib", "RequestId", "Seconds", "TierName", "parse_duration", "parse_size"]
+
+MIB: Final = 1024 * 1024
+
+Mib: TypeAlias = int
+"""A quantity of memory in MiB (2**20 bytes)."""
+
+Seconds: TypeAlias = float
+"""A duration, or a moment on the monotonic clock, in seconds."""
+
+RequestId: TypeAlias = int
+"""One model call; unique within a process, increasing in order of submission."""
+
+Importance: TypeAlias = Literal["normal", "high"]
+TierName: TypeAlias = Literal["small", "large"]
+
+_SIZE_UNITS: Final = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_TIME_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_QUANTITY: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]+)\s*")
+
+
+def parse_size(text: str) -> Mib:
+    """Whole MiB in a size such as `"14 GiB"` or `"900 MiB"`; ValueError says which units there are."""
+    match = _QUANTITY.fullmatch(text)
+    if match is None or match[2].lower() not in _SIZE_UNITS:
+        raise ValueError(f"{text!r} is not a size; write a number and a unit, such as '14 GiB' or '900 MiB'")
+    return int(float(match[1]) * _SIZE_UNITS[match[2].lower()]) // MIB
+
+
+def parse_duration(text: str) -> Seconds:
+    """Seconds in a duration such as `"90s"`, `"10m"` or `"250ms"`; ValueError says which units there are."""
+    match = _QUANTITY.fullmatch(text)
+    if match is None or match[2].lower() not in _TIME_UNITS:
+        raise ValueError(f"{text!r} is not a duration; write a number and a unit (ms, s, m, h), such as '15s' or '10m'")
+    return float(match[1]) * _TIME_UNITS[match[2].lower()]
