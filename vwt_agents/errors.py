@@ -11,6 +11,7 @@
     │   ├── ModelMissing            the endpoint does not have the model
     │   ├── PullFailed              a model could not be brought here
     │   ├── LoadFailed              the endpoint could not load the model
+    │   ├── UnloadFailed            a model would not leave its memory
     │   ├── Rejected                it can never fit; the arithmetic is in the message
     │   ├── CallFailed              a model call broke
     │   │   └── CallTimeout         it took longer than its limit
@@ -27,9 +28,11 @@ Foreign errors are mapped in one place per endpoint.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 __all__ = [
     "AnswerInvalid",
@@ -50,6 +53,7 @@ __all__ = [
     "RunError",
     "SandboxUnavailable",
     "StageFailed",
+    "UnloadFailed",
     "UsageError",
     "VwtError",
     "WorldError",
@@ -133,12 +137,20 @@ class LoadFailed(WorldError):
     """The endpoint could not load the model; the message carries the engine's own words."""
 
 
+class UnloadFailed(WorldError):
+    """A model was told to leave and is still in memory, or could not be told."""
+
+
 class Rejected(WorldError):
     """A request that can never be granted; the message carries the arithmetic."""
 
 
 class CallFailed(WorldError):
-    """A model call broke before its answer was complete."""
+    """A model call broke before its answer was complete; `retryable` when the same call may well succeed later."""
+
+    def __init__(self, message: str, *, hint: str | None = None, retryable: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.retryable = retryable
 
 
 class CallTimeout(CallFailed):

@@ -1,6 +1,7 @@
 """One model call as data: Request, Response, Chunk, Usage, and the Caller protocol that everything able to answer one obeys.
 
-A Request is complete: whoever holds it can make the call, fingerprint it, or replay it. Wrapping callers is the only composition.
+A Request is complete: whoever holds it can make the call, fingerprint it, or replay it. Wrapping callers is the only
+composition.
 """
 
 from __future__ import annotations

@@ -1,0 +1,41 @@
+"""What every test shares: state of its own, and the word on which tests need a real model."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+SMALLEST = "smollm2:135m"
+
+
+def _why_no_model() -> str | None:
+    """Why the smallest real model cannot run here; None when it can."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        return "the embedded engine is not installed: pip install -e '.[embedded]'"
+    from vwt_agents.endpoints.embedded.catalogue import load_catalogue
+    from vwt_agents.endpoints.embedded.store import Store
+
+    entry = load_catalogue()[SMALLEST]
+    if Store().find(entry.sha256) is None:
+        return f"{SMALLEST} is not here: python -m vwt_agents models pull {SMALLEST}"
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    needing = [item for item in items if item.get_closest_marker("model")]
+    if needing and (why := _why_no_model()) is not None:
+        for item in needing:
+            item.add_marker(pytest.mark.skip(reason=why))
+    for item in items:
+        if item.get_closest_marker("gpu") and not os.environ.get("OLLAMA_TEST_URL"):
+            item.add_marker(pytest.mark.skip(reason="needs a GPU with Ollama: set OLLAMA_TEST_URL"))
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes into the user's journal, and none meets the user's Ollama by accident."""
+    monkeypatch.setenv("VWT_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")

@@ -1,0 +1,409 @@
+"""Hypothesis plays the world against the core: late, reordered and failing loads, unloads that fail, callers and models that
+vanish, budgets that shrink, footprints that lie. The world keeps books of its own and checks every action against them.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from math import inf
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from vwt_agents.core import (
+    BudgetSet,
+    Cancelled,
+    Closing,
+    Exhaustive,
+    Grant,
+    Load,
+    Loaded,
+    LoadFailed,
+    ModelKey,
+    ModelSpec,
+    Registered,
+    Reject,
+    Released,
+    Scheduler,
+    Submitted,
+    Unload,
+    Unloaded,
+    UnloadFailed,
+    Vanished,
+    Woken,
+    explain,
+)
+
+MAX_WAIT = {"interactive": 15.0, "batch": 120.0}
+KEYS = [
+    ModelKey(endpoint, model) for endpoint, model in [("small", "a"), ("small", "b"), ("small", "c"), ("large", "x")]
+]
+KEYS.append(ModelKey("cpu", "y"))
+DEVICE = {key: "cpu" if key.endpoint == "cpu" else "gpu0" for key in KEYS}
+MOMENTS = st.sampled_from([0.0, 0.0, 1.0, 4.0, 16.0, 60.0, 130.0])
+KEY = st.sampled_from(KEYS)
+
+
+@dataclass
+class Stay:
+    """A model in the world's memory."""
+
+    phase: str
+    mib: int
+    slots: int
+    since: float
+    used: float
+    holders: set[int] = field(default_factory=set)
+
+
+@dataclass
+class Asked:
+    """A request as the world knows it."""
+
+    key: ModelKey
+    due: float
+    status: str = "waiting"
+
+
+class World(RuleBasedStateMachine):
+    """The machine; `post` is its only way to the core."""
+
+    @initialize(
+        agents=st.integers(1, 4),
+        slots=st.lists(st.integers(1, 3), min_size=len(KEYS), max_size=len(KEYS)),
+        sizes=st.lists(st.sampled_from([2, 3, 5, 8]), min_size=len(KEYS), max_size=len(KEYS)),
+        keep_alive=st.sampled_from([None, 10.0, 100.0]),
+        term=st.sampled_from([0.0, 2.0]),
+    )
+    def begin(self, agents, slots, sizes, keep_alive, term):
+        self.make = lambda: Scheduler(max_agents=agents, max_wait=MAX_WAIT, policy=Exhaustive(term=term))
+        self.core, self.agents, self.now, self.closing = self.make(), agents, 0.0, False
+        self.log, self.specs, self.budgets = [], {}, defaultdict(int)
+        self.memory: dict[ModelKey, Stay] = {}
+        self.asked: dict[int, Asked] = {}
+        self.left_at = defaultdict(lambda: -inf)
+        self.told(BudgetSet("gpu0", 10))
+        self.told(BudgetSet("cpu", 8))
+        for key, size, count in zip(KEYS, sizes, slots, strict=True):
+            self.told(Registered(ModelSpec(key, DEVICE[key], size, count, keep_alive)))
+
+    # -- what the world does ----------------------------------------------------------------------------------------
+
+    @rule(key=KEY, klass=st.sampled_from(["interactive", "batch"]), tier=st.sampled_from(["small", "small", "large"]))
+    def submit(self, key, klass, tier):
+        request = len(self.asked)
+        wait = MAX_WAIT["batch" if tier == "large" else klass]
+        self.asked[request] = Asked(key, self.now + wait)
+        self.post(Submitted(request, key, f"run{request % 3}", tier, klass))
+
+    @rule(key=KEY, count=st.integers(2, 5))
+    def submit_many(self, key, count):
+        for _ in range(count):
+            self.submit(key, "batch", "small")
+
+    @precondition(lambda self: any(asked.status != "ended" for asked in self.asked.values()))
+    @rule(data=st.data())
+    def caller_vanishes(self, data):
+        request = data.draw(st.sampled_from([r for r, asked in self.asked.items() if asked.status != "ended"]))
+        self.end(request, Cancelled(request))
+
+    @precondition(lambda self: self.running())
+    @rule(data=st.data())
+    def call_ends(self, data):
+        request = data.draw(st.sampled_from(self.running()))
+        self.end(request, Released(request))
+
+    @precondition(lambda self: self.in_phase("loading"))
+    @rule(data=st.data(), lie=st.sampled_from([None, 0, 0, -1, 1, 4]))
+    def load_ends(self, data, lie):
+        key = data.draw(st.sampled_from(self.in_phase("loading")))
+        self.loaded(key, None if lie is None else max(0, self.memory[key].mib + lie))
+
+    @precondition(lambda self: self.in_phase("loading"))
+    @rule(data=st.data())
+    def load_fails(self, data):
+        key = data.draw(st.sampled_from(self.in_phase("loading")))
+        self.gone(key)
+        self.post(LoadFailed(key, "the engine's words"))
+        assert not any(asked.status == "waiting" and asked.key == key for asked in self.asked.values())
+
+    @precondition(lambda self: self.in_phase("unloading"))
+    @rule(data=st.data())
+    def unload_ends(self, data):
+        key = data.draw(st.sampled_from(self.in_phase("unloading")))
+        self.gone(key)
+        self.post(Unloaded(key))
+
+    @precondition(lambda self: self.in_phase("unloading"))
+    @rule(data=st.data())
+    def unload_fails(self, data):
+        key = data.draw(st.sampled_from(self.in_phase("unloading")))
+        self.memory[key].phase = "resident"
+        self.post(UnloadFailed(key, "busy"))
+
+    @precondition(lambda self: self.in_phase("resident"))
+    @rule(data=st.data())
+    def model_vanishes(self, data):
+        key = data.draw(st.sampled_from(self.in_phase("resident")))
+        self.gone(key)
+        self.post(Vanished(key, "crashed"))
+
+    @rule(device=st.sampled_from(["gpu0", "cpu"]), mib=st.sampled_from([0, 3, 6, 9, 10, 10, 12, 16]))
+    def budget_changes(self, device, mib):
+        self.told(BudgetSet(device, mib))
+
+    @rule(key=KEY, size=st.sampled_from([2, 3, 5, 8]), slots=st.integers(1, 3))
+    def spec_changes(self, key, size, slots):
+        self.told(Registered(ModelSpec(key, DEVICE[key], size, slots, self.specs[key].keep_alive)))
+
+    @rule(key=KEY)
+    def someone_else_loads(self, key):
+        if key not in self.memory:
+            spec = self.specs[key]
+            self.memory[key] = Stay("resident", spec.footprint, spec.slots, self.now, self.now)
+            self.post(Loaded(key))
+
+    @rule(key=KEY)
+    def a_report_comes_too_late(self, key):
+        stay = self.memory.get(key)
+        if stay is None or stay.phase == "loading":
+            self.post(Unloaded(key))
+            self.post(UnloadFailed(key, "late"))
+        if stay is None or stay.phase != "loading":
+            self.post(LoadFailed(key, "late"))
+        if stay is None or stay.phase != "resident":
+            self.post(Vanished(key, "late"))
+        if stay is not None and stay.phase == "unloading":
+            self.post(Loaded(key))
+
+    @rule(seconds=MOMENTS)
+    def time_passes(self, seconds):
+        self.now += seconds
+
+    @precondition(lambda self: self.core.deadline is not None)
+    @rule()
+    def deadline_passes(self):
+        self.now = max(self.now, self.core.deadline)
+        self.post(Woken())
+
+    @rule(share=st.sampled_from([0.0, 0.5, 0.99]))
+    def woken_early(self, share):
+        """Before the deadline, time alone changes nothing."""
+        self.post(Woken())
+        deadline = self.core.deadline
+        if deadline is not None:
+            assert deadline > self.now
+            self.now += (deadline - self.now) * share
+        assert self.post(Woken()) == ()
+
+    @precondition(lambda self: len(self.log) > 80 and not self.closing)
+    @rule()
+    def close(self):
+        self.closing = True
+        self.post(Closing())
+        assert not any(asked.status == "waiting" for asked in self.asked.values())
+
+    # -- the world's books ------------------------------------------------------------------------------------------
+
+    def running(self):
+        return [request for request, asked in self.asked.items() if asked.status == "granted"]
+
+    def in_phase(self, phase):
+        return [key for key, stay in self.memory.items() if stay.phase == phase]
+
+    def waiters(self, key):
+        return sorted((a.due, r) for r, a in self.asked.items() if a.status == "waiting" and a.key == key)
+
+    def used(self, device, *, phases=("loading", "resident", "unloading")):
+        return sum(s.mib for key, s in self.memory.items() if DEVICE[key] == device and s.phase in phases)
+
+    def cold_and_due(self, device):
+        """By model: its turn, the later of the moment it became due and the moment it last left."""
+        cold = [key for key in KEYS if DEVICE[key] == device and key not in self.memory and self.waiters(key)]
+        due = {key: self.waiters(key)[0][0] for key in cold}
+        return {key: max(moment, self.left_at[key]) for key, moment in due.items() if moment <= self.now}
+
+    def told(self, event):
+        match event:
+            case BudgetSet(device, mib):
+                self.budgets[device] = mib
+            case Registered(spec):
+                self.specs[spec.key] = spec
+        self.post(event)
+
+    def end(self, request, event):
+        asked = self.asked[request]
+        stay = self.memory.get(asked.key)
+        if stay is not None and request in stay.holders:
+            stay.holders.remove(request)
+            stay.used = self.now
+        asked.status = "ended"
+        self.post(event)
+
+    def loaded(self, key, measured):
+        stay, spec = self.memory[key], self.specs[key]
+        if measured is not None:
+            stay.mib = measured
+            self.specs[key] = ModelSpec(key, spec.device, measured, spec.slots, spec.keep_alive)
+        stay.phase, stay.since, stay.used = "resident", self.now, self.now
+        self.post(Loaded(key, measured))
+
+    def gone(self, key):
+        del self.memory[key]
+        self.left_at[key] = self.now
+
+    # -- every action is checked against them, in order -------------------------------------------------------------
+
+    def post(self, event):
+        actions = self.core.handle(event, self.now)
+        self.log.append((event, self.now, actions))
+        together = []
+        for action in actions:
+            match action:
+                case Load(key):
+                    self.check_load(key)
+                case Unload(key, why):
+                    stay = self.memory[key]
+                    assert stay.phase == "resident"
+                    assert not stay.holders, "a victim with a lease"
+                    if why.startswith("room for"):
+                        together.append((key, why))
+                    else:
+                        self.check_leaves_alone(key, why)
+                    stay.phase = "unloading"
+                case Grant(request, key):
+                    self.check_grant(request, key)
+                case Reject(request, reason):
+                    self.check_reject(request, reason, event)
+        self.check_none_in_vain(together)
+        self.core.state.check()
+        return actions
+
+    def check_load(self, key):
+        device, spec = DEVICE[key], self.specs[key]
+        assert key not in self.memory
+        assert not self.closing
+        assert self.waiters(key), "a load nobody waits for"
+        assert self.used(device) + spec.footprint <= self.budgets[device], "over budget"
+        assert not [k for k in self.in_phase("loading") if DEVICE[k] == device], "two loads at a time"
+        turns = self.cold_and_due(device)
+        assert not turns or turns.get(key, inf) == min(turns.values()), "a due model was passed by"
+        self.memory[key] = Stay("loading", spec.footprint, spec.slots, self.now, self.now)
+
+    def check_leaves_alone(self, key, why):
+        device, stay = DEVICE[key], self.memory[key]
+        if why.startswith("over budget"):
+            assert self.used(device, phases=("loading", "resident")) > self.budgets[device]
+        elif why.startswith("idle"):
+            assert stay.used + self.specs[key].keep_alive <= self.now
+            assert not self.waiters(key)
+        else:
+            assert why == "closing"
+            assert self.closing
+
+    def check_none_in_vain(self, together):
+        """All victims of one room, and no fewer of them, let the model in for which they leave."""
+        for victim, why in together:
+            target = next(key for key in KEYS if why == f"room for {key}")
+            device = DEVICE[victim]
+            staying = self.used(device, phases=("loading", "resident"))
+            if self.memory.get(target, None) is None:
+                staying += self.specs[target].footprint
+                assert self.waiters(target)
+            assert staying <= self.budgets[device], "evicted in vain"
+            assert staying + self.memory[victim].mib > self.budgets[device], "evicted needlessly"
+
+    def check_grant(self, request, key):
+        asked, stay = self.asked[request], self.memory[key]
+        assert (asked.status, asked.key, stay.phase) == ("waiting", key, "resident")
+        assert self.waiters(key)[0] == (asked.due, request), "out of turn"
+        assert len(stay.holders) < stay.slots
+        assert len(self.running()) < self.agents
+        asked.status = "granted"
+        stay.holders.add(request)
+        stay.used = self.now
+
+    def check_reject(self, request, reason, event):
+        asked = self.asked[request]
+        assert asked.status == "waiting"
+        spec = self.specs[asked.key]
+        if reason == "closing":
+            assert self.closing
+        elif " needs " in reason:
+            assert spec.footprint > self.budgets[spec.device]
+        else:
+            assert isinstance(event, LoadFailed)
+            assert reason.endswith(event.reason)
+        asked.status = "ended"
+
+    # -- what is true between any two events ------------------------------------------------------------------------
+
+    @invariant()
+    def the_books_agree(self):
+        state = self.core.state
+        assert {k: (r.phase, r.footprint, r.leases) for k, r in state.residencies.items()} == {
+            k: (stay.phase, stay.mib, stay.holders) for k, stay in self.memory.items()
+        }
+        assert set(state.waiting) == {r for r, asked in self.asked.items() if asked.status == "waiting"}
+        assert set(state.leases) == set(self.running())
+
+    @invariant()
+    def no_slot_idles_beside_a_waiting_request(self):
+        """Unless all agents are busy, or the model is drained for a due model or for the budget."""
+        for key in self.in_phase("resident"):
+            draining = self.core.state.residencies[key].draining
+            if len(self.running()) < self.agents and len(self.memory[key].holders) < self.memory[key].slots:
+                assert draining or not self.waiters(key)
+
+    @invariant()
+    def nobody_is_drained_without_a_cause(self):
+        last = self.log[-1][1]
+        for key in self.in_phase("resident"):
+            if self.core.state.residencies[key].draining and not self.closing:
+                device = DEVICE[key]
+                over = self.used(device, phases=("loading", "resident")) > self.budgets[device]
+                assert over or any(turn <= last for turn in self.cold_and_due(device).values())
+
+    @invariant()
+    def every_wait_can_be_explained(self):
+        for request, asked in self.asked.items():
+            if asked.status == "waiting":
+                assert explain(self.core.state, request)
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    def teardown(self):
+        if not hasattr(self, "core"):
+            return
+        self.the_queue_drains_when_the_world_cooperates()
+        self.the_log_replays_to_the_same_actions()
+
+    def the_queue_drains_when_the_world_cooperates(self):
+        rounds = 0
+        while any(asked.status != "ended" for asked in self.asked.values()):
+            rounds += 1
+            assert rounds <= 10 + 5 * len(self.asked), "starved"
+            self.now += 1.0
+            for key in self.in_phase("loading"):
+                self.loaded(key, None)
+            for key in self.in_phase("unloading"):
+                self.gone(key)
+                self.post(Unloaded(key))
+            for request in self.running():
+                self.end(request, Released(request))
+            if not self.in_phase("loading") and not self.in_phase("unloading") and not self.running():
+                self.now = max(self.now, self.core.deadline or self.now)
+                self.post(Woken())
+
+    def the_log_replays_to_the_same_actions(self):
+        again = self.make()
+        assert [again.handle(event, now) for event, now, _ in self.log] == [actions for _, _, actions in self.log]
+
+
+TestWorld = World.TestCase
+TestWorld.settings = settings(
+    max_examples=120,
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+)

@@ -1,0 +1,156 @@
+"""Only tests that truly ran and truly passed make a verdict good."""
+
+from __future__ import annotations
+
+import pytest
+
+from vwt_agents.errors import UsageError
+from vwt_agents.sandbox.base import Limits
+from vwt_agents.sandbox.judge import declared_tests
+from vwt_agents.sandbox.service import Sandbox
+
+TESTS = {
+    "test_m.py": "import pytest\nfrom m import f\n\n\ndef test_one():\n    assert f(1) == 2\n\n\n"
+    "@pytest.mark.parametrize('x', [1, 2])\ndef test_more(x):\n    assert f(x) == x + 1\n"
+}
+GOOD = "def f(x):\n    return x + 1\n"
+WRONG = "def f(x):\n    return 0\n"
+
+FORGERIES = {
+    "leaves with exit code 0": "import os; os._exit(0)",
+    "leaves from inside the function": "import os\ndef f(x): os._exit(0)",
+    "exits while it is imported": "import sys; sys.exit(0)",
+    "exits with a fake summary": "import os\nprint('2 passed in 0.01s', flush=True); os._exit(0)",
+    "patches every report to passed": """
+import _pytest.reports as r
+old = r.TestReport.from_item_and_call
+def patched(item, call):
+    call.excinfo = None
+    report = old(item, call); report.outcome = "passed"; report.longrepr = None; return report
+r.TestReport.from_item_and_call = staticmethod(patched)
+""",
+    "patches how a test is called": "import _pytest.python as p\np.Function.runtest = lambda self: None",
+    "patches pytest's main": "import pytest\npytest.main = lambda *a, **k: 0",
+    "turns failures into skips": "import builtins, pytest\nbuiltins.AssertionError = pytest.skip.Exception",
+    "skips the tests": "import pytest\ndef f(x): pytest.skip('no')",
+    "expects its failure": "import pytest\ndef f(x): pytest.xfail('no')",
+    "deselects the tests": "import _pytest.main as m\nm.Session.perform_collect = lambda self, *a, **k: []",
+    "raises a summary": "raise SystemExit('3 passed')",
+    "loops for ever": "def f(x):\n    while True: pass",
+    "recurses for ever": "def f(x): return f(x)",
+    "writes into the report": """
+import os
+for fd in range(3, 64):
+    try: os.write(fd, b'["[0, {}]", "00"]\\n')
+    except OSError: pass
+def f(x): return 0
+""",
+    "closes the report": "import os; os.closerange(3, 256)\ndef f(x): return 0",
+    "kills the driver's parent": "import os, signal; os.kill(os.getppid(), signal.SIGKILL)\ndef f(x): return 0",
+    "rewrites the tests": """
+for place in ("/tests/test_m.py", "/src/m.py"):
+    try: open(place, "w").write("def test_one(): pass")
+    except OSError: pass
+def f(x): return 0
+""",
+}
+
+
+@pytest.fixture
+async def judged(best):
+    return await Sandbox.open(best, limits=Limits(wall_s=4))
+
+
+async def test_honest_code_passes(sandbox):
+    verdict = await sandbox.test({"m.py": GOOD}, TESTS)
+    assert (verdict.passed, verdict.reason) == (True, "all 3 tests passed")
+    assert (verdict.tests_run, verdict.tests_passed, verdict.tests_failed, verdict.failures) == (3, 3, 0, ())
+    assert (verdict.level, verdict.integrity, verdict.backend) == ("full", "same-process", sandbox.backend.name)
+
+
+async def test_wrong_code_fails_with_the_lines_that_say_why(sandbox):
+    verdict = await sandbox.test({"m.py": WRONG}, TESTS)
+    assert (verdict.passed, verdict.tests_run, verdict.tests_failed) == (False, 3, 3)
+    first = verdict.failures[0]
+    assert (first.test, first.kind) == ("test_m.py::test_one", "AssertionError")
+    assert "assert 0 == 2" in first.message
+    assert len(first.message.splitlines()) <= 15
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+async def test_forged_results_never_pass(judged, forgery):
+    code = FORGERIES[forgery]
+    code = code if "def f" in code else f"{code}\n{WRONG}"
+    limits = Limits(wall_s=0.9) if "loops" in forgery else None
+    verdict = await judged.test({"m.py": code}, TESTS, limits=limits)
+    assert not verdict.passed
+    assert verdict.reason
+
+
+@pytest.mark.parametrize("name", ["conftest.py", "pytest.py", "sitecustomize.py", "json.py", "_pytest/__init__.py"])
+async def test_configuration_and_shadows_in_the_code_folder_are_never_loaded(judged, name):
+    verdict = await judged.test(
+        {"m.py": WRONG, name: "import os; os._exit(0)", "pytest.ini": "[pytest]\naddopts=--co"}, TESTS
+    )
+    assert (verdict.passed, verdict.tests_failed) == (False, 3)
+
+
+async def test_a_hanging_test_is_named(judged):
+    tests = {"test_m.py": "from m import f\ndef test_hangs(): f(1)"}
+    verdict = await judged.test({"m.py": FORGERIES["loops for ever"]}, tests, limits=Limits(wall_s=0.9))
+    assert (verdict.stopped, verdict.failures[0].test, verdict.failures[0].kind) == (
+        "timeout",
+        "test_m.py::test_hangs",
+        "timeout",
+    )
+
+
+@pytest.mark.parametrize("tests", [{}, {"test_m.py": ""}, {"helper.py": "def test_x(): pass"}, {"test_m.py": "x = 1"}])
+async def test_no_tests_prove_nothing(judged, tests):
+    verdict = await judged.test({"m.py": GOOD}, tests)
+    assert (verdict.passed, verdict.reason) == (False, "there are no tests, and nothing proves nothing")
+
+
+async def test_a_declared_test_that_did_not_run_is_a_failure(judged):
+    tests = {"test_m.py": "def test_a(): pass\ndef test_b(): pass\ndel test_b"}
+    verdict = await judged.test({"m.py": GOOD}, tests)
+    assert not verdict.passed
+    assert [(one.test, one.kind) for one in verdict.failures] == [("test_m.py::test_b", "not run")]
+
+
+async def test_an_import_error_is_reported_with_its_lines(judged):
+    verdict = await judged.test({"other.py": ""}, TESTS)
+    assert not verdict.passed
+    assert "No module named 'm'" in verdict.failures[0].message
+
+
+async def test_code_that_does_not_parse_is_reported_with_its_lines(judged):
+    verdict = await judged.test({"m.py": "def f(:"}, TESTS)
+    assert "SyntaxError" in verdict.failures[0].message
+
+
+async def test_fixtures_classes_unittest_and_helpers_count(judged):
+    tests = {
+        "conftest.py": "import pytest\n@pytest.fixture\ndef two(): return 2",
+        "helper.py": "ONE = 1",
+        "test_m.py": "import unittest, helper\nfrom m import f\nclass TestA:\n    def test_a(self, two): assert f(helper.ONE) == two\n"
+        "class B(unittest.TestCase):\n    def test_b(self): self.assertEqual(f(1), 2)\n",
+    }
+    verdict = await judged.test({"m.py": GOOD}, tests)
+    assert (verdict.passed, verdict.tests_passed) == (True, 2)
+
+
+async def test_a_failing_teardown_is_no_clean_pass(judged):
+    tests = {"test_m.py": "import pytest\n@pytest.fixture\ndef x():\n    yield\n    assert 0\ndef test_a(x): pass"}
+    assert not (await judged.test({"m.py": GOOD}, tests)).passed
+
+
+def test_declared_tests_are_those_pytest_would_collect():
+    text = "def test_a(): ...\nasync def test_b(): ...\nclass TestC:\n    def test_d(self): ...\n    def help(self): ...\nclass D:\n    def test_x(self): ..."
+    names = declared_tests({"test_m.py": text, "sub/m_test.py": "def test_e(): ...", "m.py": "def test_f(): ..."})
+    assert names == {"test_m.py::test_a", "test_m.py::test_b", "test_m.py::TestC::test_d", "sub/m_test.py::test_e"}
+
+
+async def test_a_test_file_may_not_leave_its_folder(judged):
+    with pytest.raises(UsageError):
+        await judged.test({"m.py": GOOD}, {"../test_m.py": "def test_a(): pass"})

@@ -1,0 +1,184 @@
+"""The dispatcher carries out what the core says, and every caller gets one answer or one error."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from vwt_agents.core import ModelKey, ModelSpec, Scheduler
+from vwt_agents.dispatcher import Dispatcher, Serving
+from vwt_agents.endpoints.scripted import ScriptedEndpoint
+from vwt_agents.errors import CallFailed, CallTimeout, LoadFailed, Rejected
+from vwt_agents.messages import Message, Request
+
+SIZES = {"a": 600, "b": 500, "huge": 5000}
+
+
+def request(model: str = "a", **labels: str) -> Request:
+    return Request("here", model, (Message("user", "hello"),), num_ctx=2048, labels={"stage": "s", **labels})
+
+
+@asynccontextmanager
+async def running(
+    script: Any = "answer", *, budget: int = 1000, slots: int = 2, max_agents: int = 4
+) -> AsyncIterator[tuple[Dispatcher, ScriptedEndpoint]]:
+    endpoint = ScriptedEndpoint(SIZES, script, name="here")
+    scheduler = Scheduler(max_agents=max_agents, max_wait={"interactive": 15.0, "batch": 120.0})
+    async with Dispatcher(scheduler, {"here": endpoint}) as dispatcher:
+        dispatcher.set_budget("gpu0", budget)
+        for model, size in SIZES.items():
+            dispatcher.serve(Serving(ModelSpec(ModelKey("here", model), "gpu0", size, slots), num_ctx=2048))
+        yield dispatcher, endpoint
+
+
+async def test_a_call_loads_its_model_once_and_is_answered() -> None:
+    async with running() as (dispatcher, endpoint):
+        first = await dispatcher.call(request())
+        await dispatcher.call(request())
+    assert (first.text, endpoint.loads) == ("answer", [("a", 2048, 2)])
+    assert first.usage.wait_s >= first.usage.load_s >= 0
+
+
+async def test_two_models_that_do_not_fit_together_are_swapped_and_the_budget_is_kept() -> None:
+    async with running() as (dispatcher, endpoint):
+        await dispatcher.call(request("a"))
+        await dispatcher.call(request("b"))
+        assert [residence.model for residence in await endpoint.resident()] == ["b"]
+        assert dispatcher.board.peaks["gpu0"] <= 1000
+    assert [swap.kind for swap in dispatcher.board.swaps][:3] == ["load", "unload", "load"]
+
+
+async def test_a_model_that_can_never_fit_is_rejected_with_the_arithmetic() -> None:
+    async with running() as (dispatcher, endpoint):
+        with pytest.raises(Rejected, match=r"5000 MiB.*1000 MiB"):
+            await dispatcher.call(request("huge"))
+    assert endpoint.loads == []
+
+
+async def test_a_model_nobody_serves_is_rejected() -> None:
+    async with running() as (dispatcher, _endpoint):
+        with pytest.raises(Rejected, match="not served"):
+            await dispatcher.call(request("unknown"))
+
+
+async def test_calls_wait_for_a_slot_and_the_board_says_why() -> None:
+    async with running(slots=1) as (dispatcher, endpoint), anyio.create_task_group() as tasks:
+        gate = endpoint.hold("call", "a")
+        tasks.start_soon(dispatcher.call, request())
+        await endpoint.reached("call", "a")
+        tasks.start_soon(dispatcher.call, request())
+        await anyio.wait_all_tasks_blocked()
+        (waiting,) = dispatcher.board.queue
+        assert dispatcher.explain(waiting) == "waits for a slot of a (1 of 1 in use)"
+        gate.set()
+    assert endpoint.peak_running == 1
+    assert dispatcher.board.queue == {}
+
+
+async def test_at_most_max_agents_calls_run_at_once() -> None:
+    async with running(slots=8, max_agents=3) as (dispatcher, endpoint), anyio.create_task_group() as tasks:
+        gate = endpoint.hold("call", "a")
+        for _ in range(6):
+            tasks.start_soon(dispatcher.call, request())
+        await endpoint.reached("call", "a")
+        await anyio.wait_all_tasks_blocked()
+        assert endpoint.running == 3
+        gate.set()
+    assert endpoint.peak_running == 3
+
+
+async def test_a_load_that_fails_tells_every_waiter_the_engines_words() -> None:
+    async with running() as (dispatcher, endpoint):
+        endpoint.fail_loads["a"] = LoadFailed("out of memory, said the engine")
+        with pytest.raises(LoadFailed, match="said the engine"):
+            await dispatcher.call(request())
+        endpoint.fail_loads.clear()
+        assert (await dispatcher.call(request())).text == "answer"
+
+
+async def test_a_load_survives_the_caller_that_asked_for_it() -> None:
+    async with running() as (dispatcher, endpoint), anyio.create_task_group() as tasks:
+        gate = endpoint.hold("load", "a")
+        tasks.start_soon(dispatcher.call, request())
+        await endpoint.reached("load", "a")
+        tasks.cancel_scope.cancel()
+        gate.set()
+    async with running() as (dispatcher, endpoint):
+        gate = endpoint.hold("load", "a")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(dispatcher.call, request())
+            await endpoint.reached("load", "a")
+            tasks.cancel_scope.cancel()
+        gate.set()
+        await dispatcher.call(request())
+        assert len(endpoint.loads) == 1
+
+
+async def test_a_cancelled_call_gives_its_slot_back() -> None:
+    async with running(slots=1) as (dispatcher, endpoint):
+        gate = endpoint.hold("call", "a")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(dispatcher.call, request())
+            await endpoint.reached("call", "a")
+            tasks.cancel_scope.cancel()
+        gate.set()
+        assert (await dispatcher.call(request())).text == "answer"
+
+
+async def test_a_model_that_died_under_a_call_is_loaded_again_once() -> None:
+    def script(_request: Request) -> str | Exception:
+        if len(endpoint.calls) == 1:
+            endpoint.vanish("a")
+            return CallFailed("the worker died")
+        return "answer"
+
+    async with running(script) as (dispatcher, endpoint):
+        assert (await dispatcher.call(request())).text == "answer"
+        assert len(endpoint.loads) == 2
+
+
+async def test_a_call_that_fails_while_its_model_stays_is_not_repeated() -> None:
+    async with running([CallFailed("bad request")]) as (dispatcher, endpoint):
+        with pytest.raises(CallFailed, match="bad request"):
+            await dispatcher.call(request())
+        assert len(endpoint.calls) == 1
+
+
+async def test_a_slow_call_is_not_repeated() -> None:
+    def script(_request: Request) -> Exception:
+        endpoint.vanish("a")
+        return CallTimeout("too slow")
+
+    async with running(script) as (dispatcher, endpoint):
+        with pytest.raises(CallTimeout):
+            await dispatcher.call(request())
+        assert len(endpoint.calls) == 1
+
+
+async def test_what_a_listener_has_heard_is_not_said_twice() -> None:
+    def script(_request: Request) -> list[str]:
+        endpoint.vanish("a")
+        return ["some", "thing"]
+
+    heard: list[str] = []
+    async with running(script) as (dispatcher, endpoint):
+        response = await dispatcher.call(request(), lambda chunk: heard.append(chunk.text))
+    assert (response.text, "".join(heard)) == ("something", "something")
+
+
+async def test_leaving_unloads_what_was_loaded() -> None:
+    async with running() as (dispatcher, endpoint):
+        await dispatcher.call(request("a"))
+    assert endpoint.unloads == ["a"]
+    assert dispatcher.board.unloads == 1
+
+
+async def test_leaving_does_not_wait_for_an_unload_that_hangs() -> None:
+    with anyio.fail_after(5):
+        async with running() as (dispatcher, endpoint):
+            endpoint.hold("unload", "a")
+            await dispatcher.call(request("a"))

@@ -1,0 +1,243 @@
+"""Agent: a named model, its instructions and the type of its answers. Owns prompt -> Request and text -> typed value.
+
+An agent never picks a model and never waits for one: its route was decided before the run, and the caller it is given
+queues, loads and answers. It holds no conversation: a prompt says all there is to know, and what is shared comes first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
+
+import anyio
+
+from vwt_agents.answers import AnswerShape, BadAnswer, shape_of
+from vwt_agents.errors import AnswerInvalid
+from vwt_agents.messages import Caller, Message, Options, Request, Response
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from vwt_agents.config import AgentSettings
+    from vwt_agents.routing import Route
+
+__all__ = ["Agent", "StageScope"]
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class StageScope:
+    """What the calls of one stage share: who they are, the seed they are sampled from, whether they are escalated."""
+
+    run: str
+    stage: str
+    seed: int
+    item: str = ""
+    escalated: bool = False
+    attempt: int = 0
+    _counts: dict[str, itertools.count[int]] = field(default_factory=dict)
+
+    def next_seed(self, agent: str) -> int:
+        """A seed of its own for each call, the same in every run with the same seed: a replayed run asks the same questions."""
+        number = next(self._counts.setdefault(agent, itertools.count()))
+        text = f"{self.seed}/{self.stage}/{self.item}/{agent}/{number}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") & 0x7FFFFFFF
+
+
+class Agent:
+    """A model with a name, instructions and typed answers; made by the runner, one for each stage that names it.
+
+    `ask` waits for one typed answer, `stream` yields its text as it comes, `sample` draws several answers to one prompt,
+    `map` answers several prompts side by side.
+    """
+
+    __vwt_role__: ClassVar[str] = "agent"
+
+    def __init__(self, settings: AgentSettings, route: Route, *, caller: Caller, scope: StageScope) -> None:
+        self.name = settings.name
+        self.settings = settings
+        self._route = route
+        self._caller = caller
+        self._scope = scope
+
+    @property
+    def route(self) -> Route:
+        """Where its next call goes: its own route, or the large tier's once the stage has been escalated."""
+        escalated = self._route.escalated
+        return escalated if self._scope.escalated and escalated is not None else self._route
+
+    @property
+    def model(self) -> str:
+        """The model its next call goes to."""
+        return self.route.model
+
+    @overload
+    async def ask(self, prompt: str, *, given: Sequence[str] = ..., prefill: str = ..., **options: Any) -> str: ...
+    @overload
+    async def ask(
+        self, prompt: str, returns: type[T], *, given: Sequence[str] = ..., prefill: str = ..., **options: Any
+    ) -> T: ...
+    @overload
+    async def ask(
+        self, prompt: str, returns: Any, *, given: Sequence[str] = ..., prefill: str = ..., **options: Any
+    ) -> Any: ...
+    async def ask(
+        self, prompt: str, returns: Any = str, *, given: Sequence[str] = (), prefill: str = "", **options: Any
+    ) -> Any:
+        """One answer of type `returns`: `str`, `Code`, or anything pydantic can describe, bound by its JSON schema.
+
+        `given` is what other prompts share (a task, a plan): it is put before `prompt`, byte for byte the same, so that
+        the engine reuses what it has already read. `prefill` is the text the answer is made to begin with. `options` are
+        sampling options (`temperature`, `stop`, `num_predict`, ...) over the agent's own. An answer that does not fit is
+        asked for once more with the reason; then AnswerInvalid.
+        """
+        shape = shape_of(returns)
+        request = self._request(prompt, shape, given, prefill, options)
+        response = await self._caller.call(request)
+        try:
+            return shape.parse(response.text, prefill=prefill)
+        except BadAnswer as fault:
+            return await self._ask_again(shape, request, response, fault)
+
+    async def _ask_again(self, shape: AnswerShape, request: Request, response: Response, fault: BadAnswer) -> Any:
+        prefill = request.prefill
+        asked = request.messages[:-1] if prefill else request.messages
+        again = replace(
+            request,
+            messages=(*asked, Message("assistant", prefill + response.text), Message("user", str(fault))),
+            options=replace(request.options, seed=self._scope.next_seed(self.name)),
+        )
+        second = await self._caller.call(again)
+        try:
+            return shape.parse(second.text)
+        except BadAnswer as still:
+            shown = second.text.strip()[:200] or "an empty answer"
+            raise AnswerInvalid(
+                f"agent {self.name!r} ({request.model}) did not answer in the form asked for, twice: {still}",
+                hint=f"its last answer began: {shown!r}; a larger model, or a simpler type, may do",
+            ) from still
+
+    @asynccontextmanager
+    async def stream(
+        self, prompt: str, *, given: Sequence[str] = (), prefill: str = "", **options: Any
+    ) -> AsyncIterator[AsyncIterator[str]]:
+        """`async with agent.stream(prompt) as pieces: async for piece in pieces: ...`; leaving early ends the call."""
+        request = self._request(prompt, shape_of(str), given, prefill, options)
+        send, receive = anyio.create_memory_object_stream[str](float("inf"))
+
+        async def produce() -> None:
+            async with send:
+                await self._caller.call(request, lambda chunk: send.send_nowait(chunk.text))
+
+        async with receive, anyio.create_task_group() as tasks:
+            tasks.start_soon(produce)
+            yield receive
+            tasks.cancel_scope.cancel()
+
+    async def sample(
+        self,
+        prompt: str,
+        returns: Any = str,
+        *,
+        n: int,
+        given: Sequence[str] = (),
+        prefill: str = "",
+        **options: Any,
+    ) -> list[Any]:
+        """`n` answers to one prompt, each from a seed of its own; those that do not fit the type are left out."""
+        shape = shape_of(returns)
+        requests = [self._request(prompt, shape, given, prefill, options) for _ in range(n)]
+        responses = await self._call_all(requests)
+        values: list[Any] = []
+        for response in responses:
+            try:
+                values.append(shape.parse(response.text, prefill=prefill))
+            except BadAnswer:
+                continue
+        return values
+
+    async def map(
+        self, prompts: Iterable[str], returns: Any = str, *, given: Sequence[str] = (), **options: Any
+    ) -> list[Any]:
+        """One answer to each prompt, in order, asked side by side as slots allow."""
+        asked = list(prompts)
+        answers: list[Any] = [None] * len(asked)
+
+        async def one(index: int) -> None:
+            answers[index] = await self.ask(asked[index], returns, given=given, **options)
+
+        await _side_by_side(one, len(asked))
+        return answers
+
+    async def _call_all(self, requests: Sequence[Request]) -> list[Response]:
+        responses: list[Response | None] = [None] * len(requests)
+
+        async def one(index: int) -> None:
+            responses[index] = await self._caller.call(requests[index])
+
+        await _side_by_side(one, len(requests))
+        return [response for response in responses if response is not None]
+
+    def _request(
+        self, prompt: str, shape: AnswerShape, given: Sequence[str], prefill: str, options: dict[str, Any]
+    ) -> Request:
+        parts = [*given, prompt]
+        if shape.instruction:
+            parts.append(shape.instruction)
+        messages = [Message("user", "\n\n".join(part.strip("\n") for part in parts))]
+        if self.settings.system:
+            messages.insert(0, Message("system", self.settings.system))
+        if prefill:
+            messages.append(Message("assistant", prefill))
+        route = self.route
+        return Request(
+            endpoint=route.endpoint,
+            model=route.model,
+            messages=tuple(messages),
+            num_ctx=route.num_ctx,
+            options=self._options(options),
+            format=shape.schema,
+            timeout=self.settings.timeout,
+            labels={
+                "run": self._scope.run,
+                "stage": self._scope.stage,
+                "item": self._scope.item,
+                "agent": self.name,
+                "tier": route.tier,
+                "attempt": str(self._scope.attempt),
+            },
+        )
+
+    def _options(self, given: dict[str, Any]) -> Options:
+        unknown = set(given) - set(Options.__dataclass_fields__)
+        if unknown:
+            known = ", ".join(sorted(Options.__dataclass_fields__))
+            raise TypeError(
+                f"agent {self.name!r}: no such sampling option: {', '.join(sorted(unknown))}; known: {known}"
+            )
+        if "stop" in given:
+            given = {**given, "stop": tuple(given["stop"])}
+        options = replace(self.settings.options, **given)
+        return options if options.seed is not None else replace(options, seed=self._scope.next_seed(self.name))
+
+
+async def _side_by_side(one: Any, count: int) -> None:
+    """Run `one(0..count-1)` together; the first error that is ours comes out as itself, not as a group."""
+    failures: list[Exception] = []
+
+    async def guarded(index: int) -> None:
+        try:
+            await one(index)
+        except Exception as error:  # noqa: BLE001 - handed on as it is
+            failures.append(error)
+            tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        for index in range(count):
+            tasks.start_soon(guarded, index)
+    if failures:
+        raise failures[0]

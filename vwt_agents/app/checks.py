@@ -1,0 +1,148 @@
+"""What works on this machine and what does not, each finding with the command that fixes it."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from vwt_agents.app.matrix import model_matrix
+from vwt_agents.errors import VwtError
+
+if TYPE_CHECKING:
+    from vwt_agents.app.world import World
+
+__all__ = ["Finding", "Level", "check_all"]
+
+Level: TypeAlias = Literal["ok", "note", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `missing` means runs will fail or be worse without it; `fix` is the command to type."""
+
+    what: str
+    level: Level
+    detail: str
+    fix: str | None = None
+
+
+async def check_all(world: World) -> list[Finding]:
+    """Every finding, in the order a newcomer needs them."""
+    return [
+        _python(),
+        *_devices(world),
+        *_endpoints(world),
+        *await _models(world),
+        await _sandbox(world),
+        _state(),
+    ]
+
+
+def _python() -> Finding:
+    return Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
+
+
+def _devices(world: World) -> list[Finding]:
+    findings = []
+    for device in world.devices:
+        used = any(endpoint.device == device.name for endpoint in world.settings.endpoints.values())
+        how = world.arithmetic.get(device.name, "")
+        findings.append(
+            Finding(f"device {device.name}", "ok", f"{device.detail}; budget {how}" if used else device.detail)
+        )
+    gpus = [device for device in world.devices if device.kind == "gpu"]
+    if not gpus:
+        findings.append(
+            Finding(
+                "device gpu0",
+                "note",
+                world.no_gpu,
+                "install the NVIDIA driver, if this machine has such a card",
+            )
+        )
+    return findings
+
+
+def _endpoints(world: World) -> list[Finding]:
+    findings = []
+    in_use = {tier.endpoint for tier in world.settings.tiers.values()}
+    fallback = {tier.otherwise.endpoint for tier in world.settings.tiers.values() if tier.otherwise is not None}
+    for name, health in world.health.items():
+        endpoint = world.settings.endpoints[name]
+        if health.ok:
+            findings.append(Finding(f"endpoint {name}", "ok", health.detail))
+            continue
+        covered = name in in_use and any(world.health.get(other) and world.health[other].ok for other in fallback)
+        fix = (
+            'pip install "vwt-agents[embedded]"'
+            if endpoint.kind == "embedded"
+            else "ollama serve   (or: docker compose -f compose/docker-compose.yml up -d)"
+        )
+        detail = health.detail + ("; the tiers fall back to the embedded engine" if covered else "")
+        findings.append(Finding(f"endpoint {name}", "note" if covered else "missing", detail, fix))
+    return findings
+
+
+async def _models(world: World) -> list[Finding]:
+    rows = [row for row in await model_matrix(world) if row["tiers"]]
+    findings = []
+    for tier in world.settings.tiers:
+        here = [row for row in rows if tier in row["tiers"]]
+        usable = [row for row in here if row["installed"] and row["fits"] and row["allowed"]]
+        if usable:
+            named = ", ".join(f"{row['model']} ({row['footprint_mib']} MiB)" for row in usable)
+            findings.append(Finding(f"models of tier {tier}", "ok", named))
+            continue
+        pullable = [row for row in here if not row["installed"] and row["fits"]]
+        if pullable:
+            row = pullable[0]
+            detail = f"{row['model']} is not here yet ({row['size_mb']} MB); the first run pulls it"
+            findings.append(
+                Finding(f"models of tier {tier}", "note", detail, f"python -m vwt_agents models pull {row['model']}")
+            )
+            continue
+        wanted = world.settings.tiers[tier].models[0]
+        why = "; ".join(_why(row) for row in here) or "no endpoint that answers has one of them"
+        fix = f"python -m vwt_agents models pull {wanted}"
+        findings.append(Finding(f"models of tier {tier}", "missing", why, fix))
+    return findings
+
+
+def _why(row: dict[str, object]) -> str:
+    if not row["fits"]:
+        return (
+            f"{row['model']} needs {row['footprint_mib']} MiB, the budget of {row['device']} is {row['budget_mib']} MiB"
+        )
+    if not row["allowed"]:
+        return f"{row['model']}: its licence ({row['licence']}) is not in licences.allow"
+    return f"{row['model']} is not pulled"
+
+
+async def _sandbox(world: World) -> Finding:
+    from vwt_agents.app.execute import open_sandbox
+
+    try:
+        sandbox = await open_sandbox(world.settings.sandbox)
+    except VwtError as error:
+        return Finding("sandbox", "missing", error.message, error.hint)
+    backend = sandbox.backend
+    return Finding("sandbox", "ok" if backend.level == "full" else "note", f"{backend.name}, level {backend.level}")
+
+
+def _state() -> Finding:
+    from vwt_agents.journal import default_path
+
+    path = default_path()
+    folder = next(parent for parent in path.parents if parent.exists())
+    try:
+        probe = folder / f".vwt-{Path(sys.executable).name}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return Finding(
+            "journal", "missing", f"{path} cannot be written: {error.strerror}", "export VWT_STATE=SOME/FOLDER"
+        )
+    return Finding("journal", "ok", str(path))

@@ -1,0 +1,295 @@
+"""One command's work: find the pipeline, check it, plan its routes, and run it in an opened world.
+
+Owns the order of things: every fault a text can have is found before anything loads; the journal knows of a run before its
+first call; what ends a run, also Ctrl-C, is written down before the process goes.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from vwt_agents.app.world import World, open_world
+from vwt_agents.board import Board
+from vwt_agents.config import load_settings
+from vwt_agents.core import ModelKey, ModelSpec, Scheduler
+from vwt_agents.dispatcher import Dispatcher, Serving
+from vwt_agents.entries import fingerprint, read_call, request_fingerprint
+from vwt_agents.errors import RunError, UsageError, VwtError
+from vwt_agents.eventlog import bound, get_logger
+from vwt_agents.graph import Graph, build_graph
+from vwt_agents.inputs import read_inputs
+from vwt_agents.journal import Journal, JournalReader, new_run_id
+from vwt_agents.pipeline_file import load_pipeline
+from vwt_agents.result import RunResult
+from vwt_agents.routing import Plan, plan_routes
+from vwt_agents.run import RunFolder
+from vwt_agents.runner import Runner
+from vwt_agents.values import encode, jsonable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from vwt_agents.config import SandboxSettings, Settings
+    from vwt_agents.endpoints.base import OnProgress
+    from vwt_agents.messages import Response
+    from vwt_agents.routing import ModelPlan
+    from vwt_agents.sandbox.judge import Verdict
+    from vwt_agents.sandbox.service import Sandbox
+
+__all__ = ["App", "Job", "PlannedRun", "resumed"]
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a run is asked to do, as the command line says it. `known` are answers from an earlier run's journal."""
+
+    pipeline: Path
+    pairs: Sequence[str] = ()
+    inputs_file: Path | None = None
+    config: Path | None = None
+    out: Path | None = None
+    seed: int = 0
+    resume: str | None = None
+    known: Mapping[str, Response] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """A job whose texts are all in order, and where each of its calls will go."""
+
+    job: Job
+    settings: Settings
+    graph: Graph
+    inputs: Mapping[str, Any]
+    plan: Plan
+    world: World
+
+
+class App:
+    """Runs jobs. `board` is what views watch."""
+
+    def __init__(self, board: Board | None = None) -> None:
+        self.board = board if board is not None else Board()
+
+    @asynccontextmanager
+    async def planned(self, job: Job, *, need_inputs: bool = True) -> AsyncIterator[PlannedRun]:
+        """The job checked and its routes planned, in a world that is open for the block; loads nothing."""
+        settings = load_settings(job.config, pipeline=job.pipeline, cwd=Path.cwd())
+        graph = build_graph(load_pipeline(job.pipeline), agents=settings.agents)
+        inputs = read_inputs(graph, job.pairs, job.inputs_file) if need_inputs else {}
+        async with open_world(settings) as world:
+            plan = plan_routes(graph, settings, world.offers, world.budgets)
+            yield PlannedRun(job, settings, graph, inputs, plan, world)
+
+    async def run(self, job: Job, *, on_pull: OnProgress | None = None) -> RunResult:
+        """Run the job to its end. A bad end is a result; an error before the run began is raised."""
+        async with self.planned(job) as planned, Journal.open() as journal:
+            for note in planned.plan.notes:
+                self.board.say(f"note: {note}")
+            await pull_missing(planned, self.board, on_pull)
+            return await _Execution(planned, journal, self.board).run()
+
+
+async def pull_missing(planned: PlannedRun, board: Board, on_pull: OnProgress | None) -> None:
+    """Bring the models the plan needs and the endpoint only knows how to get; those of an escalation too."""
+    for spec in planned.plan.specs:
+        if spec.needs_pull:
+            info = planned.world.infos.get((spec.endpoint, spec.model))
+            size = f", {info.size_bytes / 1e6:.0f} MB, {info.licence}" if info is not None else ""
+            board.say(f"pulling {spec.model} (once{size})")
+            await planned.world.endpoints[spec.endpoint].pull(spec.model, on_pull)
+
+
+class _Execution:
+    """One run: from its line in the journal to its result."""
+
+    def __init__(self, planned: PlannedRun, journal: Journal, board: Board) -> None:
+        self.planned = planned
+        self.journal = journal
+        self.board = board
+        job, graph = planned.job, planned.graph
+        self.id = job.resume or new_run_id(graph.name, datetime.now(UTC))
+        self.folder = RunFolder((job.out if job.out is not None else Path("runs") / self.id).absolute())
+        self.result = RunResult(
+            run_id=self.id,
+            pipeline=graph.name,
+            status="failed",
+            exit_code=3,
+            promoted=planned.plan.promoted,
+            tier=planned.plan.tier,
+            seconds=0.0,
+        )
+
+    async def run(self) -> RunResult:
+        """Everything between the first and the last entry of the run; the result is in the journal before it is returned."""
+        from vwt_agents.logs import run_log
+
+        began = anyio.current_time()
+        self.folder.make()
+        await self._begin()
+        with bound(run=self.id), run_log(self.folder.path / "log.jsonl", run=self.id):
+            log.info("run.started", pipeline=self.planned.graph.name, promoted=self.planned.plan.promoted)
+            try:
+                await self._walk()
+            except VwtError as error:
+                self._end("bad" if isinstance(error, RunError) else "failed", error.exit_code, error)
+            except BaseException:
+                self._end("interrupted", 130, None)
+                with anyio.CancelScope(shield=True):
+                    await self._finish(began)
+                raise
+            await self._finish(began)
+        return self.result
+
+    async def _begin(self) -> None:
+        job = self.planned.job
+        if job.resume is not None:
+            await self.journal.reopen_run(self.id)
+            return
+        said = {"values": jsonable(dict(self.planned.inputs)), "seed": job.seed, "config": _text(job.config)}
+        self.id = await self.journal.new_run(
+            self.planned.graph.name,
+            run_id=self.id,
+            file=str(job.pipeline.absolute()),
+            inputs=encode(said),
+            settings=fingerprint(repr(self.planned.settings)),
+            promoted=self.planned.plan.promoted,
+            tier=self.planned.plan.tier,
+            out_dir=str(self.folder.path),
+        )
+
+    async def _walk(self) -> None:
+        planned = self.planned
+        settings = planned.settings
+        scheduler = Scheduler(max_agents=settings.scheduler.max_agents, max_wait=settings.scheduler.max_wait)
+        services = await self._services()
+        async with Dispatcher(scheduler, planned.world.endpoints, board=self.board) as dispatcher:
+            await self._prepare(dispatcher)
+            runner = Runner(
+                planned.graph,
+                planned.plan,
+                settings,
+                run_id=self.id,
+                caller=dispatcher,
+                journal=self.journal,
+                folder=self.folder,
+                services=services,
+                board=self.board,
+                seed=planned.job.seed,
+                known=planned.job.known,
+            )
+            try:
+                await runner.run(planned.inputs)
+            finally:
+                self._judge(runner.values)
+        self._end("good" if self._passed else "bad", 0 if self._passed else 1, None)
+
+    async def _services(self) -> dict[str, Any]:
+        """The services the stages name; a sandbox that cannot be had ends the run before anything is loaded."""
+        wanted = {param.source for stage in self.planned.graph.stages for param in stage.params if param.role == "service"}
+        if "Sandbox" not in wanted:
+            return {}
+        sandbox = await open_sandbox(self.planned.settings.sandbox)
+        log.info("sandbox.chosen", backend=sandbox.backend.name, level=sandbox.backend.level)
+        return {"Sandbox": sandbox}
+
+    async def _prepare(self, dispatcher: Dispatcher) -> None:
+        for device, mib in self.planned.world.budgets.items():
+            dispatcher.set_budget(device, mib)
+        for spec in self.planned.plan.specs:
+            dispatcher.serve(_serving(spec, self.planned.settings))
+
+    def _judge(self, values: Mapping[str, Any]) -> None:
+        verdict = find_verdict(values)
+        self.result.verdict = jsonable(verdict) if verdict is not None else None
+        self._passed = verdict is None or verdict.passed
+        self.result.outputs = {name: jsonable(values[name]) for name in self.planned.graph.terminals if name in values}
+
+    def _end(self, status: Any, exit_code: int, error: VwtError | None) -> None:
+        self.result.status, self.result.exit_code = status, exit_code
+        self.result.error = str(error) if error is not None else None
+
+    async def _finish(self, began: float) -> None:
+        from vwt_agents.render.report import run_report
+
+        now = anyio.current_time()
+        self.result.seconds = round(now - began, 3)
+        self.result.count(self.board, now)
+        delivered = [str(path) for path in self.folder.delivered]
+        self.result.artifacts = delivered
+        report = run_report(self.result, self.planned.plan, self.board, self.planned.graph)
+        self.result.report = str(self.folder.write("report.md", report))
+        self.result.artifacts = [*delivered, self.result.report]
+        summary = encode(self.result)
+        self.folder.write("result.json", json.dumps(json.loads(summary), indent=2) + "\n")
+        log.info("run.ended", status=self.result.status, exit_code=self.result.exit_code, seconds=self.result.seconds)
+        await self.journal.finish_run(self.id, self.result.status, exit_code=self.result.exit_code, summary=summary)
+
+
+async def open_sandbox(settings: SandboxSettings) -> Sandbox:
+    """The sandbox agents.toml asks for; only the word `unsafe` there goes without one."""
+    from vwt_agents.sandbox.base import Limits
+    from vwt_agents.sandbox.service import Sandbox
+
+    limits = Limits(wall_s=settings.timeout, memory_mib=settings.memory)
+    return await Sandbox.open(settings.backend, allow_unsafe=settings.backend == "unsafe", limits=limits)
+
+
+def _serving(spec: ModelPlan, settings: Settings) -> Serving:
+    key = ModelKey(spec.endpoint, spec.model)
+    return Serving(
+        ModelSpec(key, spec.device, spec.footprint, spec.slots, keep_alive=settings.scheduler.keep_alive),
+        num_ctx=spec.num_ctx,
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return str(path.absolute()) if path is not None else None
+
+
+async def resumed(journal: JournalReader, run: str) -> Job:
+    """The job of a run in the journal, with every answer it already has; UsageError when there is no such run."""
+    record = await journal.run(run)
+    if record.status == "good":
+        raise UsageError(f"run {record.id} has ended well; there is nothing to resume", hint="start it anew with `run`")
+    said = json.loads(record.inputs)
+    known: dict[str, Response] = {}
+    for entry in await journal.entries(record.id, kind="call"):
+        if entry.status == "done":
+            request, answer = read_call(entry)
+            if not isinstance(answer, str):
+                known[request_fingerprint(request)] = answer
+    pairs = [
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in said["values"].items()
+    ]
+    return Job(
+        Path(record.file),
+        pairs=pairs,
+        config=Path(said["config"]) if said["config"] else None,
+        out=Path(record.out_dir),
+        seed=said["seed"],
+        resume=record.id,
+        known=known,
+    )
+
+
+def find_verdict(values: Mapping[str, Any]) -> Verdict | None:
+    """The verdict a run stands by: the last stage's, in order, whose value is a Verdict or carries one as `.verdict`."""
+    from vwt_agents.sandbox.judge import Verdict
+    from vwt_agents.sandbox.service import Sandbox
+
+    found: Verdict | None = None
+    for value in values.values():
+        carried = value if isinstance(value, Verdict) else getattr(value, "verdict", None)
+        if isinstance(carried, Verdict):
+            found = carried
+    return found

@@ -1,0 +1,121 @@
+"""What a run looks like from outside, now. Owns the picture that views paint: stages, models, budgets, finished lines.
+
+The runner and the dispatcher write it, views read it; nobody decides anything by it. Plain data, one thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vwt_agents.types import Mib, RequestId, Seconds
+
+__all__ = ["Board", "CallLine", "ModelLine", "StageLine", "StageStatus", "Swap"]
+
+StageStatus: TypeAlias = Literal["waiting", "ready", "running", "done", "failed", "stopped"]
+
+
+@dataclass(slots=True)
+class CallLine:
+    """One model call in flight: when its first piece came, and how many have come since."""
+
+    agent: str
+    model: str
+    first: Seconds | None = None
+    pieces: int = 0
+
+
+@dataclass(slots=True)
+class StageLine:
+    """One stage: where it stands, and the sums of its calls."""
+
+    name: str
+    agents: tuple[str, ...]
+    needs: tuple[str, ...]
+    status: StageStatus = "waiting"
+    started: Seconds | None = None
+    ended: Seconds | None = None
+    attempts: int = 0
+    models: list[str] = field(default_factory=list)
+    endpoints: list[str] = field(default_factory=list)
+    calls: int = 0
+    replayed: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    wait_s: Seconds = 0.0
+    load_s: Seconds = 0.0
+    output_s: Seconds = 0.0
+    note: str = ""
+    in_flight: dict[int, CallLine] = field(default_factory=dict)
+
+    def seconds(self, now: Seconds) -> Seconds:
+        """How long it has run, or ran."""
+        return 0.0 if self.started is None else (self.ended if self.ended is not None else now) - self.started
+
+
+@dataclass(slots=True)
+class ModelLine:
+    """One model on its endpoint: its residency's phase, the memory it is believed to take, and its slots."""
+
+    endpoint: str
+    model: str
+    device: str
+    phase: str = "out"
+    footprint: Mib = 0
+    leases: int = 0
+    slots: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """One load or unload that ended: when, how long it took, and the memory it gave or took."""
+
+    kind: Literal["load", "unload"]
+    endpoint: str
+    model: str
+    device: str
+    at: Seconds
+    seconds: Seconds
+    mib: Mib
+    ok: bool = True
+    why: str = ""
+
+
+@dataclass(slots=True)
+class Board:
+    """The whole picture. `say` adds a line that scrolls by; `changed` tells the views to look again."""
+
+    stages: dict[str, StageLine] = field(default_factory=dict)
+    models: dict[tuple[str, str], ModelLine] = field(default_factory=dict)
+    budgets: dict[str, Mib] = field(default_factory=dict)
+    peaks: dict[str, Mib] = field(default_factory=dict)
+    swaps: list[Swap] = field(default_factory=list)
+    queue: dict[RequestId, str] = field(default_factory=dict)  # request -> the stage that waits for its grant
+    pull: str = ""
+    waits: Callable[[RequestId], str] = lambda _request: ""
+    on_change: list[Callable[[], None]] = field(default_factory=list)
+    on_line: list[Callable[[str], None]] = field(default_factory=list)
+
+    def changed(self) -> None:
+        """Tell every view that something is different."""
+        for listener in self.on_change:
+            listener()
+
+    def say(self, line: str) -> None:
+        """A line worth keeping on the screen."""
+        for listener in self.on_line:
+            listener(line)
+
+    @property
+    def loads(self) -> int:
+        """Loads that succeeded."""
+        return sum(swap.kind == "load" and swap.ok for swap in self.swaps)
+
+    @property
+    def unloads(self) -> int:
+        """Unloads that succeeded."""
+        return sum(swap.kind == "unload" and swap.ok for swap in self.swaps)

@@ -1,0 +1,67 @@
+"""`run`: a pipeline from its file to its exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vwt_agents.cli.options import emit_json, job_of, job_options, run_async
+
+if TYPE_CHECKING:
+    from vwt_agents.app import Job
+    from vwt_agents.result import RunResult
+
+__all__ = ["execute", "run"]
+
+
+@click.command(context_settings={"show_default": True})
+@job_options
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Where the run's files go.  [default: runs/RUN]"
+)
+@click.option("--seed", type=int, default=0, help="Runs with the same seed ask the same questions the same way.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@click.option("--quiet", is_flag=True, help="Show nothing while it runs.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the log's events on stderr.")
+def run(
+    pipeline: Path,
+    pairs: tuple[str, ...],
+    inputs_file: Path | None,
+    config: Path | None,
+    out: Path | None,
+    seed: int,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Run a pipeline, such as pipelines/codegen.py.
+
+    Exit codes: 0 it ended and its verdict is good, 1 the verdict is bad, 2 usage, config or pipeline, 3 the outside
+    world (no endpoint, out of memory, no sandbox), 130 interrupted: `runs resume` goes on from there.
+    """
+    job = job_of(pipeline, pairs, inputs_file, config, out=out, seed=seed)
+    return execute(job, as_json=as_json, quiet=quiet, verbose=verbose)
+
+
+def execute(job: Job, *, as_json: bool, quiet: bool, verbose: bool) -> int:
+    """Run a job in front of a view, print its result, and give its exit code."""
+    from vwt_agents.app import App
+    from vwt_agents.logs import configure
+    from vwt_agents.render.live import open_view
+    from vwt_agents.render.pulls import PullView
+    from vwt_agents.render.tables import run_text
+
+    app = App()
+    with configure(level="info" if verbose else "error"), open_view(app.board, quiet=quiet):
+
+        async def work() -> RunResult:
+            return await app.run(job, on_pull=PullView(app.board).show)
+
+        result = run_async(work)
+    if as_json:
+        emit_json(result)
+    else:
+        click.echo(run_text(result))
+    return result.exit_code

@@ -1,0 +1,217 @@
+"""`sandbox check | run | test`: what protects this machine, one program under it, one verdict. Owns exit codes and printing.
+
+Never lets a program's control characters reach a terminal: output goes through untouched only when stdout is no terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from vwt_agents.sandbox.base import Limits, SandboxResult
+    from vwt_agents.sandbox.judge import Verdict
+
+__all__ = ["sandbox"]
+
+_STOPPED = 124
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@click.group()
+def sandbox() -> None:
+    """Run programs, and judge code by its tests, apart from this machine."""
+
+
+def _options(command: _Command) -> _Command:
+    add = (
+        click.option(
+            "--backend", default="auto", show_default=True, help="auto, bubblewrap, namespaces, or unsafe (no sandbox)."
+        ),
+        click.option("--timeout", default=None, metavar="DURATION", help="Wall clock limit, such as 30s or 2m."),
+        click.option("--memory", default=None, metavar="SIZE", help="Memory of all its processes, such as '1 GiB'."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+    )
+    for option in reversed(add):
+        command = option(command)
+    return command
+
+
+@sandbox.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check(as_json: bool) -> None:
+    """Attack each backend from inside and say which hold; exit 3 when none does."""
+    import anyio
+
+    from vwt_agents.sandbox.detect import ORDER, probe
+
+    async def probe_all() -> list[Any]:
+        return [await probe(name) for name in ORDER]
+
+    findings = anyio.run(probe_all)
+    best = next((one.name for one in findings if one.works), None)
+    if as_json:
+        rows = [
+            {"name": f.name, "works": f.works, "reason": f.reason, "fix": f.fix, "executable": f.executable}
+            for f in findings
+        ]
+        click.echo(json.dumps({"backend": best, "level": "full" if best else None, "findings": rows}))
+    else:
+        for one in findings:
+            click.echo(
+                f"{'works' if one.works else 'no':5}  {one.name}: {_printable(one.reason)}"
+                + (f"\n       fix: {one.fix}" if one.fix else "")
+            )
+        click.echo(f"runs use: {best}" if best else "no sandbox works here, so code is not run", err=best is None)
+    sys.exit(0 if best else 3)
+
+
+@sandbox.command()
+@click.argument("workdir", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("file")
+@click.option("--stdin", "feed", is_flag=True, help="Pass standard input on to the program.")
+@_options
+def run(
+    workdir: Path, file: str, feed: bool, backend: str, timeout: str | None, memory: str | None, as_json: bool
+) -> None:
+    """Run FILE, a Python file of WORKDIR, in a copy of it; its output and exit code pass through, 124 = stopped by a limit."""
+    if not (workdir / file).is_file():
+        raise click.UsageError(f"{workdir} has no file {file!r}")
+    data = sys.stdin.buffer.read() if feed else b""
+    limits = _limits(timeout or "10s", memory, keep_all=True)
+
+    async def go() -> SandboxResult:
+        from vwt_agents.sandbox.service import Sandbox
+
+        opened = await Sandbox.open(backend, allow_unsafe=backend == "unsafe")
+        return await opened.run(workdir, file, stdin=data, limits=limits)
+
+    result = _run(go)
+    if as_json:
+        click.echo(json.dumps(_result_as_json(result)))
+    else:
+        _pass_through(sys.stdout, result.stdout)
+        _pass_through(sys.stderr, result.stderr)
+    for note in (*result.notes, *_stop_note(result)):
+        click.echo(_printable(note), err=True)
+    sys.exit(_STOPPED if result.stopped else _exit_code(result))
+
+
+@sandbox.command()
+@click.argument("code_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("tests_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@_options
+def test(code_dir: Path, tests_dir: Path, backend: str, timeout: str | None, memory: str | None, as_json: bool) -> None:
+    """Judge the code in CODE_DIR by the tests in TESTS_DIR: exit 0 when every test truly passed, 1 when not."""
+    from vwt_agents.sandbox.judge import declared_tests
+
+    code, tests = _read_folder(code_dir), _read_folder(tests_dir)
+    if not declared_tests(tests):
+        raise click.UsageError(f"{tests_dir} has no tests: no test function in a file named test_*.py or *_test.py")
+    limits = _limits(timeout or "30s", memory)
+
+    async def go() -> Verdict:
+        from vwt_agents.sandbox.service import Sandbox
+
+        opened = await Sandbox.open(backend, allow_unsafe=backend == "unsafe")
+        return await opened.test(code, tests, limits=limits)
+
+    verdict = _run(go)
+    if as_json:
+        from dataclasses import asdict
+
+        click.echo(json.dumps(asdict(verdict)))
+    else:
+        _print_verdict(verdict)
+    sys.exit(0 if verdict.passed else 1)
+
+
+def _run(function: Callable[[], Any]) -> Any:
+    import anyio
+
+    from vwt_agents.errors import VwtError
+
+    try:
+        return anyio.run(function)
+    except VwtError as error:
+        click.echo(f"Error: {_printable(str(error))}", err=True)
+        sys.exit(error.exit_code)
+
+
+def _limits(timeout: str, memory: str | None, *, keep_all: bool = False) -> Limits:
+    from vwt_agents.sandbox.base import Limits
+    from vwt_agents.types import parse_duration, parse_size
+
+    try:
+        wall, most = parse_duration(timeout), parse_size(memory) if memory else Limits().memory_mib
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    output = Limits().output_mib
+    space = max(most, Limits().address_space_mib or 0)
+    keep = 2 * output * 1024 if keep_all else Limits().keep_kib
+    return Limits(wall_s=wall, cpu_s=max(1, round(wall + 1)), memory_mib=most, address_space_mib=space, keep_kib=keep)
+
+
+def _read_folder(folder: Path) -> dict[str, str]:
+    skip = {".git", "__pycache__", ".venv", ".pytest_cache"}
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not path.is_file() or skip & set(path.relative_to(folder).parts):
+            continue
+        try:
+            found[str(path.relative_to(folder))] = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            click.echo(f"left out, because it is no text: {path}", err=True)
+    return found
+
+
+def _result_as_json(result: SandboxResult) -> dict[str, Any]:
+    from dataclasses import fields
+
+    row = {one.name: getattr(result, one.name) for one in fields(result) if one.name != "artifacts"}
+    texts = {name: row[name].decode(errors="backslashreplace") for name in ("stdout", "stderr")}
+    return {**row, **texts, "enforced": sorted(result.enforced)}
+
+
+def _exit_code(result: SandboxResult) -> int:
+    return result.exit_code if result.exit_code is not None else 128 + (result.signal or 0)
+
+
+def _stop_note(result: SandboxResult) -> tuple[str, ...]:
+    if result.stopped:
+        return (f"stopped by the {result.stopped} limit after {result.wall_s:.1f} s",)
+    if result.exit_code is None and result.signal:
+        return (f"ended by {signal.Signals(result.signal).name}",)
+    return ()
+
+
+def _pass_through(stream: Any, data: bytes) -> None:
+    if stream.isatty():
+        stream.write(_printable(data.decode(errors="backslashreplace")))
+    else:
+        stream.buffer.write(data)
+    stream.flush()
+
+
+def _print_verdict(verdict: Verdict) -> None:
+    click.echo(f"{'passed' if verdict.passed else 'failed'}: {_printable(verdict.reason)}")
+    for failure in verdict.failures:
+        click.echo(f"\n{_printable(failure.test)}  {_printable(failure.kind)}")
+        click.echo("\n".join(f"  {line}" for line in _printable(failure.message).splitlines()))
+    known = f"{verdict.integrity}, level {verdict.level}, {verdict.backend}, {verdict.seconds:.2f} s"
+    click.echo(f"{verdict.tests_passed} of {verdict.tests_run} tests passed ({known})", err=True)
+
+
+def _printable(text: str) -> str:
+    """The text with every control character but newline and tab written out, so that a terminal obeys none."""
+    return "".join(one if one in "\n\t" or not _is_control(one) else f"\\x{ord(one):02x}" for one in text)
+
+
+def _is_control(one: str) -> bool:
+    return ord(one) < 0x20 or 0x7F <= ord(one) < 0xA0 or one in "\u202a\u202b\u202d\u202e\u2066\u2067\u2068"

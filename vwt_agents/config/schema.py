@@ -1,0 +1,248 @@
+"""The form of agents.toml as pydantic models, and their conversion to settings. Only imported while a file is read.
+
+Owns which keys there are, their types and bounds. Never checks one table against another: `references` does.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from vwt_agents.config.settings import (
+    AgentSettings,
+    Backend,
+    BudgetSettings,
+    EndpointKind,
+    EndpointSettings,
+    LicenceSettings,
+    RoutingSettings,
+    SandboxSettings,
+    SchedulerSettings,
+    Scope,
+    Settings,
+    TierSettings,
+    frozen,
+)
+from vwt_agents.messages import Options
+from vwt_agents.types import Mib, Seconds, TierName, parse_duration, parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["AgentsToml"]
+
+
+def _size(value: Any) -> Any:
+    return parse_size(value) if isinstance(value, str) else _refuse(value, "a size in quotes, such as '14 GiB'")
+
+
+def _size_or_auto(value: Any) -> Any:
+    return value if value == "auto" else _size(value)
+
+
+def _duration(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else _refuse(value, "a duration in quotes, such as '15s'")
+
+
+def _url(value: str) -> str:
+    return value if re.match(r"https?://[^/\s]", value) else _refuse(value, "a URL such as 'http://127.0.0.1:11434'")
+
+
+def _refuse(value: Any, wanted: str) -> Any:
+    raise ValueError(f"{value!r} is not {wanted}")
+
+
+Size = Annotated[Mib, BeforeValidator(_size), Field(ge=0)]
+SizeOrAuto = Annotated[Mib | Literal["auto"], BeforeValidator(_size_or_auto)]
+Duration = Annotated[Seconds, BeforeValidator(_duration), Field(gt=0)]
+Url = Annotated[str, AfterValidator(_url)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Budget(_Table):
+    """[budget]: any device (gpu0, gpu1, ..., cpu) may be named."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    __pydantic_extra__: dict[str, SizeOrAuto] = Field(init=False)
+    gpu0: SizeOrAuto = "auto"
+    cpu: SizeOrAuto = "auto"
+    reserve: Size = BudgetSettings().reserve
+
+    def settings(self) -> BudgetSettings:
+        """The same as settings."""
+        devices: dict[str, Mib | Literal["auto"]] = {"gpu0": self.gpu0, "cpu": self.cpu, **self.__pydantic_extra__}
+        return BudgetSettings(devices=frozen(devices), reserve=self.reserve)
+
+
+class MaxWait(_Table):
+    """[scheduler] max_wait."""
+
+    interactive: Duration = SchedulerSettings().max_wait["interactive"]
+    batch: Duration = SchedulerSettings().max_wait["batch"]
+
+
+class Scheduler(_Table):
+    """[scheduler]."""
+
+    max_agents: Count = SchedulerSettings().max_agents
+    max_wait: MaxWait = MaxWait()
+    keep_alive: Duration = SchedulerSettings().keep_alive
+
+    def settings(self) -> SchedulerSettings:
+        """The same as settings."""
+        waits = {"interactive": self.max_wait.interactive, "batch": self.max_wait.batch}
+        return SchedulerSettings(max_agents=self.max_agents, max_wait=frozen(waits), keep_alive=self.keep_alive)
+
+
+class Endpoint(_Table):
+    """[endpoints.NAME]."""
+
+    kind: EndpointKind
+    url: Url | None = None
+    device: str | None = None
+    parallel: Count = 4
+    threads: Count | None = None
+
+    def settings(self, name: str) -> EndpointSettings:
+        """The same as settings; the device of an embedded engine is the CPU where none is named."""
+        device = self.device or ("cpu" if self.kind == "embedded" else "gpu0")
+        return EndpointSettings(name, self.kind, device, self.url, self.parallel, self.threads)
+
+
+class Pool(_Table):
+    """A tier's `otherwise`."""
+
+    endpoint: Name
+    models: Annotated[list[Name], Field(min_length=1)]
+    workers: Count | None = None
+    num_ctx: Annotated[int, Field(ge=256)] | None = None
+
+    def settings(self, name: TierName) -> TierSettings:
+        """The same as settings."""
+        return TierSettings(name, self.endpoint, tuple(self.models), self.workers, self.num_ctx)
+
+
+class Tier(Pool):
+    """[tiers.small] and [tiers.large]."""
+
+    otherwise: Pool | None = None
+
+    def settings(self, name: TierName) -> TierSettings:
+        """The same as settings."""
+        otherwise = self.otherwise.settings(name) if self.otherwise else None
+        return TierSettings(name, self.endpoint, tuple(self.models), self.workers, self.num_ctx, otherwise)
+
+
+class Tiers(_Table):
+    """[tiers]."""
+
+    small: Tier
+    large: Tier | None = None
+
+
+class Routing(_Table):
+    """[routing]."""
+
+    promote_at: Count = RoutingSettings().promote_at
+    scope: Scope = RoutingSettings().scope
+
+
+class Sampling(_Table):
+    """An agent's `options`: what `messages.Options` has, and nothing that would reload a model."""
+
+    temperature: Annotated[float, Field(ge=0)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repeat_penalty: Annotated[float, Field(gt=0)] | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
+    num_predict: Count | None = None
+    stop: list[Name] = []
+
+    def settings(self) -> Options:
+        """The same as options of a request."""
+        return Options(**{**self.model_dump(), "stop": tuple(self.stop)})
+
+
+class Agent(_Table):
+    """[agents.NAME]."""
+
+    task: Name = "general"
+    model: Name | None = None
+    tier: TierName | None = None
+    fallback: list[Name] = []
+    num_ctx: Annotated[int, Field(ge=256)] | None = None
+    system: str = ""
+    options: Sampling = Sampling()
+    timeout: Duration = 600.0
+
+    def settings(self, name: str) -> AgentSettings:
+        """The same as settings."""
+        return AgentSettings(
+            name=name,
+            task=self.task,
+            model=self.model,
+            tier=self.tier,
+            fallback=tuple(self.fallback),
+            num_ctx=self.num_ctx,
+            system=self.system.strip(),
+            options=self.options.settings(),
+            timeout=self.timeout,
+        )
+
+
+class Licences(_Table):
+    """[licences]."""
+
+    allow: list[Name] = list(LicenceSettings().allow)
+    accept: list[Name] = []
+
+
+class Sandbox(_Table):
+    """[sandbox]."""
+
+    backend: Backend = SandboxSettings().backend
+    timeout: Duration = SandboxSettings().timeout
+    memory: Size = SandboxSettings().memory
+
+
+class AgentsToml(_Table):
+    """The whole file."""
+
+    budget: Budget = Budget()
+    scheduler: Scheduler = Scheduler()
+    endpoints: dict[str, Endpoint]
+    tiers: Tiers
+    routing: Routing = Routing()
+    agents: dict[str, Agent] = {}
+    licences: Licences = Licences()
+    sandbox: Sandbox = Sandbox()
+
+    def settings(self, source: Path | None) -> Settings:
+        """The same as settings."""
+        tiers: dict[TierName, TierSettings] = {"small": self.tiers.small.settings("small")}
+        if self.tiers.large is not None:
+            tiers["large"] = self.tiers.large.settings("large")
+        return Settings(
+            source=source,
+            endpoints=_named(self.endpoints),
+            tiers=frozen(tiers),
+            agents=_named(self.agents),
+            budget=self.budget.settings(),
+            scheduler=self.scheduler.settings(),
+            routing=RoutingSettings(self.routing.promote_at, self.routing.scope),
+            licences=LicenceSettings(tuple(self.licences.allow), tuple(self.licences.accept)),
+            sandbox=SandboxSettings(self.sandbox.backend, self.sandbox.timeout, self.sandbox.memory),
+        )
+
+
+def _named(tables: Mapping[str, Any]) -> Mapping[str, Any]:
+    return frozen({name: table.settings(name) for name, table in tables.items()})

@@ -1,0 +1,159 @@
+"""What agents.toml says, as frozen values. Owns the defaults; never reads a file, never checks one name by another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
+
+from vwt_agents.config.licences import licence_id
+from vwt_agents.messages import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from vwt_agents.types import Mib, Seconds, TierName
+
+__all__ = [
+    "DEFAULT_NUM_CTX",
+    "AgentSettings",
+    "Backend",
+    "BudgetSettings",
+    "EndpointKind",
+    "EndpointSettings",
+    "LicenceSettings",
+    "RoutingSettings",
+    "SandboxSettings",
+    "SchedulerSettings",
+    "Scope",
+    "Settings",
+    "TierSettings",
+    "canonical",
+    "frozen",
+]
+
+EndpointKind: TypeAlias = Literal["ollama", "embedded"]
+Backend: TypeAlias = Literal["auto", "bubblewrap", "namespaces", "unsafe"]
+Scope: TypeAlias = Literal["run", "stage"]
+
+DEFAULT_NUM_CTX: Final = 4096
+"""Tokens per slot where neither the agent nor its tier says."""
+
+_K = TypeVar("_K", bound=str)
+_V = TypeVar("_V")
+
+
+def frozen(items: Mapping[_K, _V]) -> Mapping[_K, _V]:
+    """A read-only copy."""
+    return MappingProxyType(dict(items))
+
+
+def canonical(model: str) -> str:
+    """A model's name as Ollama compares it: lower case, and `:latest` where no tag is given."""
+    name = model.lower()
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSettings:
+    """Memory the models may take, per device: MiB, or `"auto"` for what the device has less `reserve` MiB."""
+
+    devices: Mapping[str, Mib | Literal["auto"]] = field(
+        default_factory=lambda: frozen({"gpu0": "auto", "cpu": "auto"})
+    )
+    reserve: Mib = 1536
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSettings:
+    """How many agents run at once, how long a request of each class may wait, and how long an idle model stays."""
+
+    max_agents: int = 4
+    max_wait: Mapping[str, Seconds] = field(default_factory=lambda: frozen({"interactive": 15.0, "batch": 120.0}))
+    keep_alive: Seconds = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSettings:
+    """A place that serves models; `url` None is the engine's own default, `threads` None all but one core."""
+
+    name: str
+    kind: EndpointKind
+    device: str
+    url: str | None = None
+    parallel: int = 4
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TierSettings:
+    """A pool of models on one endpoint, best first; `otherwise` takes its place when that endpoint does not answer."""
+
+    name: TierName
+    endpoint: str
+    models: tuple[str, ...]
+    workers: int | None = None
+    num_ctx: int | None = None
+    otherwise: TierSettings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingSettings:
+    """When a run is promoted: at this many high-importance stages, and whether all its stages move or only those."""
+
+    promote_at: int = 2
+    scope: Scope = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """An agent: what it is for, how it is told so, which model it prefers. `timeout` bounds one call, in seconds."""
+
+    name: str
+    task: str = "general"
+    model: str | None = None
+    tier: TierName | None = None
+    fallback: tuple[str, ...] = ()
+    num_ctx: int | None = None
+    system: str = ""
+    options: Options = field(default_factory=Options)
+    timeout: Seconds = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class LicenceSettings:
+    """Licences that need no word, by id, and models that are accepted whatever theirs is."""
+
+    allow: tuple[str, ...] = ("apache-2.0", "mit")
+    accept: tuple[str, ...] = ()
+
+    def allows(self, model: str, licence: str) -> bool:
+        """Whether `model` may be used under `licence` (an id or the full text). No licence known at all is let pass."""
+        if canonical(model) in {canonical(name) for name in self.accept}:
+            return True
+        return not licence.strip() or licence_id(licence) in {name.lower() for name in self.allow}
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSettings:
+    """How code from a model is run: the means, and its limits in seconds of wall time and MiB."""
+
+    backend: Backend = "auto"
+    timeout: Seconds = 30.0
+    memory: Mib = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of agents.toml, checked. `source` is the file it came from, None for the packaged default."""
+
+    source: Path | None
+    endpoints: Mapping[str, EndpointSettings]
+    tiers: Mapping[TierName, TierSettings]
+    agents: Mapping[str, AgentSettings]
+    budget: BudgetSettings = BudgetSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    routing: RoutingSettings = RoutingSettings()
+    licences: LicenceSettings = LicenceSettings()
+    sandbox: SandboxSettings = SandboxSettings()

@@ -1,0 +1,134 @@
+"""What happened, told to the core. Owns the events; never decides what follows from them (scheduler.py does).
+
+Every Load action is answered by exactly one Loaded or LoadFailed, every Unload by exactly one Unloaded or UnloadFailed,
+and every Grant by one Released. A report about a model that is not registered changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from vwt_agents.core.specs import ModelKey, ModelSpec, RequestClass
+    from vwt_agents.types import Mib, RequestId
+
+__all__ = [
+    "BudgetSet",
+    "Cancelled",
+    "Closing",
+    "Event",
+    "LoadFailed",
+    "Loaded",
+    "Registered",
+    "Released",
+    "RequestEvent",
+    "ResidencyEvent",
+    "SettingEvent",
+    "Submitted",
+    "UnloadFailed",
+    "Unloaded",
+    "Vanished",
+    "Woken",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A model may now be asked for. Told again, the new spec holds from the model's next load on."""
+
+    spec: ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSet:
+    """The memory all models together may take on a device; may be less than what is resident now."""
+
+    device: str
+    mib: Mib
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A request wants a slot. Requests of tier `large` are served in order of arrival, whatever their class."""
+
+    request: RequestId
+    key: ModelKey
+    run: str
+    tier: str = "small"
+    klass: RequestClass = "batch"
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The caller left before its call began. Frees the slot too when the grant crossed the cancelling."""
+
+    request: RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The call of a granted request is over, well or badly; its slot is free."""
+
+    request: RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The model can serve, and takes `measured` MiB (None: not known, so the estimate stands).
+
+    A model the core did not load is adopted: its memory is taken, whoever asked for it.
+    """
+
+    key: ModelKey
+    measured: Mib | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """The model could not be loaded and takes no memory; `reason` is in the engine's words."""
+
+    key: ModelKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unloaded:
+    """The model's memory is free."""
+
+    key: ModelKey
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadFailed:
+    """The model is still in memory; `reason` is in the engine's words. It is tried again later."""
+
+    key: ModelKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """A resident model is gone without being told to. Its leases still end with Released, before or after this.
+
+    While a load or an unload is under way its own answer counts, and this changes nothing.
+    """
+
+    key: ModelKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """The deadline has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Drain everything: what waits is rejected, what is resident is unloaded once idle, nothing is admitted."""
+
+
+SettingEvent: TypeAlias = Registered | BudgetSet | Closing
+RequestEvent: TypeAlias = Submitted | Cancelled | Released
+ResidencyEvent: TypeAlias = Loaded | LoadFailed | Unloaded | UnloadFailed | Vanished
+Event: TypeAlias = SettingEvent | RequestEvent | ResidencyEvent | Woken

@@ -1,0 +1,254 @@
+"""The one door of the core: `handle(event, now) -> actions`, `deadline`, `state`. Nothing else changes the state.
+
+The core is the GPU budget, as a weighted semaphore over loads: at the moment a Load action is issued, the believed
+footprints of everything loading, resident and unloading on its device, the new one included, sum to no more than the
+device's budget. Between loads the sum can come to exceed it (a load measured larger than estimated, a budget that
+shrank, an adopted model); then no load starts there and idle residencies are unloaded until it is back within. Also
+always true, whatever the policy:
+
+- no residency is told to unload while anyone holds a lease on it;
+- at most one load at a time is under way per device;
+- at most `max_agents` leases are held, and on a residency at most its slots;
+- every submitted request ends exactly once: granted and then released, cancelled, or rejected;
+- the same events at the same moments give the same actions.
+
+Reads no clock and does no I/O. What is loaded, drained and granted first is the policy's business (placement.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, assert_never
+
+from vwt_agents.core.actions import Action, Grant, Load, Reject, Unload
+from vwt_agents.core.events import (
+    BudgetSet,
+    Cancelled,
+    Closing,
+    Event,
+    Loaded,
+    LoadFailed,
+    Registered,
+    Released,
+    RequestEvent,
+    ResidencyEvent,
+    SettingEvent,
+    Submitted,
+    Unloaded,
+    UnloadFailed,
+    Vanished,
+    Woken,
+)
+from vwt_agents.core.placement import Exhaustive, Placement, Policy
+from vwt_agents.core.queue import Waiting
+from vwt_agents.core.specs import REQUEST_CLASSES, ModelKey, RequestClass
+from vwt_agents.core.state import Residency, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vwt_agents.types import Seconds
+
+__all__ = ["UNLOAD_RETRY", "Scheduler"]
+
+UNLOAD_RETRY: Final[Seconds] = 5.0
+"""Seconds until an unload that failed is tried again."""
+
+
+class Scheduler:
+    """Decides who is in memory and who may call: tell it what happened and when, do what it says, wake it at its
+    deadline.
+
+    `max_wait` is, by class, how long a request may wait before its model is due. Moments come from one clock that never
+    runs backwards (an earlier one counts as the latest seen). ValueError where an argument makes no sense.
+    """
+
+    def __init__(
+        self, *, max_agents: int, max_wait: Mapping[RequestClass, Seconds], policy: Policy | None = None
+    ) -> None:
+        if max_agents < 1:
+            raise ValueError(f"max_agents={max_agents}; at least 1 agent is needed for anything to run")
+        if missing := [klass for klass in REQUEST_CLASSES if klass not in max_wait]:
+            raise ValueError(f"max_wait has no bound for {', '.join(missing)}; it needs one for each class")
+        self._state = State(max_agents=max_agents)
+        self._max_wait = dict(max_wait)
+        self._patient = max(REQUEST_CLASSES, key=lambda klass: max_wait[klass])
+        self._policy: Policy = Exhaustive() if policy is None else policy
+        self._actions: list[Action] = []
+
+    @property
+    def state(self) -> State:
+        """The books, to read: they change with every event."""
+        return self._state
+
+    @property
+    def deadline(self) -> Seconds | None:
+        """The moment at which the core wants `Woken`; None while only another event can change anything."""
+        return self._policy.wake_at(self._state)
+
+    def handle(self, event: Event, now: Seconds) -> tuple[Action, ...]:
+        """What to do, in this order, now that the event has happened. ValueError for a request id that is in use."""
+        self._state.now = max(self._state.now, now)
+        self._actions = []
+        self._apply(event)
+        self._plan()
+        return tuple(self._actions)
+
+    def _apply(self, event: Event) -> None:
+        match event:
+            case Registered() | BudgetSet() | Closing():
+                self._apply_setting(event)
+            case Submitted() | Cancelled() | Released():
+                self._apply_request(event)
+            case Loaded() | LoadFailed() | Unloaded() | UnloadFailed() | Vanished():
+                self._apply_residency(event)
+            case Woken():
+                pass
+            case _:
+                assert_never(event)
+
+    def _apply_setting(self, event: SettingEvent) -> None:
+        match event:
+            case Registered(spec):
+                self._state.register(spec)
+            case BudgetSet(device, mib):
+                self._state.set_budget(device, mib)
+            case Closing():
+                self._state.closing = True
+            case _:
+                assert_never(event)
+
+    def _apply_request(self, event: RequestEvent) -> None:
+        state = self._state
+        match event:
+            case Submitted():
+                self._submit(event)
+            case Cancelled(request):
+                if request in state.waiting:
+                    state.dequeue(request)
+                elif request in state.leases:
+                    state.release(request)
+            case Released(request):
+                if request in state.leases:
+                    state.release(request)
+            case _:
+                assert_never(event)
+
+    def _submit(self, event: Submitted) -> None:
+        state = self._state
+        if event.request in state.waiting or event.request in state.leases:
+            raise ValueError(f"request {event.request} was submitted already and has not ended; use a new id")
+        if event.key not in state.models:
+            known = ", ".join(map(str, sorted(state.models))) or "none"
+            self._actions.append(Reject(event.request, f"{event.key} is not registered; registered: {known}"))
+            return
+        lane = self._patient if event.tier == "large" else event.klass
+        due = state.now + self._max_wait[lane]
+        state.enqueue(
+            Waiting(event.request, event.key, event.run, event.tier, event.klass, lane, since=state.now, due=due)
+        )
+
+    def _apply_residency(self, event: ResidencyEvent) -> None:
+        """Only what answers the residency's phase counts; a report that came too late changes nothing."""
+        state = self._state
+        residency = state.residencies.get(event.key)
+        match event, residency.phase if residency else None:
+            case Loaded(key, measured), "loading" | "resident" | None:
+                self._loaded(key, residency, measured)
+            case LoadFailed(key, reason), "loading":
+                state.drop(key)
+                self._reject_all(key, f"{key} could not be loaded: {reason}")
+            case UnloadFailed(), "unloading" if residency:
+                state.put(replace(residency, phase="resident", stays_until=state.now + UNLOAD_RETRY))
+            case (Unloaded(key), "unloading" | "resident") | (Vanished(key), "resident"):
+                state.drop(key)
+            case _:
+                pass
+
+    def _loaded(self, key: ModelKey, residency: Residency | None, measured: int | None) -> None:
+        """A load of ours is done, a model we did not load is adopted, or a resident one was measured again."""
+        state = self._state
+        model = state.models.get(key)
+        if model is None:
+            return
+        if measured is not None:
+            state.register(replace(model.spec, footprint=measured))
+        if residency is None:
+            residency = self._residency(key)
+        elif residency.phase == "loading":
+            model.load_s = state.now - residency.since
+        footprint = residency.footprint if measured is None else measured
+        if residency.phase == "loading":
+            residency = replace(residency, phase="resident", since=state.now, last_used=state.now)
+        state.put(replace(residency, footprint=footprint))
+
+    def _residency(self, key: ModelKey) -> Residency:
+        spec, now = self._state.models[key].spec, self._state.now
+        return Residency(key, spec.device, spec.footprint, spec.slots, phase="loading", since=now, last_used=now)
+
+    def _plan(self) -> None:
+        """Until nothing is left to do: 1. reject what can never be granted; 2. let go of what has idled long enough, or
+        of all that is idle when closing; 3. load, unload and drain on each device; 4. grant while an agent and a slot
+        are free.
+        """
+        planned = -1
+        while planned < len(self._actions):
+            planned = len(self._actions)
+            # 1
+            for key, model in self._state.models.items():
+                if model.queue and (reason := self._never(key)):
+                    self._reject_all(key, reason)
+            for device in self._state.devices:
+                # 2
+                self._expire(device)
+                # 3
+                if not self._state.closing:
+                    self._place(device, self._policy.placement(self._state, device))
+            # 4
+            while (request := self._policy.next_grant(self._state)) is not None:
+                self._actions.append(Grant(request, self._state.lease(request)))
+
+    def _never(self, key: ModelKey) -> str | None:
+        if self._state.closing:
+            return "closing"
+        spec = self._state.models[key].spec
+        budget = self._state.budget(spec.device)
+        if spec.footprint <= budget:
+            return None
+        return f"{key} needs {spec.footprint} MiB, budget of {spec.device} is {budget} MiB"
+
+    def _expire(self, device: str) -> None:
+        if not self._state.closing:
+            for key in self._policy.expired(self._state, device):
+                self._unload(key, f"idle for {self._state.models[key].spec.keep_alive} s")
+            return
+        for residency in self._state.on(device):
+            if residency.idle and residency.stays_until <= self._state.now:
+                self._unload(residency.key, "closing")
+
+    def _place(self, device: str, placement: Placement) -> None:
+        self._state.aim(device, placement.target, placement.drain)
+        for key in placement.unload:
+            self._unload(key, placement.why)
+        if placement.load and placement.target is not None:
+            self._load(placement.target)
+
+    def _load(self, key: ModelKey) -> None:
+        residency = self._residency(key)
+        there = self._state.on(residency.device)
+        assert key not in self._state.residencies, key
+        assert residency.footprint <= self._state.headroom(residency.device), residency
+        assert all(other.phase != "loading" for other in there), there
+        self._state.put(residency)
+        self._actions.append(Load(key))
+
+    def _unload(self, key: ModelKey, why: str) -> None:
+        residency = self._state.residencies[key]
+        assert residency.idle, residency
+        self._state.put(replace(residency, phase="unloading", since=self._state.now, draining=False))
+        self._actions.append(Unload(key, why))
+
+    def _reject_all(self, key: ModelKey, reason: str) -> None:
+        for waiting in list(self._state.models[key].queue):
+            self._state.dequeue(waiting.request)
+            self._actions.append(Reject(waiting.request, reason))

@@ -1,0 +1,328 @@
+"""The only task that talks to the core: it posts what happened and carries out what the core says.
+
+Owns the clock, the request ids, the waiters and the tasks that load and unload. It decides nothing: which request is granted,
+what is loaded and who leaves is the core's word. A load belongs to the dispatcher, not to the request that caused it, so it
+survives a requester that leaves.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, Self
+
+import anyio
+
+from vwt_agents.board import Board, ModelLine, Swap
+from vwt_agents.core import (
+    Action,
+    BudgetSet,
+    Cancelled,
+    Closing,
+    Event,
+    Grant,
+    Load,
+    Loaded,
+    LoadFailed,
+    ModelKey,
+    ModelSpec,
+    Registered,
+    Reject,
+    Released,
+    Scheduler,
+    Submitted,
+    Unload,
+    Unloaded,
+    UnloadFailed,
+    Vanished,
+    Woken,
+    explain,
+)
+from vwt_agents.errors import CallFailed, CallTimeout, EndpointUnavailable, Rejected, VwtError
+from vwt_agents.eventlog import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from anyio.abc import TaskGroup
+
+    from vwt_agents.endpoints.base import Endpoint
+    from vwt_agents.messages import OnChunk, Request, Response
+    from vwt_agents.types import Mib, RequestId, Seconds
+
+__all__ = ["Dispatcher", "Lease", "Serving"]
+
+log = get_logger(__name__)
+
+CLOSE_GRACE: Seconds = 1.0  # the endpoints' own clean-up comes after; together they keep Ctrl-C under 2 s
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How one model is to be served for as long as this process lives: constant, because a change would reload it."""
+
+    spec: ModelSpec
+    num_ctx: int
+    load_timeout: Seconds = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A request's hold on a slot, and what it waited for it: in all, and the part in which its model was being loaded."""
+
+    request: RequestId
+    key: ModelKey
+    wait_s: Seconds
+    load_s: Seconds
+
+
+@dataclass(slots=True)
+class _Waiter:
+    key: ModelKey
+    submitted: Seconds
+    granted: anyio.Event = field(default_factory=anyio.Event)
+    error: VwtError | None = None
+    at: Seconds = 0.0
+
+
+class Dispatcher:
+    """A Caller over several endpoints that keeps the core's promises; an async context manager.
+
+    `board` is kept up to date for views. Leaving the block unloads what `unload_on_close` endpoints hold.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        endpoints: Mapping[str, Endpoint],
+        *,
+        board: Board | None = None,
+        clock: Callable[[], Seconds] = anyio.current_time,
+        priority: Literal["interactive", "batch"] = "batch",
+    ) -> None:
+        self.board = board if board is not None else Board()
+        self.board.waits = self.explain
+        self._scheduler = scheduler
+        self._endpoints = endpoints
+        self._clock = clock
+        self._class: Literal["interactive", "batch"] = priority
+        self._ids = itertools.count(1)
+        self._waiters: dict[RequestId, _Waiter] = {}
+        self._serving: dict[ModelKey, Serving] = {}
+        self._failures: dict[ModelKey, VwtError] = {}
+        self._load_ended: dict[ModelKey, tuple[Seconds, Seconds]] = {}
+        self._rearm = anyio.Event()
+        self._changed = anyio.Event()
+        self._stack = AsyncExitStack()
+        self._tasks: TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
+        self._tasks.start_soon(self._wake)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        # Everyone who called has left by now. What is resident is unloaded, but nobody waits long for it: an endpoint ends
+        # what it started in any case.
+        self.post(Closing())
+        with anyio.move_on_after(CLOSE_GRACE, shield=True):
+            while self._scheduler.state.residencies:
+                self._changed = anyio.Event()
+                await self._changed.wait()
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
+        await self._stack.aclose()
+
+    # -- what the world tells the core ------------------------------------------------------------------------------
+
+    def set_budget(self, device: str, mib: Mib) -> None:
+        """The memory models may take on one device from now on."""
+        self.board.budgets[device] = mib
+        self.post(BudgetSet(device, mib))
+
+    def serve(self, serving: Serving) -> None:
+        """Make a model known; it is loaded once a request waits for it."""
+        spec = serving.spec
+        self._serving[spec.key] = serving
+        self.board.models[spec.key.endpoint, spec.key.model] = ModelLine(
+            spec.key.endpoint, spec.key.model, spec.device, footprint=spec.footprint, slots=spec.slots
+        )
+        self.post(Registered(spec))
+
+    def post(self, event: Event) -> None:
+        """Tell the core what happened and carry out its answer: the one door to the core."""
+        for action in self._scheduler.handle(event, self._clock()):
+            self._carry_out(action)
+        self._rearm.set()
+        self._changed.set()
+        self._repaint()
+
+    def explain(self, request: RequestId) -> str:
+        """Why a request waits, in words; empty when it does not."""
+        return explain(self._scheduler.state, request) if request in self._waiters else ""
+
+    # -- calls ------------------------------------------------------------------------------------------------------
+
+    async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
+        """Wait for a slot, make the call, give the slot back. A model that died under the call is loaded again, once."""
+        pieces = 0
+
+        def counting(chunk: object) -> None:
+            nonlocal pieces
+            pieces += 1
+            if on_chunk is not None:
+                on_chunk(chunk)  # type: ignore[arg-type]
+
+        try:
+            return await self._call_once(request, counting)
+        except (CallFailed, EndpointUnavailable) as error:
+            # What the caller has already seen cannot be taken back, and a call that was too slow once will be again.
+            heard = on_chunk is not None and pieces > 0
+            if heard or isinstance(error, CallTimeout) or not await self._lost(request, str(error)):
+                raise
+            log.warning("call.retried", model=request.model, endpoint=request.endpoint, error=error.message)
+            return await self._call_once(request, counting)
+
+    async def _call_once(self, request: Request, on_chunk: OnChunk) -> Response:
+        key = ModelKey(request.endpoint, request.model)
+        async with self.lease(key, labels=request.labels) as lease:
+            response = await self._endpoints[request.endpoint].call(request, on_chunk)
+        return replace(response, usage=replace(response.usage, wait_s=lease.wait_s, load_s=lease.load_s))
+
+    @asynccontextmanager
+    async def lease(self, key: ModelKey, *, labels: Mapping[str, str] = NO_LABELS) -> AsyncIterator[Lease]:
+        """A slot of a resident model for the length of the block; Rejected or LoadFailed when there will never be one."""
+        if key not in self._serving:
+            raise Rejected(f"model {key.model!r} on endpoint {key.endpoint!r} is not served in this run")
+        request = next(self._ids)
+        waiter = self._waiters[request] = _Waiter(key, self._clock())
+        self.board.queue[request] = labels.get("stage", "")
+        run, tier = labels.get("run", ""), labels.get("tier", "small")
+        try:
+            self.post(Submitted(request, key, run=run, tier=tier, klass=self._class))
+            await waiter.granted.wait()
+            del self.board.queue[request]
+            if waiter.error is not None:
+                raise waiter.error
+            del self._waiters[request]
+            yield Lease(request, key, waiter.at - waiter.submitted, self._load_share(waiter))
+        finally:
+            self._give_back(request, waiter)
+
+    def _give_back(self, request: RequestId, waiter: _Waiter) -> None:
+        self._waiters.pop(request, None)
+        self.board.queue.pop(request, None)
+        if waiter.error is None:
+            self.post(Released(request) if waiter.granted.is_set() else Cancelled(request))
+
+    def _load_share(self, waiter: _Waiter) -> Seconds:
+        began, ended = self._load_ended.get(waiter.key, (0.0, 0.0))
+        return max(0.0, min(ended, waiter.at) - max(began, waiter.submitted))
+
+    async def _lost(self, request: Request, why: str) -> bool:
+        """True when the model is no longer resident there; the core has then been told."""
+        key = ModelKey(request.endpoint, request.model)
+        try:
+            with anyio.fail_after(5):
+                there = await self._endpoints[request.endpoint].resident()
+        except (VwtError, TimeoutError):
+            there = ()
+        if any(residence.model == request.model for residence in there):
+            return False
+        self.post(Vanished(key, why))
+        return True
+
+    # -- what the core says -----------------------------------------------------------------------------------------
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Grant(request=request):
+                waiter = self._waiters[request]
+                waiter.at = self._clock()
+                waiter.granted.set()
+            case Reject(request=request, reason=reason):
+                waiter = self._waiters[request]
+                waiter.error = self._failures.get(waiter.key) or Rejected(reason)
+                waiter.granted.set()
+            case Load(key=key):
+                self._start(self._load, key)
+            case Unload(key=key, why=why):
+                self._start(self._unload, key, why)
+
+    def _start(self, work: Callable[..., object], *args: object) -> None:
+        if self._tasks is not None:
+            self._tasks.start_soon(work, *args)  # type: ignore[arg-type]
+
+    async def _load(self, key: ModelKey) -> None:
+        serving = self._serving[key]
+        began = self._clock()
+        log.info("model.loading", endpoint=key.endpoint, model=key.model, mib=serving.spec.footprint)
+        try:
+            residence = await self._endpoints[key.endpoint].load(
+                key.model, num_ctx=serving.num_ctx, slots=serving.spec.slots, timeout=serving.load_timeout
+            )
+        except VwtError as error:
+            self._failures[key] = error
+            self._swapped("load", key, began, 0, why=error.message)
+            log.warning("model.load_failed", endpoint=key.endpoint, model=key.model, error=error.message)
+            self.post(LoadFailed(key, error.message))
+            return
+        self._failures.pop(key, None)
+        took = residence.device_mib or residence.size_mib
+        self._load_ended[key] = (began, self._clock())
+        self._swapped("load", key, began, took)
+        log.info("model.loaded", endpoint=key.endpoint, model=key.model, mib=took, seconds=self._clock() - began)
+        self.post(Loaded(key, took or None))
+
+    async def _unload(self, key: ModelKey, why: str) -> None:
+        began = self._clock()
+        try:
+            await self._endpoints[key.endpoint].unload(key.model)
+        except VwtError as error:
+            self._swapped("unload", key, began, 0, why=error.message)
+            log.warning("model.unload_failed", endpoint=key.endpoint, model=key.model, error=error.message)
+            self.post(UnloadFailed(key, error.message))
+            return
+        self._swapped("unload", key, began, 0, why=why, ok=True)
+        log.info("model.unloaded", endpoint=key.endpoint, model=key.model, why=why)
+        self.post(Unloaded(key))
+
+    def _swapped(
+        self,
+        kind: Literal["load", "unload"],
+        key: ModelKey,
+        began: Seconds,
+        mib: Mib,
+        *,
+        why: str = "",
+        ok: bool | None = None,
+    ) -> None:
+        spec = self._serving[key].spec
+        good = mib > 0 or not why if ok is None else ok
+        now = self._clock()
+        self.board.swaps.append(Swap(kind, key.endpoint, key.model, spec.device, now, now - began, mib, good, why))
+
+    async def _wake(self) -> None:
+        """Post Woken whenever the core's deadline passes."""
+        while True:
+            self._rearm = anyio.Event()
+            deadline = self._scheduler.deadline
+            with anyio.move_on_after(math.inf if deadline is None else max(0.0, deadline - self._clock())):
+                await self._rearm.wait()
+                continue
+            self.post(Woken())
+
+    def _repaint(self) -> None:
+        state = self._scheduler.state
+        for line in self.board.models.values():
+            residency = state.residencies.get(ModelKey(line.endpoint, line.model))
+            line.phase = residency.phase if residency is not None else "out"
+            line.leases = len(residency.leases) if residency is not None else 0
+            line.footprint = residency.footprint if residency is not None else line.footprint
+        for device in self.board.budgets:
+            self.board.peaks[device] = max(self.board.peaks.get(device, 0), state.used(device))
+        self.board.changed()

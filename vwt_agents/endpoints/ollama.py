@@ -1,0 +1,465 @@
+"""Ollama as an endpoint.
+
+Owns the one import of the `ollama` package, what is sent to its servers, and the mapping of their errors.
+`OllamaClient` is one server's API in our words; `OllamaEndpoint` adds what the core relies on: a load is wholly on its
+device or it failed, an unload has ended when its memory is free. Neither decides what is resident, or retries.
+
+Only a load says how long a model stays (`keep_alive` -1: until told otherwise). A `keep_alive` on a call would revive a
+model that is being unloaded, and then every cold load on that server waits for ever (ollama#17408). Calls send
+`truncate: false`: a prompt longer than the context is an error with the numbers, never a silently shortened prompt.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import replace
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from vwt_agents.endpoints.address import canonical, is_loopback, server_url
+from vwt_agents.endpoints.base import Health, ModelInfo, OnProgress, Progress, Residence
+from vwt_agents.endpoints.prefill import EchoFilter
+from vwt_agents.errors import (
+    CallFailed,
+    CallTimeout,
+    EndpointUnavailable,
+    LoadFailed,
+    ModelMissing,
+    PullFailed,
+    UnloadFailed,
+    WorldError,
+)
+from vwt_agents.messages import Chunk, OnChunk, Request, Response, Usage
+from vwt_agents.types import MIB, Mib, Seconds
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+
+    import ollama
+
+__all__ = ["OllamaClient", "OllamaEndpoint"]
+
+_CONNECT_S: Final = 5.0
+_PROBE_S: Final = 3.0
+_UNLOAD_S: Final = 60.0
+_CLEAN_UP_S: Final = 10.0
+_NS: Final = 1e9
+_WEIGHTS: Final = re.compile(r"^FROM .*sha256[-:]([0-9a-f]{64})", re.MULTILINE)
+
+
+class OllamaClient:
+    """One server's API over one pooled connection: typed answers, our errors, no time limits but those it is given.
+
+    An async context manager; the client behind it is built by the first call. `token` goes along as a bearer token.
+    """
+
+    def __init__(self, url: str, *, token: str | None = None) -> None:
+        self.url = server_url(url)
+        self._token = token
+        self._client: ollama.AsyncClient | None = None
+
+    async def __aenter__(self) -> OllamaClient:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()  # type: ignore[no-untyped-call]
+
+    async def version(self) -> str:
+        """The server's version, such as `0.33.0`."""
+        with self._mapped("asked for its version", EndpointUnavailable):
+            return str((await self._raw("GET", "/api/version"))["version"])
+
+    async def tags(self) -> tuple[ModelInfo, ...]:
+        """The models in the server's store, without their metadata; names in their one spelling."""
+        with self._mapped("asked for its models", EndpointUnavailable):
+            listed = (await self._open().list()).models
+        return tuple(
+            ModelInfo(
+                name=canonical(entry.model),
+                size_bytes=int(entry.size or 0),
+                digest=(entry.digest or "").removeprefix("sha256:"),
+                quantisation=_detail(entry.details, "quantization_level"),
+                parameters=_detail(entry.details, "parameter_size"),
+            )
+            for entry in listed
+            if entry.model
+        )
+
+    async def show(self, model: str) -> ModelInfo:
+        """One model's metadata, licence and the digest of its weights; `size_bytes` is 0, only `tags` knows it."""
+        with self._mapped("asked about it", EndpointUnavailable, model):
+            shown = await self._open().show(model)
+            metadata = dict(shown.modelinfo or {})
+            if _lacks_layers(metadata):
+                metadata |= await self._layers(model, metadata)
+        weights = _WEIGHTS.search(shown.modelfile or "")
+        return ModelInfo(
+            name=canonical(model),
+            size_bytes=0,
+            digest=weights[1] if weights else "",
+            metadata=MappingProxyType(metadata),
+            quantisation=_detail(shown.details, "quantization_level"),
+            parameters=_detail(shown.details, "parameter_size"),
+            licence=shown.license or "",
+        )
+
+    async def ps(self) -> tuple[Residence, ...]:
+        """What is in the server's memory now; `device_mib` is the part on its GPUs. A model still loading is absent."""
+        with self._mapped("asked what is loaded", EndpointUnavailable):
+            running = (await self._open().ps()).models
+        return tuple(
+            Residence(
+                model=canonical(entry.model or entry.name or ""),
+                size_mib=_mib(int(entry.size or 0)),
+                device_mib=_mib(int(entry.size_vram or 0)),
+                num_ctx=entry.context_length or 0,
+            )
+            for entry in running
+        )
+
+    async def preload(self, model: str, num_ctx: int) -> None:
+        """Load a model to stay until it is unloaded; returns once it can serve. Cancelling aborts the load."""
+        with self._mapped("asked to load it", LoadFailed, model):
+            await self._open().generate(model, "", options={"num_ctx": num_ctx}, keep_alive=-1)
+
+    async def unload(self, model: str) -> None:
+        """Tell the server to unload once the model is idle; returns at once, `ps` shows when it is done."""
+        with self._mapped("asked to unload it", UnloadFailed, model):
+            await self._open().generate(model, "", keep_alive=0)
+
+    async def pull(self, model: str, on_progress: OnProgress | None = None) -> None:
+        """Have the server fetch a model. Cancelling pauses it: the next pull goes on where this one stopped."""
+        status = ""
+        with self._mapped("asked to pull it", PullFailed, model):
+            parts = await self._open().pull(model, stream=True)
+        async with aclosing(self._parts(parts, "pulling it", PullFailed, model)) as pulled:
+            async for part in pulled:
+                status = part.status or status
+                if on_progress is not None:
+                    on_progress(Progress(status, part.completed or 0, part.total or 0))
+        if status != "success":
+            raise PullFailed(
+                f"{self.url} stopped pulling {model!r} after {status!r}", hint="pull it again: it goes on from there"
+            )
+
+    async def chat(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
+        """The complete answer within `request.timeout` seconds; its text never begins with the prefill."""
+        with anyio.move_on_after(request.timeout):
+            return await self._chat(request, on_chunk)
+        raise CallTimeout(
+            f"{request.model!r} at {self.url} had not finished its answer after {request.timeout:g} s",
+            hint="raise the time limit, or lower num_predict",
+        )
+
+    async def _chat(self, request: Request, on_chunk: OnChunk | None) -> Response:
+        echo = EchoFilter(request.prefill)
+        texts: list[str] = []
+
+        def emit(text: str) -> None:
+            if text:
+                texts.append(text)
+                if on_chunk is not None:
+                    on_chunk(Chunk(text))
+
+        async with self._answer(request) as parts:
+            async for part in parts:
+                emit(echo.feed(part.message.content or ""))
+                if part.done:
+                    emit(echo.finish())
+                    return Response(
+                        "".join(texts), request.model, request.endpoint, part.done_reason or "stop", _usage(part)
+                    )
+        raise CallFailed(
+            f"{self.url} broke off the answer of {request.model!r} after {sum(map(len, texts))} characters",
+            hint="its runner may have stopped: see the server's log",
+            retryable=True,
+        )
+
+    @asynccontextmanager
+    async def _answer(self, request: Request) -> AsyncIterator[AsyncIterator[ollama.ChatResponse]]:
+        body: dict[str, Any] = {
+            "model": request.model,
+            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "stream": True,
+            "truncate": False,
+            "options": {**request.options.as_ollama(), "num_ctx": request.num_ctx},
+        }
+        if request.format is not None:
+            body["format"] = dict(request.format)
+        with self._mapped("asked to answer", CallFailed, request.model):
+            # AsyncClient.chat() has no `truncate`
+            parts = await self._open()._request(_part(), "POST", "/api/chat", json=body, stream=True)  # noqa: SLF001
+        async with aclosing(self._parts(parts, "answering", CallFailed, request.model)) as answer:
+            yield answer
+
+    async def _parts(self, parts: Any, doing: str, failed: type[WorldError], model: str) -> AsyncGenerator[Any, None]:
+        """The parts of a stream; only reading them is mapped, so that a fault of the one who uses them stays his."""
+        async with aclosing(parts):
+            while True:
+                with self._mapped(doing, failed, model):
+                    try:
+                        part = await anext(parts)
+                    except StopAsyncIteration:
+                        return
+                yield part
+
+    async def _layers(self, model: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """The per-layer numbers, which a server leaves out unless it is asked for everything."""
+        everything = (await self._raw("POST", "/api/show", json={"model": model, "verbose": True})).get(
+            "model_info"
+        ) or {}
+        return {key: everything[key] for key in metadata if key in everything and not key.startswith("tokenizer.")}
+
+    async def _raw(self, *request: str, **body: Any) -> Any:
+        """What the package has no verb or no argument for, through the same connection."""
+        reply = await self._open()._request_raw(*request, **body)  # type: ignore[no-untyped-call]  # noqa: SLF001
+        return reply.json()
+
+    def _open(self) -> ollama.AsyncClient:
+        if self._client is None:
+            import httpx
+            import ollama
+
+            self._client = ollama.AsyncClient(
+                self.url,
+                headers={"Authorization": f"Bearer {self._token}"} if self._token else None,
+                timeout=httpx.Timeout(
+                    None, connect=_CONNECT_S
+                ),  # a client that gives up during a load makes the server abort it
+                limits=httpx.Limits(
+                    max_connections=None, max_keepalive_connections=16
+                ),  # a probe never waits behind calls
+                trust_env=not is_loopback(self.url),  # a proxy for the outside world would swallow loopback calls
+            )
+        return self._client
+
+    @contextmanager
+    def _mapped(self, doing: str, failed: type[WorldError], model: str | None = None) -> Iterator[None]:
+        """The one place where foreign errors become ours."""
+        import httpx
+        import ollama
+
+        what = f"{self.url}, {doing}" if model is None else f"{self.url}, {doing} ({model!r})"
+        try:
+            yield
+        except ollama.ResponseError as error:
+            raise self._refused(error.status_code, str(error.error).strip(), what, failed, model) from error
+        except (
+            httpx.ConnectError,
+            httpx.ConnectTimeout,
+            httpx.InvalidURL,
+            httpx.UnsupportedProtocol,
+            ConnectionError,
+        ) as error:
+            raise EndpointUnavailable(
+                f"no Ollama server answers at {self.url}" + (f" (wanted for {model!r})" if model else ""),
+                hint="start one with `ollama serve`, or correct its url in agents.toml or OLLAMA_HOST; "
+                "`python -m vwt_agents doctor` says what works here",
+            ) from error
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            words = str(error) or type(error).__name__
+            raise _failure(
+                failed, f"the connection broke: {what}: {words}", "see the server's log", retryable=True
+            ) from error
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            # what the package raises for lines that are not JSON, JSON that is no object, or objects of another shape
+            hint = "is an Ollama server listening there, and not something else?"
+            raise _failure(failed, f"not an answer of Ollama's API: {what}: {error}", hint) from error
+
+    def _refused(self, status: int, words: str, what: str, failed: type[WorldError], model: str | None) -> WorldError:
+        if status == 404 and model is not None:
+            return ModelMissing(
+                f"{self.url} does not have the model {model!r}: {words}",
+                hint=f"bring it with `python -m vwt_agents models pull {model}` (or `ollama pull {model}`)",
+            )
+        if status == 503:
+            return _failure(failed, f"{what}: {words or 'busy'}", "its queue is full: ask again later", retryable=True)
+        if status in {401, 403}:
+            return EndpointUnavailable(
+                f"{what}: it refused access (HTTP {status}): {words}", hint="does it want a token?"
+            )
+        spoken = words or "it gave no reason"
+        return _failure(failed, f"{what}: {spoken}" if status < 0 else f"{what}: HTTP {status}: {spoken}", None)
+
+
+class OllamaEndpoint:
+    """An Ollama server as an endpoint. `url` defaults to OLLAMA_HOST, else the local server; it loads on `device`.
+
+    How many slots a model has there is the server's OLLAMA_NUM_PARALLEL, which no API shows: configure both to agree.
+    """
+
+    kind = "ollama"
+
+    def __init__(self, name: str, url: str | None = None, *, device: str = "gpu0") -> None:
+        self.name = name
+        self.device = device
+        self.url = server_url(url)
+        self._client = OllamaClient(self.url)
+        self._spelling: dict[str, str] = {}
+
+    async def __aenter__(self) -> OllamaEndpoint:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._client.__aexit__(*exc)
+
+    async def probe(self) -> Health:
+        """Whether the server answers within 3 seconds."""
+        try:
+            with anyio.move_on_after(_PROBE_S):
+                version = await self._client.version()
+                return Health(ok=True, detail=f"Ollama {version} at {self.url}", version=version)
+        except WorldError as error:
+            return Health(ok=False, detail=error.message)
+        return Health(ok=False, detail=f"{self.url} accepts connections but did not answer within {_PROBE_S:g} s")
+
+    async def models(self) -> tuple[ModelInfo, ...]:
+        """The models in the server's store, with metadata; those that run in Ollama's cloud are left out."""
+        local = [info for info in await self._client.tags() if not info.name.endswith("cloud")]
+        found: dict[str, ModelInfo] = {}
+        limit = anyio.CapacityLimiter(4)
+
+        async def look(info: ModelInfo) -> None:
+            async with limit:
+                with contextlib.suppress(ModelMissing):  # removed since it was listed
+                    found[info.name] = _joined(info, await self._client.show(info.name))
+
+        async with anyio.create_task_group() as tasks:
+            for info in local:
+                tasks.start_soon(look, info)
+        return tuple(found[info.name] for info in local if info.name in found)
+
+    async def describe(self, model: str) -> ModelInfo:
+        """One model's metadata; ModelMissing with the command that brings it."""
+        shown = await self._client.show(model)
+        name = canonical(model)
+        listed = next((info for info in await self._client.tags() if info.name == name), shown)
+        return replace(_joined(listed, shown), name=model)
+
+    async def load(self, model: str, *, num_ctx: int, slots: int, timeout: Seconds) -> Residence:  # noqa: ASYNC109
+        """Load to stay, wholly on the device, else LoadFailed and nothing is left in memory there."""
+        self._spelling[canonical(model)] = model
+        done = False
+        try:
+            with anyio.move_on_after(timeout):
+                await self._client.preload(model, num_ctx)
+                residence = await self._whole(model, num_ctx, slots)
+                done = True
+                return residence
+        finally:
+            if not done:
+                await self._clean_up(model)
+        raise LoadFailed(
+            f"{self.url} had not loaded {model!r} (num_ctx {num_ctx}) after {timeout:g} s",
+            hint="see the server's log; a slow disk needs a longer time limit",
+        )
+
+    async def unload(self, model: str) -> None:
+        """Unload and return once it is gone from there; calls in flight finish first. UnloadFailed after a minute."""
+        with anyio.move_on_after(_UNLOAD_S):
+            await self._gone(model)
+            return
+        raise UnloadFailed(
+            f"{self.url} still shows {model!r} {_UNLOAD_S:g} s after it was told to unload it",
+            hint="someone else is using it there; `ollama ps` shows it, `ollama stop` ends it",
+        )
+
+    async def resident(self) -> tuple[Residence, ...]:
+        """What is in memory there now, under the names it was loaded by here, else Ollama's own."""
+        return tuple(self._seen(residence) for residence in await self._client.ps())
+
+    async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
+        """Answer one request. Cancelling closes the connection, which frees the slot."""
+        return await self._client.chat(request, on_chunk)
+
+    async def pull(self, model: str, on_progress: OnProgress | None = None) -> None:
+        """Have the server fetch and verify a model; what has arrived is kept when it is broken off."""
+        await self._client.pull(model, on_progress)
+
+    async def _whole(self, model: str, num_ctx: int, slots: int) -> Residence:
+        name = canonical(model)
+        seen = next((found for found in await self._client.ps() if found.model == name), None)
+        if seen is None:
+            raise LoadFailed(
+                f"{self.url} said it loaded {model!r}, but it is not in memory there",
+                hint="another client's request may have evicted it: let nobody else load models on that server",
+            )
+        if self.device != "cpu" and seen.device_mib < seen.size_mib:
+            raise LoadFailed(
+                f"{model!r} spilled to the CPU at {self.url}: of its {seen.size_mib} MiB"
+                f" (num_ctx {num_ctx} x {slots} slots) only {seen.device_mib} MiB fitted on {self.device}: unloaded",
+                hint="lower num_ctx, or the server's OLLAMA_NUM_PARALLEL, or take a smaller model",
+            )
+        return self._seen(seen)
+
+    async def _gone(self, model: str) -> None:
+        name = canonical(model)
+        pause = 0.02
+        while any(found.model == name for found in await self._client.ps()):
+            # told again each time: another client's request in between may have given it a new stay
+            with contextlib.suppress(ModelMissing):
+                await self._client.unload(model)
+            await anyio.sleep(pause)
+            pause = min(pause * 1.5, 0.5)
+
+    async def _clean_up(self, model: str) -> None:
+        """After a load that did not succeed: whatever of it came to be leaves again, also when we are cancelled."""
+        with anyio.move_on_after(_CLEAN_UP_S, shield=True), contextlib.suppress(WorldError):
+            await self._client.unload(model)
+            await self._gone(model)
+
+    def _seen(self, residence: Residence) -> Residence:
+        on_device = residence.size_mib - residence.device_mib if self.device == "cpu" else residence.device_mib
+        return replace(residence, model=self._spelling.get(residence.model, residence.model), device_mib=on_device)
+
+
+def _failure(kind: type[WorldError], message: str, hint: str | None, *, retryable: bool = False) -> WorldError:
+    if issubclass(kind, CallFailed):
+        return kind(message, hint=hint, retryable=retryable)
+    return kind(message, hint=hint)
+
+
+@cache
+def _part() -> type[ollama.ChatResponse]:
+    """Ollama's part of an answer, with the one number that our embedded workers add to it."""
+    import ollama
+
+    class Part(ollama.ChatResponse):
+        cached_prompt_count: int | None = None
+
+    return Part
+
+
+def _usage(part: ollama.ChatResponse) -> Usage:
+    return Usage(
+        prompt_tokens=part.prompt_eval_count or 0,
+        output_tokens=part.eval_count or 0,
+        cached_tokens=getattr(part, "cached_prompt_count", None),
+        prompt_s=(part.prompt_eval_duration or 0) / _NS,
+        output_s=(part.eval_duration or 0) / _NS,
+        total_s=(part.total_duration or 0) / _NS,
+        load_s=(part.load_duration or 0) / _NS,
+    )
+
+
+def _joined(listed: ModelInfo, shown: ModelInfo) -> ModelInfo:
+    return replace(shown, name=listed.name, size_bytes=listed.size_bytes, digest=shown.digest or listed.digest)
+
+
+def _detail(details: Any, name: str) -> str:
+    return str(getattr(details, name, None) or "")
+
+
+def _lacks_layers(metadata: Mapping[str, Any]) -> bool:
+    return any(key.endswith(".attention.head_count_kv") and not value for key, value in metadata.items())
+
+
+def _mib(size: int) -> Mib:
+    return -(-size // MIB)

@@ -1,0 +1,198 @@
+"""Graph, Stage, Param, Input, Each: a checked pipeline as frozen values.
+
+Owns what can be asked of them (width, waves, the picture, fingerprints); never builds or judges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from vwt_agents.graph.fingerprint import fingerprint
+from vwt_agents.graph.typenames import type_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from vwt_agents.types import Importance, Seconds
+
+__all__ = ["REQUIRED", "Each", "Graph", "Input", "Kind", "Param", "ParamRole", "Required", "Stage"]
+
+ParamRole: TypeAlias = Literal["agent", "service", "stage", "input"]
+Kind: TypeAlias = Literal["stage", "ask"]
+
+
+class Required(Enum):
+    """The type of REQUIRED, the default of an input that has none."""
+
+    REQUIRED = "required"
+
+    def __repr__(self) -> str:
+        return "REQUIRED"
+
+
+REQUIRED: Final = Required.REQUIRED
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """Where one parameter's value comes from.
+
+    `source` is the agent's name, the service's class name, the stage's or the input's name. `parts` is set where an
+    included pipeline ends in several stages: the value is then a dict of these keys to these stages' results.
+    """
+
+    name: str
+    role: ParamRole
+    source: str
+    annotation: Any
+    parts: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages whose results it needs."""
+        if self.role != "stage":
+            return ()
+        return tuple(stage for _, stage in self.parts) or (self.source,)
+
+    def value(self, results: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
+        """The value of a parameter with the role stage or input, from the stages' results and the run's inputs."""
+        if self.parts:
+            return {key: results[stage] for key, stage in self.parts}
+        return results[self.source] if self.role == "stage" else inputs[self.source]
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """A stage runs once per item of `source` (a stage or an input); its parameter `parameter` receives the item."""
+
+    parameter: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step: call `func` with every parameter by its name. `needs` are the stages whose results it waits for.
+
+    For the kind `ask`, `func` only builds the prompt (and may be a plain function), `agent` is asked, and `returns` is
+    the type of the answer. `agents` are all it may call. With `each`, `returns` is the type of one item of the result.
+    """
+
+    name: str
+    func: Callable[..., Any]
+    params: tuple[Param, ...]
+    needs: tuple[str, ...]
+    agents: tuple[str, ...]
+    importance: Importance
+    each: Each | None
+    timeout: Seconds | None
+    returns: Any
+    kind: Kind
+    where: str
+    agent: str | None = None
+
+    def fingerprint(self) -> str:
+        """The sha256 of what the stage does (for the journal): its code, and for an ask whom it asks for what."""
+        more = (self.agent, type_name(self.returns)) if self.agent is not None else ()
+        return fingerprint(self.func, *more)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A value the run has to be given. `near` is a stage of nearly this name: the parameter may be a slip."""
+
+    name: str
+    annotation: Any
+    default: Any
+    used_by: tuple[str, ...]
+    near: str | None = None
+
+    @property
+    def required(self) -> bool:
+        """Whether a run must be given it."""
+        return self.default is REQUIRED
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A pipeline that was checked. `stages` are in an order in which they could run one after the other.
+
+    `terminals` are the stages nobody waits for; `output` says where the pipeline's own result comes from.
+    """
+
+    name: str
+    doc: str
+    stages: tuple[Stage, ...]
+    inputs: tuple[Input, ...]
+    terminals: tuple[str, ...]
+    output: Param
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name; KeyError if there is none."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise KeyError(name)
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Every agent that any stage may call, in order of first use."""
+        return tuple(dict.fromkeys(agent for stage in self.stages for agent in stage.agents))
+
+    @property
+    def high(self) -> int:
+        """How many stages are of high importance."""
+        return sum(stage.importance == "high" for stage in self.stages)
+
+    def waves(self) -> tuple[tuple[str, ...], ...]:
+        """The stages by the earliest moment they can start, if all took equally long."""
+        depth: dict[str, int] = {}
+        for stage in self.stages:
+            depth[stage.name] = 1 + max((depth[need] for need in stage.needs), default=-1)
+        count = max(depth.values(), default=-1) + 1
+        return tuple(tuple(name for name in depth if depth[name] == wave) for wave in range(count))
+
+    def width(self) -> int:
+        """How many stages may at most run side by side, whatever each takes; a stage with `each` counts as one.
+
+        The largest set of which none waits for another: by Dilworth, all less a maximum matching of who waits for whom.
+        """
+        before: dict[str, frozenset[str]] = {}
+        for stage in self.stages:
+            before[stage.name] = frozenset(stage.needs).union(*(before[need] for need in stage.needs))
+        follower: dict[str, str] = {}
+
+        def match(name: str, seen: set[str]) -> bool:
+            for earlier in sorted(before[name] - seen):
+                seen.add(earlier)
+                if earlier not in follower or match(follower[earlier], seen):
+                    follower[earlier] = name
+                    return True
+            return False
+
+        return len(before) - sum(match(name, set()) for name in before)
+
+    def mermaid(self) -> str:
+        """The graph as Mermaid text: inputs round, stages square with their agents, high importance in bold."""
+        ids = {("stage", stage.name): f"s{index}" for index, stage in enumerate(self.stages)}
+        ids |= {("input", item.name): f"i{index}" for index, item in enumerate(self.inputs)}
+        lines = ["flowchart TD"]
+        for item in self.inputs:
+            label = _label(f"{item.name}: {type_name(item.annotation)}")
+            lines.append(f"  {ids['input', item.name]}([{label}])")
+        for stage in self.stages:
+            label = _label(stage.name + (" (each)" if stage.each else ""), *stage.agents)
+            lines.append(f"  {ids['stage', stage.name]}[{label}]{':::high' if stage.importance == 'high' else ''}")
+        for stage in self.stages:
+            sources = [("input", param.source) for param in stage.params if param.role == "input"]
+            sources += [("stage", need) for need in stage.needs]
+            lines += [f"  {ids[source]} --> {ids['stage', stage.name]}" for source in dict.fromkeys(sources)]
+        if self.high:
+            lines.append("  classDef high stroke-width:3px")
+        return "\n".join(lines) + "\n"
+
+
+def _label(*lines: str) -> str:
+    escaped = (line.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;") for line in lines)
+    return '"' + "<br/>".join(escaped) + '"'

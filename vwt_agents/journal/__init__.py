@@ -1,0 +1,122 @@
+"""The append-only record of runs: Journal writes it, JournalReader reads it, also beside a process that writes.
+
+An awaited write is durable: it survives the end of the process in any way. Never decides what is worth keeping, and
+never changes an entry.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+
+from vwt_agents.errors import UsageError
+from vwt_agents.journal import rows
+from vwt_agents.journal.reader import JournalReader, default_path
+from vwt_agents.journal.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from vwt_agents.entries import Entry, RunStatus
+
+__all__ = ["Journal", "JournalReader", "default_path", "new_run_id"]
+
+
+def new_run_id(pipeline: str, now: datetime) -> str:
+    """A short id that sorts by time and says what ran, such as `20261124-041503-codegen-7f3a`."""
+    slug = "".join(char if char.isascii() and char.isalnum() else "-" for char in pipeline.lower())
+    name = "-".join(part for part in slug.split("-") if part)[:32] or "run"
+    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{name}-{secrets.token_hex(2)}"
+
+
+class Journal(JournalReader):
+    """A journal open for writing; also reads. Made by `Journal.open`."""
+
+    def __init__(self, path: Path, writer: Writer) -> None:
+        super().__init__(path)
+        self._writer = writer
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: Path | None = None, *, full: bool = False) -> AsyncIterator[Journal]:
+        """The journal at `path` (default: `default_path()`), made if need be; what is waiting is written before it
+        closes.
+
+        `full` makes a write also survive a power cut (synchronous FULL), for an fsync per transaction. JournalError says
+        why the file can't be written.
+        """
+        path = default_path() if path is None else path
+        writer = Writer(path, full=full)
+        await writer.start()
+        try:
+            yield cls(path, writer)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await writer.close()
+
+    @property
+    def transactions(self) -> int:
+        """How many transactions have been committed: fewer than the writes, because those that wait share one."""
+        return self._writer.transactions
+
+    async def new_run(
+        self,
+        pipeline: str,
+        *,
+        run_id: str | None = None,
+        file: str = "",
+        inputs: str = "{}",
+        settings: str = "",
+        promoted: bool = False,
+        tier: str = "small",
+        out_dir: str = "",
+        parent: str | None = None,
+        parent_seq: int | None = None,
+    ) -> str:
+        """The id of a new run, owned by this process; `run_id` gives one made with `new_run_id` when the folder needs
+        it first.
+        """
+        now = datetime.now(UTC)
+        start = rows.RunStart(
+            id=run_id or new_run_id(pipeline, now),
+            pipeline=pipeline,
+            file=file,
+            started_at=now,
+            promoted=promoted,
+            tier=tier,
+            inputs=inputs,
+            settings=settings,
+            out_dir=out_dir,
+            parent=parent,
+            parent_seq=parent_seq,
+        )
+        while not await self._writer.do(partial(rows.insert_run, start=start)):
+            if run_id is not None:
+                raise UsageError(f"there is a run {run_id!r} already", hint="leave run_id out to get a new one")
+            start = start.renamed(new_run_id(pipeline, now))  # two runs of one pipeline in a second, then 1 in 65536
+        return start.id
+
+    async def reopen_run(self, run_id: str) -> None:
+        """Make this process the owner of a run that ended or was interrupted; UsageError while another process runs
+        it.
+        """
+        await self._writer.do(lambda connection: rows.reopen_run(connection, run_id))
+
+    async def finish_run(self, run_id: str, status: RunStatus, *, exit_code: int, summary: str | None = None) -> None:
+        """Record how the run ended; `summary` is JSON."""
+        now = datetime.now(UTC)
+        await self._writer.do(lambda connection: rows.finish_run(connection, run_id, status, exit_code, summary, now))
+
+    async def append(self, entry: Entry) -> int:
+        """Write an entry and return its number in the run (1, 2, ...) once it is durable.
+
+        The entry is accepted before the first wait: cancelling the caller neither loses nor halves it.
+        """
+        row = rows.entry_row(entry)
+        return await self._writer.do(lambda connection: rows.insert_entry(connection, row))

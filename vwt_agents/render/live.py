@@ -1,0 +1,193 @@
+"""The view of a run that is going on. On a terminal: finished lines scroll by, a live part is redrawn. Elsewhere: plain lines.
+
+Everything goes to stderr. Nothing is drawn faster than four times a second, and no control code leaves for what is no terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from vwt_agents.board import Board, CallLine, ModelLine, StageLine
+
+__all__ = ["LiveView", "PlainView", "View", "open_view"]
+
+
+class View(Protocol):
+    """Shows a board for the length of a block."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc: object) -> None: ...
+
+
+def open_view(board: Board, *, quiet: bool = False, stream: TextIO | None = None) -> View:
+    """The live view on a terminal that can be redrawn, else plain lines; nothing when quiet."""
+    out = stream if stream is not None else sys.stderr
+    if quiet:
+        return PlainView(board, None)
+    plain = not out.isatty() or os.environ.get("TERM") == "dumb" or bool(os.environ.get("CI"))
+    return PlainView(board, out) if plain else LiveView(board)
+
+
+class _Follower:
+    """Turns what changed on the board into lines: each stage's end, each load and unload, each remark, once."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self._status: dict[str, str] = {}
+        self._swaps = 0
+
+    def lines(self) -> list[str]:
+        lines: list[str] = []
+        for swap in self.board.swaps[self._swaps :]:
+            what = f"{swap.kind} {swap.model} on {swap.endpoint}, {swap.seconds:.1f} s"
+            mib = f", {swap.mib} MiB" if swap.mib else ""
+            lines.append(f"  {what}{mib}" if swap.ok else f"  ! {what}: {swap.why}")
+        self._swaps = len(self.board.swaps)
+        for name, line in self.board.stages.items():
+            if self._status.get(name) != line.status:
+                self._status[name] = line.status
+                lines.extend(_stage_lines(line))
+        return lines
+
+
+def _stage_lines(line: StageLine) -> list[str]:
+    if line.status == "running":
+        return [f"> {line.name}" + (f" ({', '.join(line.agents)})" if line.agents else "")]
+    if line.status not in ("done", "failed"):
+        return []
+    mark = "+" if line.status == "done" else "x"
+    return [f"{mark} {line.name} {summary(line)}"]
+
+
+def summary(line: StageLine) -> str:
+    """One stage in a few words: seconds, models, calls, tokens, attempts."""
+    parts = [f"{line.seconds(time.monotonic()):.1f} s"]
+    if line.models:
+        parts.append(" + ".join(line.models))
+    if line.calls:
+        parts.append(f"{line.calls} call{'s' if line.calls > 1 else ''}, {line.output_tokens} tokens")
+    if line.output_s > 0:
+        parts.append(f"{line.output_tokens / line.output_s:.0f} tok/s")
+    if line.attempts:
+        parts.append(f"{line.attempts} attempt{'s' if line.attempts > 1 else ''}")
+    if line.replayed:
+        parts.append(f"{line.replayed} from the journal")
+    return "  ".join(parts)
+
+
+class PlainView:
+    """Plain lines, as things happen; for logs, CI and pipes."""
+
+    def __init__(self, board: Board, stream: TextIO | None) -> None:
+        self._follower = _Follower(board)
+        self._board = board
+        self._stream = stream
+
+    def __enter__(self) -> Self:
+        self._board.on_change.append(self._look)
+        self._board.on_line.append(self._say)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._look()
+        self._board.on_change.remove(self._look)
+        self._board.on_line.remove(self._say)
+
+    def _look(self) -> None:
+        for line in self._follower.lines():
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        if self._stream is not None:
+            print(line, file=self._stream, flush=True)
+
+
+class LiveView:
+    """The live part at the foot of a terminal: stages, who waits for what and why, the budget bar, tokens a second."""
+
+    def __init__(self, board: Board, console: Console | None = None) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._board = board
+        self._follower = _Follower(board)
+        self._console = console if console is not None else Console(stderr=True, highlight=False)
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True, get_renderable=self._paint)
+
+    def __enter__(self) -> Self:
+        self._board.on_change.append(self._look)
+        self._board.on_line.append(self._say)
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._look()
+        self._live.__exit__(None, None, None)
+        self._board.on_change.remove(self._look)
+        self._board.on_line.remove(self._say)
+
+    def _look(self) -> None:
+        for line in self._follower.lines():
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        from rich.text import Text
+
+        style = {"+": "green", "x": "red", ">": "dim", "!": "red"}.get(
+            line.lstrip()[:1], "dim" if line.startswith("  ") else ""
+        )
+        self._live.console.print(Text(line, style=style))
+
+    def _paint(self) -> RenderableType:
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        now = time.monotonic()
+        table = Table.grid(padding=(0, 2))
+        for line in self._board.stages.values():
+            if line.status == "running":
+                table.add_row(
+                    Text(line.name, style="bold"), f"{line.seconds(now):5.1f} s", _doing(self._board, line, now)
+                )
+            elif line.status == "waiting":
+                table.add_row(
+                    Text(line.name, style="dim"), "", Text(f"after {', '.join(self._open(line))}", style="dim")
+                )
+        return Group(table, *(_budget_bar(self._board, device) for device in self._board.budgets))
+
+    def _open(self, line: StageLine) -> list[str]:
+        return [need for need in line.needs if self._board.stages[need].status != "done"]
+
+
+def _doing(board: Board, line: StageLine, now: float) -> str:
+    queued = [board.waits(request) for request, stage in board.queue.items() if stage == line.name]
+    running = [_call_text(call, now) for call in line.in_flight.values() if call.first is not None]
+    reading = len(line.in_flight) - len(queued) - len(running)
+    texts = running + ([f"{reading} reading the prompt"] if reading > 0 else []) + [why for why in queued if why]
+    return "; ".join(texts[:3]) or line.note
+
+
+def _call_text(call: CallLine, now: float) -> str:
+    took = max(now - (call.first or now), 0.001)
+    return f"{call.agent} on {call.model}: {call.pieces} tokens, {call.pieces / took:.0f} tok/s"
+
+
+def _budget_bar(board: Board, device: str) -> RenderableType:
+    from rich.text import Text
+
+    budget = board.budgets[device]
+    held: list[ModelLine] = [line for line in board.models.values() if line.device == device and line.phase != "out"]
+    used = sum(line.footprint for line in held)
+    width = 30
+    full = 0 if budget <= 0 else min(width, round(width * used / budget))
+    names = ", ".join(f"{line.model} {line.phase} {line.leases}/{line.slots}" for line in held) or "nothing loaded"
+    return Text.assemble(
+        (f"{device} ", "bold"), ("█" * full, "cyan"), ("░" * (width - full), "dim"), f" {used}/{budget} MiB  {names}"
+    )

@@ -1,0 +1,95 @@
+"""What came of a run, as data: the object `run --json` prints and the journal keeps. Judges by verdicts, nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vwt_agents.board import Board, StageLine
+    from vwt_agents.types import Mib, Seconds
+
+__all__ = ["RunResult", "StageResult", "Status"]
+
+Status: TypeAlias = Literal["good", "bad", "failed", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """One stage of a run that ended. Sums over its calls; `wait_seconds` includes `load_seconds`."""
+
+    name: str
+    status: str
+    agent: str
+    model: str
+    endpoint: str
+    attempts: int
+    calls: int
+    seconds: Seconds
+    wait_seconds: Seconds
+    load_seconds: Seconds
+    prompt_tokens: int
+    output_tokens: int
+    cached: int
+    replayed: int
+
+    @classmethod
+    def of(cls, line: StageLine, now: Seconds) -> StageResult:
+        """The result of a stage as the board has it."""
+        return cls(
+            name=line.name,
+            status=line.status,
+            agent=", ".join(line.agents),
+            model=", ".join(line.models),
+            endpoint=", ".join(line.endpoints),
+            attempts=max(line.attempts, 1 if line.started is not None else 0),
+            calls=line.calls,
+            seconds=round(line.seconds(now), 3),
+            wait_seconds=round(line.wait_s, 3),
+            load_seconds=round(line.load_s, 3),
+            prompt_tokens=line.prompt_tokens,
+            output_tokens=line.output_tokens,
+            cached=line.cached_tokens,
+            replayed=line.replayed,
+        )
+
+
+@dataclass(slots=True)
+class RunResult:
+    """A run that ended. `budget_mib` and `peak_mib` are of the devices the run used; `devices` has each of them.
+
+    `status`: good (it ended, and every verdict in it that counts is good), bad (it ended, or a stage gave up), failed (the
+    outside world), interrupted. `exit_code` says the same to a shell.
+    """
+
+    run_id: str
+    pipeline: str
+    status: Status
+    exit_code: int
+    promoted: bool
+    tier: str
+    seconds: Seconds
+    verdict: Mapping[str, Any] | None = None
+    error: str | None = None
+    outputs: dict[str, Any] = field(default_factory=dict)
+    stages: list[StageResult] = field(default_factory=list)
+    loads: int = 0
+    unloads: int = 0
+    budget_mib: Mib = 0
+    peak_mib: Mib = 0
+    devices: dict[str, dict[str, Mib]] = field(default_factory=dict)
+    artifacts: list[str] = field(default_factory=list)
+    report: str | None = None
+
+    def count(self, board: Board, now: Seconds) -> None:
+        """Take over what the board counted."""
+        self.stages = [StageResult.of(line, now) for line in board.stages.values()]
+        self.loads, self.unloads = board.loads, board.unloads
+        used = sorted({line.device for line in board.models.values()})
+        self.devices = {
+            name: {"budget_mib": board.budgets.get(name, 0), "peak_mib": board.peaks.get(name, 0)} for name in used
+        }
+        self.budget_mib = sum(device["budget_mib"] for device in self.devices.values())
+        self.peak_mib = sum(device["peak_mib"] for device in self.devices.values())

@@ -1,0 +1,156 @@
+"""Run: what a stage may ask of the run it is part of. Owns the repair loop's attempts and the files a run delivers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from vwt_agents.entries import Entry
+from vwt_agents.errors import UsageError
+from vwt_agents.values import encode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from vwt_agents.agents import StageScope
+    from vwt_agents.board import Board, StageLine
+    from vwt_agents.journal import Journal
+
+__all__ = ["Attempt", "Outcome", "Run", "RunFolder"]
+
+
+class Outcome(Protocol):
+    """What an attempt is judged by: a Verdict, or anything that says whether it passed and how far it came."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is good."""
+        ...
+
+    @property
+    def tests_passed(self) -> int:
+        """How far it came; more is better."""
+        ...
+
+
+class RunFolder:
+    """The folder a run leaves its files in. Every file appears whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.delivered: list[Path] = []
+
+    def make(self) -> None:
+        """Make the folder; UsageError when something else is in its place."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"cannot make the run's folder {self.path}: {error.strerror}", hint="name another one with --out"
+            ) from error
+
+    def write(self, name: str, text: str) -> Path:
+        """Write one file below the folder, atomically; UsageError for a name that would leave it."""
+        relative = PurePosixPath(name)
+        if relative.is_absolute() or ".." in relative.parts or not relative.parts:
+            raise UsageError(f"cannot deliver {name!r}: a name relative to the run's folder is needed, without '..'")
+        target = self.path / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        try:
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+        if target not in self.delivered:
+            self.delivered.append(target)
+        return target
+
+
+class Attempt:
+    """One turn of a repair loop: its number from 1, and whether its calls go to the large tier."""
+
+    def __init__(self, number: int, *, escalated: bool, keep: Callable[[Attempt], Awaitable[None]]) -> None:
+        self.number = number
+        self.escalated = escalated
+        self.outcome: Outcome | None = None
+        self._keep = keep
+
+    async def record(self, outcome: Outcome) -> bool:
+        """Journal how it went; True when it passed, so that `if await attempt.record(verdict): break` ends the loop."""
+        self.outcome = outcome
+        await self._keep(self)
+        return outcome.passed
+
+
+class Run:
+    """The run, as one of its stages sees it."""
+
+    __vwt_role__: ClassVar[str] = "service"
+
+    def __init__(
+        self,
+        run_id: str,
+        scope: StageScope,
+        *,
+        line: StageLine,
+        board: Board,
+        journal: Journal,
+        folder: RunFolder,
+    ) -> None:
+        self.id = run_id
+        self.seed = scope.seed
+        self._scope = scope
+        self._line = line
+        self._board = board
+        self._journal = journal
+        self._folder = folder
+
+    @property
+    def path(self) -> Path:
+        """The folder the run delivers into."""
+        return self._folder.path
+
+    async def attempts(self, limit: int, *, escalate_after: int | None = None) -> AsyncIterator[Attempt]:
+        """At most `limit` attempts; after `escalate_after` in a row without progress, calls go to the large tier.
+
+        Progress is more tests passed than in any attempt before: the same failure twice is none. The loop ends by itself
+        when an attempt has recorded a pass; running out of attempts is no error, the last verdict says it all.
+        """
+        best, stuck = -1, 0
+        for number in range(1, limit + 1):
+            if escalate_after is not None and stuck >= escalate_after and not self._scope.escalated:
+                self._scope.escalated = True
+                self.say(f"no progress in {stuck} attempts: its calls go to the large tier now")
+            self._scope.attempt = number
+            self._line.attempts += 1
+            attempt = Attempt(number, escalated=self._scope.escalated, keep=self._keep)
+            yield attempt
+            passed = attempt.outcome.tests_passed if attempt.outcome is not None else -1
+            stuck = 0 if passed > best or number == 1 else stuck + 1
+            best = max(best, passed)
+            if attempt.outcome is not None and attempt.outcome.passed:
+                return
+
+    async def _keep(self, attempt: Attempt) -> None:
+        assert attempt.outcome is not None
+        await self._journal.append(
+            Entry(
+                run=self.id,
+                kind="attempt",
+                name=self._line.name,
+                key=f"{self._scope.item}/{attempt.number}" if self._scope.item else str(attempt.number),
+                status="good" if attempt.outcome.passed else "bad",
+                payload=encode({"number": attempt.number, "escalated": attempt.escalated, "outcome": attempt.outcome}),
+            )
+        )
+
+    async def deliver(self, files: Mapping[str, str]) -> list[Path]:
+        """Write files (name -> text) into the run's folder, each whole or not at all; their paths."""
+        return [self._folder.write(name, text) for name, text in files.items()]
+
+    def say(self, line: str) -> None:
+        """A line for whoever watches the run."""
+        self._line.note = line
+        self._board.say(f"{self._line.name}: {line}")

@@ -1,0 +1,181 @@
+"""Which backend works here, found by attacking one from inside. Never guesses from what is installed, never falls to nothing.
+
+The probe must not read a file of this machine, not reach a listening port of it, not fork past its limit, and not open a vsock.
+Answers are kept per process for (backend, executable and its date, uid).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vwt_agents.errors import SandboxUnavailable
+from vwt_agents.sandbox.base import Backend, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ORDER", "Finding", "choose", "find", "probe"]
+
+ORDER: Final = ("bubblewrap", "namespaces")
+_FORKS: Final = 12
+_PROBE: Final = """
+import json, os, socket, sys
+canary, port = sys.argv[1], int(sys.argv[2])
+found = []
+def holds(name, attack):
+    try:
+        attack()
+    except OSError:
+        return
+    found.append(name)
+def forks():
+    for _ in range(40):
+        pid = os.fork()
+        if pid == 0:
+            import signal
+            signal.pause()
+            os._exit(0)
+holds("read a file of this machine", lambda: open(canary).close())
+holds("wrote outside its folder", lambda: open("/usr/vwt", "w").close())
+holds("wrote into the root folder", lambda: open("/vwt", "w").close())
+holds("reached a port of this machine", lambda: socket.create_connection(("127.0.0.1", port), 1).close())
+holds("opened a vsock", lambda: socket.socket(40, socket.SOCK_STREAM).close())
+holds("forked past its limit", forks)
+print(json.dumps(found))
+"""
+_FIXES: Final = (
+    (
+        "uid map",
+        "AppArmor closes user namespaces here; allow bwrap with the profile bwrap-userns-restrict, or use a container",
+    ),
+    (
+        "RTM_NEWADDR",
+        "AppArmor closes user namespaces here; allow bwrap with the profile bwrap-userns-restrict, or use a container",
+    ),
+    (
+        "Failed to make / slave",
+        "this is a container without the right to mount; start it with --security-opt seccomp=unconfined",
+    ),
+    (
+        "new namespace",
+        "user namespaces are closed here (kernel.unprivileged_userns_clone, or a container's seccomp profile)",
+    ),
+    ("forked past its limit", "run as an ordinary user, because the limit on processes does not hold for this root"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Whether a backend works here, and if not, why and what would fix it."""
+
+    name: str
+    works: bool
+    reason: str
+    fix: str | None = None
+    executable: str | None = None
+
+
+_seen: dict[tuple[object, ...], Finding] = {}
+
+
+def find(name: str) -> Backend | Finding:
+    """The backend of that name, unproven, or why there is none."""
+    if name == "namespaces":
+        from vwt_agents.sandbox.namespaces import Namespaces
+
+        return Namespaces()
+    if name == "bubblewrap":
+        from vwt_agents.sandbox.bubblewrap import Bubblewrap
+
+        path = os.environ.get("VWT_BWRAP") or shutil.which("bwrap")
+        if path and Path(path).is_file():
+            return Bubblewrap(Path(path))
+        return Finding(
+            name, works=False, reason="bwrap is not installed", fix="apt-get install bubblewrap (or dnf, pacman, apk)"
+        )
+    if name == "unsafe":
+        from vwt_agents.sandbox.unsafe import Unsafe
+
+        return Unsafe()
+    raise SandboxUnavailable(f"there is no sandbox backend {name!r}", hint=f"possible: auto, {', '.join(ORDER)}")
+
+
+async def probe(name: str) -> Finding:
+    """Attack the backend from inside, once per process."""
+    if not sys.platform.startswith("linux"):
+        return Finding(name, works=False, reason=f"{name} needs Linux", fix="on Windows use WSL2; on macOS a Linux VM")
+    backend = find(name)
+    if isinstance(backend, Finding):
+        return backend
+    executable = str(getattr(backend, "executable", sys.executable))
+    key = (name, executable, Path(executable).stat().st_mtime_ns, os.geteuid())  # noqa: ASYNC240
+    if key not in _seen:
+        _seen[key] = await _attack(backend, executable)
+    return _seen[key]
+
+
+async def _attack(backend: Backend, executable: str) -> Finding:
+    from vwt_agents.sandbox.supervise import stage_folder
+
+    with stage_folder() as stage, socket.create_server(("127.0.0.1", 0)) as server:
+        canary = Path(stage, "canary")
+        canary.write_text("secret")  # noqa: ASYNC240
+        argv = (sys.executable, "-I", "-S", "-c", _PROBE, str(canary), str(server.getsockname()[1]))
+        try:
+            result = await backend.run(argv, limits=Limits(wall_s=10, processes=_FORKS))
+        except SandboxUnavailable as error:
+            return _broken(backend.name, error.message, executable)
+    if not result.ok:
+        said = result.stderr.decode(errors="backslashreplace").strip()[-300:]
+        return _broken(
+            backend.name,
+            f"the probe ended with {result.stopped or result.exit_code or result.signal}: {said}",
+            executable,
+        )
+    escapes = json.loads(result.stdout)
+    if escapes:
+        return _broken(backend.name, f"a probe inside it {', '.join(escapes)}", executable)
+    return Finding(backend.name, works=True, reason="every attack of the self-test was held", executable=executable)
+
+
+def _broken(name: str, reason: str, executable: str) -> Finding:
+    fix = next((fix for word, fix in _FIXES if word in reason), None)
+    return Finding(name, works=False, reason=reason, fix=fix, executable=executable)
+
+
+async def choose(name: str = "auto", *, allow_unsafe: bool = False) -> Backend:
+    """The backend asked for, or the best that works; SandboxUnavailable with every reason. No sandbox only when allowed."""
+    if name == "unsafe":
+        if not allow_unsafe:
+            raise SandboxUnavailable("running code without a sandbox must be allowed too", hint="set allow_unsafe")
+        return _found("unsafe")
+    findings: dict[str, Finding] = {}
+    for one in ORDER if name == "auto" else (name,):
+        findings[one] = await probe(one)
+        if findings[one].works:
+            return _found(one)
+    if allow_unsafe and name == "auto":
+        return _found("unsafe")
+    raise SandboxUnavailable(_reasons(findings), hint=_hint(findings))
+
+
+def _found(name: str) -> Backend:
+    backend = find(name)
+    assert not isinstance(backend, Finding)
+    return backend
+
+
+def _reasons(findings: Mapping[str, Finding]) -> str:
+    return "no sandbox works here: " + "; ".join(f"{name}: {one.reason}" for name, one in findings.items())
+
+
+def _hint(findings: Mapping[str, Finding]) -> str | None:
+    fixes = dict.fromkeys(one.fix for one in findings.values() if one.fix)
+    return "; or ".join(fixes) or None

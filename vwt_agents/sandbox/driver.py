@@ -1,0 +1,107 @@
+"""Runs pytest inside the sandbox and says, signed, what each test did. Trusted; the code it tests is not.
+
+Started as `python -I -B driver.py FD SENTINEL CODE TESTS`. pytest and all this needs are imported before any code to be judged,
+whose folder comes last on the path, so that its modules can shadow nothing. Records are numbered and signed with a key
+read before that. What it prints proves nothing; the records are judged outside.
+"""
+
+# No pathlib: its import would be most of this program's start-up. Paths are those of the sandbox.
+# ruff: noqa: PTH118, PTH120
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MOST_TEXT = 4000
+_LINES = 15
+
+
+def main(fd: int, sentinel: str, code: str, tests: str) -> None:
+    """Read the key and settings from `fd`, run the tests and the sentinels, and write records to `fd`."""
+    settings = json.loads(_read_line(fd))
+    sys.path.extend(settings["sites"])
+    import pytest
+
+    tell = _teller(fd, bytes.fromhex(settings["key"]))
+    sys.path.extend((tests, code))
+    config = os.path.join(os.path.dirname(sentinel), "pytest.ini")
+    arguments = [
+        "-q",
+        "--tb=short",
+        "-c",
+        config,
+        f"--rootdir={tests}",
+        f"--confcutdir={tests}",
+        "--import-mode=importlib",
+    ]
+    end = os._exit
+    try:
+        status = pytest.main([*arguments, "-p", "no:cacheprovider", tests, sentinel], plugins=[_Plugin(tell, tests)])
+        tell(kind="end", status=int(status))
+    except BaseException as error:  # noqa: BLE001
+        tell(kind="aborted", error=type(error).__name__, text=str(error)[:_MOST_TEXT])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    end(0)  # threads and atexit handlers of the code have no say
+
+
+def _read_line(fd: int) -> bytes:
+    data = b""
+    while not data.endswith(b"\n"):
+        data += os.read(fd, 65536)
+    return data
+
+
+def _teller(fd: int, key: bytes) -> Callable[..., None]:
+    count = 0
+    sign, digest, dump, write = hmac.new, hashlib.sha256, json.dumps, os.write
+
+    def tell(**record: Any) -> None:
+        nonlocal count
+        body = dump([count, record])
+        count += 1
+        data = memoryview(dump([body, sign(key, body.encode(), digest).hexdigest()]).encode() + b"\n")
+        while data:
+            data = data[write(fd, data) :]
+
+    return tell
+
+
+class _Plugin:
+    """Reports what pytest's own hooks say, phase by phase."""
+
+    def __init__(self, tell: Callable[..., None], tests: str) -> None:
+        self._tell = tell
+        self._tests = tests
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._tell(kind="start", test=nodeid)
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed:
+            self._tell(kind="collect", test=report.nodeid, text=_shorten(str(report.longreprtext)))
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        outcome = "xfail" if hasattr(report, "wasxfail") else report.outcome
+        record: dict[str, Any] = {"kind": "phase", "test": report.nodeid, "when": report.when, "outcome": outcome}
+        if outcome != "passed":
+            crash = getattr(report.longrepr, "reprcrash", None)
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else getattr(crash, "message", "")
+            record |= {"reason": str(reason)[:_MOST_TEXT], "text": _shorten(str(report.longreprtext))}
+        self._tell(**record)
+
+
+def _shorten(text: str) -> str:
+    return "\n".join(text.splitlines()[-_LINES:])[-_MOST_TEXT:]
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), *sys.argv[2:5])

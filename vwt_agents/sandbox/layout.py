@@ -1,0 +1,112 @@
+"""What a sandboxed program sees of a file system, as a list of steps. Owns the list; never mounts anything.
+
+Both backends carry out the same steps, so what holds for one holds for the other.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from vwt_agents.errors import SandboxUnavailable
+from vwt_agents.sandbox.base import BOX, Limits, Mount
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["INSIDE", "SOURCE", "Step", "etc_files", "interpreter_mounts", "plan"]
+
+INSIDE: Final = "/.vwt/inside.py"
+SOURCE: Final = "/src"
+_ETC: Final = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "mime.types")
+_SYSTEM: Final = ("bin", "sbin", "lib", "lib64", "lib32")
+
+
+class Step(NamedTuple):
+    """One step: `tmpfs` (arg = bytes, mode), `bind` (arg = source), `symlink` (arg = target), `dir`, `proc`, `dev`, `seal`."""
+
+    kind: Literal["tmpfs", "bind", "symlink", "dir", "proc", "dev", "seal"]
+    path: str
+    arg: str = ""
+    mode: int = 0o755
+    inodes: int = 0
+
+
+def interpreter_mounts() -> tuple[Mount, ...]:
+    """The folders this Python needs: base_prefix, prefix, and where it found pytest. /usr is always there and left out."""
+    folders = [Path(sys.base_prefix), Path(sys.prefix), Path(sys.base_prefix).resolve(), *_package_folders()]
+    home = Path.home().resolve()
+    found: dict[str, Mount] = {}
+    for folder in folders:
+        if folder.is_relative_to("/usr") or any(folder.is_relative_to(seen) for seen in found):
+            continue
+        if home.is_relative_to(folder.resolve()) or folder.resolve() == Path("/"):
+            message = f"this Python lives in {folder}, and showing that to a sandboxed program would show it {home} too"
+            raise SandboxUnavailable(message, hint="run from a virtual environment: python -m venv .venv")
+        found[str(folder)] = Mount(folder, str(folder))
+    return tuple(found.values())
+
+
+def _package_folders() -> list[Path]:
+    from importlib.util import find_spec
+
+    spec = find_spec("pytest")
+    return [Path(spec.origin).parent.parent] if spec is not None and spec.origin else []
+
+
+def etc_files(uid: int) -> dict[str, str]:
+    """Made-up account and host files, so that the program learns nothing of this machine's."""
+    return {
+        "passwd": f"root:x:0:0::/:/bin/false\nsandbox:x:{uid}:{uid}::{BOX}:/bin/sh\n",
+        "group": f"root:x:0:\nsandbox:x:{uid}:\n",
+        "hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
+        "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+    }
+
+
+def plan(*, limits: Limits, etc: Path, workdir: Path | None, read_only: Sequence[Mount]) -> list[Step]:
+    """The steps in order: writable folders first, because what is bound may lie below /tmp."""
+    mib = 1024 * 1024
+    steps = [
+        Step("tmpfs", "/tmp", str(limits.tmp_mib * mib), 0o1777, 8192),  # noqa: S108
+        Step("tmpfs", BOX, str(limits.box_mib * mib), 0o1777, 16384),
+        Step("dir", "/usr"),
+        Step("bind", "/usr", "/usr"),
+        *_system_steps(),
+        Step("dir", "/etc"),
+        *(Step("bind", f"/etc/{name}", f"/etc/{name}") for name in _ETC if Path("/etc", name).exists()),
+        *(Step("bind", f"/etc/{file.name}", str(file)) for file in sorted(etc.iterdir())),
+    ]
+    mounts = [Mount(Path(__file__).with_name("inside.py"), INSIDE), *read_only]
+    if workdir is not None:
+        mounts.append(Mount(workdir.resolve(), SOURCE))
+    steps += _bind_steps(mounts)
+    steps += [
+        Step("proc", "/proc"),
+        Step("dev", "/dev"),
+        Step("tmpfs", "/dev/shm", str(limits.shm_mib * mib), 0o1777, 1024),  # noqa: S108
+    ]
+    return [*steps, Step("seal", "/dev"), Step("seal", "/")]
+
+
+def _system_steps() -> Iterable[Step]:
+    for name in _SYSTEM:
+        path = Path("/", name)
+        if path.is_symlink():
+            yield Step("symlink", str(path), os.readlink(path))  # noqa: PTH115
+        elif path.is_dir():
+            yield Step("dir", str(path))
+            yield Step("bind", str(path), str(path))
+
+
+def _bind_steps(mounts: Iterable[Mount]) -> Iterable[Step]:
+    # Parents that a backend makes by itself are 0700 root: unreachable once the uid is dropped. So each is made here.
+    made = {"/", "/tmp", BOX, "/usr", "/etc"}  # noqa: S108
+    for mount in mounts:
+        for parent in reversed(PurePosixPath(mount.target).parents):
+            if str(parent) not in made:
+                made.add(str(parent))
+                yield Step("dir", str(parent))
+        yield Step("bind", mount.target, str(mount.source))

@@ -1,0 +1,101 @@
+"""Sandbox, the service a pipeline's stages hold: run files, or judge code by its tests, in a sandbox that was proven here.
+
+Never runs anything outside a sandbox unless the user allowed it, and never replaces a backend the user chose.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from vwt_agents.sandbox.base import Backend, Limits, SandboxResult
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import anyio
+
+    from vwt_agents.sandbox.detect import Finding
+    from vwt_agents.sandbox.judge import Verdict
+
+__all__ = ["Sandbox"]
+
+
+class Sandbox:
+    """Runs code apart from this machine, at most as many programs at a time as there are cores."""
+
+    __vwt_role__: ClassVar[str] = "service"
+
+    def __init__(self, backend: Backend, *, limits: Limits | None = None) -> None:
+        self.backend = backend
+        self.limits = limits or Limits()
+        self._turns: anyio.CapacityLimiter | None = None
+
+    @classmethod
+    async def open(cls, backend: str = "auto", *, allow_unsafe: bool = False, limits: Limits | None = None) -> Sandbox:
+        """A sandbox on the backend asked for, or the best that works here; SandboxUnavailable with reasons and fixes.
+
+        `backend` is `auto`, `bubblewrap` or `namespaces`; `unsafe` (no sandbox at all) needs `allow_unsafe` too.
+        """
+        from vwt_agents.sandbox.detect import choose
+
+        return cls(await choose(backend, allow_unsafe=allow_unsafe), limits=limits)
+
+    async def check(self) -> tuple[Finding, ...]:
+        """What works here: one finding per backend, each proven by a self-test."""
+        from vwt_agents.sandbox.detect import ORDER, probe
+
+        return tuple([await probe(name) for name in ORDER])
+
+    async def test(
+        self, code: Mapping[str, str] | str, tests: Mapping[str, str] | str, *, limits: Limits | None = None
+    ) -> Verdict:
+        """Whether the tests truly pass on the code: file name -> text, or one text (`solution.py`, `test_solution.py`)."""
+        from vwt_agents.sandbox.judge import judge
+
+        async with self._turn():
+            return await judge(
+                self.backend,
+                _files(code, "solution.py"),
+                _files(tests, "test_solution.py"),
+                limits=limits or self.limits,
+            )
+
+    async def run(
+        self,
+        files: Mapping[str, str] | Path,
+        entry: str | Sequence[str],
+        *,
+        stdin: bytes = b"",
+        limits: Limits | None = None,
+        collect: Sequence[str] = (),
+    ) -> SandboxResult:
+        """Run a Python file of `files` (or, given a sequence, that command) in a copy of them.
+
+        `files` is file name -> text, or a folder; `collect` are patterns of produced files to keep. Snippets get 10 s unless `limits` says otherwise.
+        """  # noqa: E501
+        from vwt_agents.sandbox.judge import checked_files
+        from vwt_agents.sandbox.supervise import stage_folder, write_files
+
+        argv = (sys.executable, "-B", entry) if isinstance(entry, str) else tuple(entry)
+        limits = limits or replace(self.limits, wall_s=min(10.0, self.limits.wall_s))
+        async with self._turn():
+            if isinstance(files, Path):
+                return await self.backend.run(argv, workdir=files, limits=limits, stdin=stdin, collect=collect)
+            with stage_folder() as stage:
+                work = write_files(Path(stage), checked_files(files))
+                return await self.backend.run(argv, workdir=work, limits=limits, stdin=stdin, collect=collect)
+
+    def _turn(self) -> anyio.CapacityLimiter:
+        import anyio
+
+        if self._turns is None:
+            self._turns = anyio.CapacityLimiter(os.cpu_count() or 1)
+        return self._turns
+
+
+def _files(given: Mapping[str, str] | str, name: str) -> Mapping[str, str]:
+    return {name: str(given)} if isinstance(given, str) else given
