@@ -112,7 +112,8 @@ def test_the_default_gives_every_table_of_the_file_its_meaning(tmp_path: Path) -
     assert settings.budget.reserve == 1536
     assert settings.scheduler.max_wait == {"interactive": 15.0, "batch": 120.0}
     assert settings.scheduler.keep_alive == 600
-    assert (settings.endpoints["ollama"].device, settings.endpoints["ollama"].url) == ("gpu0", None)
+    assert (settings.endpoints["ollama"].device, settings.endpoints["ollama"].url) == ("auto", None)
+    assert settings.on("gpu1").endpoints["ollama"].device == "gpu1"
     assert settings.tiers["large"] == TierSettings(
         "large",
         "ollama",

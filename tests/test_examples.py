@@ -40,7 +40,9 @@ def test_a_signature_is_taken_from_the_task_only_where_it_is_one(task: str, sign
     assert find_signature(task) == signature
 
 
-@pytest.mark.parametrize("line", ["f(1) => 2", "f(1) -> 2", "f(1) == 2", "f(1) → 2", "- `f(1)` returns `2`", "| f(1) | 2 |"])
+@pytest.mark.parametrize(
+    "line", ["f(1) => 2", "f(1) -> 2", "f(1) == 2", "f(1) → 2", "- `f(1)` returns `2`", "| f(1) | 2 |"]
+)
 def test_every_way_of_writing_an_example_is_read(line: str) -> None:
     assert find_examples(f"Write `f(x)`.\n{line}\n") == (Example("f(1)", "2"),)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import collections.abc
 import functools
 import inspect
+import itertools
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Callable, ClassVar, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypedDict
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ from vwt_agents.graph.typenames import contradict, item_type
 from vwt_agents.pipeline import Pipeline
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from decimal import Decimal
 
 
@@ -117,7 +119,12 @@ def test_stages_come_after_all_they_need_and_otherwise_as_written() -> None:
 
 def test_what_is_neither_agent_nor_service_nor_stage_is_an_input() -> None:
     task, lines = build_graph(codegen()).inputs
-    assert (task.name, task.annotation, task.default, task.used_by) == ("task", Task, REQUIRED, ("review", "draft", "tests"))
+    assert (task.name, task.annotation, task.default, task.used_by) == (
+        "task",
+        Task,
+        REQUIRED,
+        ("review", "draft", "tests"),
+    )
     assert (lines.name, lines.annotation, lines.default, lines.used_by) == ("lines", int, 40, ("tests",))
     assert (task.required, lines.required) == (True, False)
     assert repr(REQUIRED) == "REQUIRED"
@@ -210,7 +217,10 @@ def test_a_wrapped_stage_is_read_through_its_wrapper() -> None:
 def test_a_value_is_taken_from_the_results_or_the_inputs() -> None:
     assert Param("a", "stage", "build.a", int).value({"build.a": 1}, {}) == 1
     assert Param("a", "input", "task", int).value({}, {"task": 2}) == 2
-    assert Param("a", "stage", "b", int, (("x", "b.x"), ("y", "b.y"))).value({"b.x": 1, "b.y": 2}, {}) == {"x": 1, "y": 2}
+    assert Param("a", "stage", "b", int, (("x", "b.x"), ("y", "b.y"))).value({"b.x": 1, "b.y": 2}, {}) == {
+        "x": 1,
+        "y": 2,
+    }
     assert Param("a", "agent", "a", Agent).stages == ()
 
 
@@ -302,7 +312,11 @@ def test_an_input_named_nearly_like_a_stage_says_so() -> None:
     @pipeline.stage
     async def review(drfat: Source, drafts: int = 3) -> str: ...
 
-    assert {item.name: item.near for item in build_graph(pipeline).inputs} == {"task": None, "drfat": "draft", "drafts": None}
+    assert {item.name: item.near for item in build_graph(pipeline).inputs} == {
+        "task": None,
+        "drfat": "draft",
+        "drafts": None,
+    }
 
 
 # -- each ----------------------------------------------------------------------------------------------------------------
@@ -372,7 +386,7 @@ def test_each_that_names_nothing_is_a_fault() -> None:
 
     assert fault_of(one(size, each="files")) == (
         "stage size: each names 'files', which is not one of its parameters "
-        "(its parameters: file; each={\"item\": \"files\"} gives the items to a parameter `item`)"
+        '(its parameters: file; each={"item": "files"} gives the items to a parameter `item`)'
     )
     assert fault_of(one(size, each={"x": "files"})) == (
         "stage size: each names 'x', which is not one of its parameters (its parameters: file)"
@@ -431,8 +445,10 @@ def test_all_faults_come_at_once_in_the_order_of_the_file() -> None:
     pipeline.output("draf")
     assert faults_of(pipeline, agents=["coder"]) == [
         "stage draft: importance 'hgih' is unknown (possible: 'normal', 'high')",
-        "stage draft: parameter task has no annotation "
-        "(write `task: Agent`, `task: str` or the type of the stage's result)",
+        (
+            "stage draft: parameter task has no annotation "
+            "(write `task: Agent`, `task: str` or the type of the stage's result)"
+        ),
         "stage draft: *more cannot be wired (name each parameter: its name says where its value comes from)",
         "stage draft: **rest cannot be wired (name each parameter: its name says where its value comes from)",
         "stage draft: has no return annotation (write `-> None` if it returns nothing; a resumed run reads results back by it)",
@@ -488,7 +504,10 @@ def test_a_stage_needs_a_name_of_its_own() -> None:
     pipeline.stage(lambda: None)  # type: ignore[arg-type,return-value]
     found = faults_of(pipeline)
     assert found[0].startswith("stage run: the name 'run' is taken (rename it; also taken: ")
-    assert "stage <lambda>: needs a name that other stages can use as a parameter (write it with `async def NAME`)" in found
+    assert (
+        "stage <lambda>: needs a name that other stages can use as a parameter (write it with `async def NAME`)"
+        in found
+    )
 
 
 def test_a_name_used_twice_is_a_fault_at_the_second() -> None:
@@ -657,7 +676,7 @@ def test_a_named_output_of_an_included_pipeline_is_what_others_get() -> None:
 
     graph = build_graph(outer)
     assert graph.stage("report").needs == ("build.proven",)
-    assert graph.terminals == ("build.review", "report")
+    assert graph.terminals == ("report", "build.review")
     assert graph.output.source == "report"
 
 
@@ -754,6 +773,10 @@ def test_an_included_output_that_names_nothing_is_told_once() -> None:
     inner.output("nothing")
     outer.include(inner, name="build")
     outer.include(inner, name="again")
+
+    @outer.stage
+    async def last(build: str) -> str: ...
+
     assert fault_of(outer) == "output: there is no stage 'nothing' (possible: draft)"
 
 
@@ -811,8 +834,7 @@ def test_the_picture_shows_inputs_stages_agents_and_importance() -> None:
     async def last(end: list[int]) -> int: ...
 
     assert build_graph(pipeline).mermaid() == (
-        "flowchart TD\n"
-        "  i0([\"files: list[Literal[&quot;a&quot;, &quot;b&quot;]]\"])\n".replace("&quot;", "'")
+        'flowchart TD\n  i0(["files: list[Literal[&quot;a&quot;, &quot;b&quot;]]"])\n'.replace("&quot;", "'")
         + '  s0["end (each)<br/>coder"]:::high\n'
         '  s1["last"]\n'
         "  i0 --> s0\n"
@@ -978,7 +1000,10 @@ def test_the_items_of_a_type(annotation: Any, item: Any) -> None:
 def dags(draw: st.DrawFn) -> list[tuple[str, list[str]]]:
     """Stages in an order of writing that is not their order of running."""
     names = [f"s{index}" for index in range(draw(st.integers(1, 9)))]
-    edges = [(name, draw(st.lists(st.sampled_from(names[:index]), unique=True)) if index else []) for index, name in enumerate(names)]
+    edges = [
+        (name, draw(st.lists(st.sampled_from(names[:index]), unique=True)) if index else [])
+        for index, name in enumerate(names)
+    ]
     return draw(st.permutations(edges))
 
 
@@ -1033,4 +1058,4 @@ def test_an_edge_back_always_is_a_cycle(stages: list[tuple[str, list[str]]], dat
     assert path[0] == path[-1]
     assert len(set(path)) == len(path) - 1
     needs = dict(closed)
-    assert all(later in needs[name] for name, later in zip(path, path[1:], strict=False))
+    assert all(later in needs[name] for name, later in itertools.pairwise(path))

@@ -6,13 +6,16 @@ import inspect
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from vwt_agents.errors import DefinitionError
 from vwt_agents.pipeline import Pipeline, Place
 from vwt_agents.pipeline_file import load_pipeline
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 async def test_a_stage_stays_the_function_it_was() -> None:
@@ -79,7 +82,7 @@ def test_declaring_imports_neither_pydantic_nor_anyio() -> None:
 
 _CAPTURE = {"capture_output": True, "text": True, "check": False}
 
-USER_FILE = '''
+USER_FILE = """
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -138,7 +141,7 @@ async def check() -> None:
     text: str = await draft(Agent(), Task("t"), 3)
     prompt: str = review(Task("t"), [size, len(text)])
     print(prompt)
-'''
+"""
 
 
 def _mypy(path: Path) -> str:
@@ -157,7 +160,7 @@ def test_a_pipeline_file_passes_mypy_strict_and_loads(tmp_path: Path) -> None:
 def test_the_type_checker_sees_a_wrong_stage_and_a_wrong_call(tmp_path: Path) -> None:
     path = tmp_path / "wrong.py"
     path.write_text(
-        textwrap.dedent('''
+        textwrap.dedent("""
             from vwt_agents.pipeline import Pipeline
 
             pipeline = Pipeline("p")
@@ -176,7 +179,7 @@ def test_the_type_checker_sees_a_wrong_stage_and_a_wrong_call(tmp_path: Path) ->
             @pipeline.stage(importance="hgih")
             async def loud(task: str) -> str:
                 return await fine(3)
-        ''')
+        """)
     )
     found = _mypy(path).splitlines()
     assert any(":7: error" in line for line in found), "a stage that is not async"
@@ -270,7 +273,9 @@ def test_a_file_that_is_not_utf_8_is_told(here: Path) -> None:
 def test_an_error_at_import_is_told_with_the_users_line(here: Path) -> None:
     fault = _load_fault(_write(here / "a.py", "x = 1\nint('abc')\n"))
     assert fault == "a.py:2: importing it failed with ValueError: invalid literal for int() with base 10: 'abc'"
-    assert _load_fault(_write(here / "b.py", "x = 1\nraise SystemExit\n")) == "b.py:2: importing it failed with SystemExit"
+    assert (
+        _load_fault(_write(here / "b.py", "x = 1\nraise SystemExit\n")) == "b.py:2: importing it failed with SystemExit"
+    )
 
 
 def test_an_error_deeper_down_is_told_with_both_lines(here: Path) -> None:

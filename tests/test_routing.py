@@ -57,7 +57,7 @@ LLAMA2 = model("llama2:13b", 6936, 800, 4096, licence="LLAMA 2 COMMUNITY LICENSE
 TINY = model("smollm2:135m", 94, 22, 8192, tasks=("chat", "general"))
 HALF = model("qwen2.5-coder:0.5b", 469, 12, tasks=("code", "chat", "general", "analysis"))
 
-DEFAULT = load_settings(None, pipeline=None, cwd=Path("/"))
+DEFAULT = load_settings(None, pipeline=None, cwd=Path("/")).on("gpu0")
 CARD_16 = {"gpu0": 14767, "cpu": 8000}
 PLAIN = Graph((Stage("draft"), Stage("review", ("reviewer",))))
 PROMOTED = Graph(
@@ -99,7 +99,7 @@ models = {(small or "a:7b b:7b c:7b").split()}
 """
     if large:
         text += f'[tiers.large]\nendpoint = "ollama"\nmodels = {large.split()}\n'
-    return parse_settings(text + agents + more)
+    return parse_settings(text + agents + more).on("gpu0")
 
 
 ALL_7B = ollama(CODER, MISTRAL, CHAT, BIG)

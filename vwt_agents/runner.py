@@ -209,19 +209,20 @@ class Runner:
 
     async def _value(self, node: _Node, inputs: Mapping[str, Any]) -> Any:
         stage = node.stage
-        if stage.each is None:
+        each = stage.each
+        if each is None:
             return await self._once(node, inputs, "", {})
-        items = self._nodes[stage.each.source].value if stage.each.source in self._nodes else inputs[stage.each.source]
+        items = self._nodes[each.source].value if each.source in self._nodes else inputs[each.source]
         if isinstance(items, str | bytes) or not hasattr(items, "__iter__"):
-            what = f"{stage.each.source!r} gave {type(items).__name__}, which has no items"
-            raise DefinitionError([Fault(stage.where, f"stage {stage.name!r}: each={stage.each.source!r}, but {what}")])
+            what = f"{each.source!r} gave {type(items).__name__}, which has no items"
+            raise DefinitionError([Fault(stage.where, f"stage {stage.name!r}: each={each.source!r}, but {what}")])
         listed = list(items)
         results: list[Any] = [None] * len(listed)
         failures: list[Exception] = []
 
         async def one(index: int) -> None:
             try:
-                results[index] = await self._once(node, inputs, str(index), {stage.each.parameter: listed[index]})
+                results[index] = await self._once(node, inputs, str(index), {each.parameter: listed[index]})
             except Exception as error:  # noqa: BLE001 - handed on as it is
                 failures.append(error)
                 tasks.cancel_scope.cancel()
@@ -245,7 +246,7 @@ class Runner:
             if param.role == "agent":
                 arguments[param.name] = agents[param.source]
             elif param.role == "service":
-                arguments[param.name] = self._service(param.annotation, node, scope)
+                arguments[param.name] = self._service(param.source, node, scope)
             else:
                 arguments[param.name] = param.value(self.values, inputs)
         if not stage.agents:
@@ -273,12 +274,12 @@ class Runner:
     def _agent(self, stage: Stage, name: str, caller: Caller, scope: StageScope) -> Agent:
         return Agent(self._settings.agents[name], self._plan.routes[stage.name, name], caller=caller, scope=scope)
 
-    def _service(self, annotation: Any, node: _Node, scope: StageScope) -> Any:
-        if isinstance(annotation, type) and issubclass(annotation, Run):
+    def _service(self, name: str, node: _Node, scope: StageScope) -> Any:
+        if name == "Run":
             return Run(
                 self._run_id, scope, line=node.line, board=self._board, journal=self._journal, folder=self._folder
             )
-        return self._services[annotation.__name__]
+        return self._services[name]
 
 
 def _failed(stage: Stage, error: Exception) -> StageFailed:

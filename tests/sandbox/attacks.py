@@ -1,4 +1,4 @@
-"""Programs that attack the machine they run on. Each prints ESCAPED when it got out; arguments: canary file, port, writable folder."""
+"""Programs that attack the machine they run on: each prints ESCAPED when it got out. Arguments: canary, port, writable folder."""  # noqa: E501
 
 ATTACKS = {
     "reads a secret by its path": "open(canary).read(); escaped()",
@@ -73,7 +73,7 @@ def escaped():
 """
 
 CONTROLS = {
-    "threads": "import threading; t = [threading.Thread(target=print) for _ in range(30)]; [x.start() for x in t]; [x.join() for x in t]",
+    "threads": "import threading; t = [threading.Thread(target=print) for _ in range(30)]; [x.start() for x in t]; [x.join() for x in t]",  # noqa: E501
     "a pool of processes": "import multiprocessing as m\nwith m.Pool(2) as p: assert p.map(abs, [-1, -2]) == [1, 2]",
     "temporary files": "import tempfile\nwith tempfile.NamedTemporaryFile() as f: f.write(b'x')",
     "a subprocess": "import subprocess, sys; assert subprocess.check_output([sys.executable, '-c', 'print(1)']) == b'1\\n'",
@@ -88,6 +88,6 @@ async def main():
 asyncio.run(main())
 """,
     "sqlite": "import sqlite3; c = sqlite3.connect('a.db'); c.execute('create table t(x)'); c.commit()",
-    "its own account and home": "import getpass, os, pwd; assert pwd.getpwuid(os.getuid()).pw_name == getpass.getuser() == 'sandbox'",
-    "signals to itself": "import signal, os; signal.signal(signal.SIGUSR1, lambda *_: None); os.kill(os.getpid(), signal.SIGUSR1)",
+    "its own account and home": "import getpass, os, pwd; assert pwd.getpwuid(os.getuid()).pw_name == getpass.getuser() == 'sandbox'",  # noqa: E501
+    "signals to itself": "import signal, os; signal.signal(signal.SIGUSR1, lambda *_: None); os.kill(os.getpid(), signal.SIGUSR1)",  # noqa: E501
 }

@@ -44,7 +44,7 @@ async def test_the_attacks_do_work_without_a_sandbox(world):
     works = ["reads a secret by its path", "connects to a port of the machine", "hides memory in a memfd"]
     for attack in works:
         program = [sys.executable, "-c", PRELUDE + ATTACKS[attack], *world]
-        assert subprocess.run(program, capture_output=True, timeout=10).returncode == 99, attack
+        assert subprocess.run(program, capture_output=True, timeout=10).returncode == 99, attack  # noqa: ASYNC221
 
 
 @pytest.mark.parametrize("control", CONTROLS)

@@ -133,7 +133,7 @@ async def test_fixtures_classes_unittest_and_helpers_count(judged):
     tests = {
         "conftest.py": "import pytest\n@pytest.fixture\ndef two(): return 2",
         "helper.py": "ONE = 1",
-        "test_m.py": "import unittest, helper\nfrom m import f\nclass TestA:\n    def test_a(self, two): assert f(helper.ONE) == two\n"
+        "test_m.py": "import unittest, helper\nfrom m import f\nclass TestA:\n    def test_a(self, two): assert f(helper.ONE) == two\n"  # noqa: E501
         "class B(unittest.TestCase):\n    def test_b(self): self.assertEqual(f(1), 2)\n",
     }
     verdict = await judged.test({"m.py": GOOD}, tests)
@@ -146,7 +146,7 @@ async def test_a_failing_teardown_is_no_clean_pass(judged):
 
 
 def test_declared_tests_are_those_pytest_would_collect():
-    text = "def test_a(): ...\nasync def test_b(): ...\nclass TestC:\n    def test_d(self): ...\n    def help(self): ...\nclass D:\n    def test_x(self): ..."
+    text = "def test_a(): ...\nasync def test_b(): ...\nclass TestC:\n    def test_d(self): ...\n    def help(self): ...\nclass D:\n    def test_x(self): ..."  # noqa: E501
     names = declared_tests({"test_m.py": text, "sub/m_test.py": "def test_e(): ...", "m.py": "def test_f(): ..."})
     assert names == {"test_m.py::test_a", "test_m.py::test_b", "test_m.py::TestC::test_d", "sub/m_test.py::test_e"}
 

@@ -87,8 +87,8 @@ class App:
         graph = build_graph(load_pipeline(job.pipeline), agents=settings.agents)
         inputs = read_inputs(graph, job.pairs, job.inputs_file) if need_inputs else {}
         async with open_world(settings) as world:
-            plan = plan_routes(graph, settings, world.offers, world.budgets)
-            yield PlannedRun(job, settings, graph, inputs, plan, world)
+            plan = plan_routes(graph, world.settings, world.offers, world.budgets)
+            yield PlannedRun(job, world.settings, graph, inputs, plan, world)
 
     async def run(self, job: Job, *, on_pull: OnProgress | None = None) -> RunResult:
         """Run the job to its end. A bad end is a result; an error before the run began is raised."""
@@ -195,7 +195,9 @@ class _Execution:
 
     async def _services(self) -> dict[str, Any]:
         """The services the stages name; a sandbox that cannot be had ends the run before anything is loaded."""
-        wanted = {param.source for stage in self.planned.graph.stages for param in stage.params if param.role == "service"}
+        wanted = {
+            param.source for stage in self.planned.graph.stages for param in stage.params if param.role == "service"
+        }
         if "Sandbox" not in wanted:
             return {}
         sandbox = await open_sandbox(self.planned.settings.sandbox)

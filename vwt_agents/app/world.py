@@ -56,15 +56,15 @@ async def open_world(settings: Settings, *, everything: bool = False) -> AsyncIt
 
     With `everything`, every endpoint of agents.toml is opened: for a look around.
     """
-    world = World(settings)
+    found = find()
+    settings = settings.on(next((device.name for device in found.devices if device.kind == "gpu"), "cpu"))
+    world = World(settings, devices=found.devices, no_gpu=found.reason)
+    world.budgets, world.arithmetic = measured_budgets(settings, world.devices)
     async with AsyncExitStack() as stack:
         first = list(settings.endpoints) if everything else [tier.endpoint for tier in settings.tiers.values()]
         await _open(world, stack, first)
         silent = [tier for tier in settings.tiers.values() if not world.health[tier.endpoint].ok and tier.otherwise]
         await _open(world, stack, [tier.otherwise.endpoint for tier in silent if tier.otherwise])
-        found = find()
-        world.devices, world.no_gpu = found.devices, found.reason
-        world.budgets, world.arithmetic = measured_budgets(settings, world.devices)
         yield world
 
 

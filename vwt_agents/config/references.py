@@ -48,7 +48,7 @@ def _budget(raw: Table) -> Iterator[PathFault]:
 
 
 def _endpoints(raw: Table) -> Iterator[PathFault]:
-    devices = {"gpu0", "cpu", *_table(raw, "budget")} - {"reserve"}
+    devices = {"auto", "gpu0", "cpu", *_table(raw, "budget")} - {"reserve"}
     for name in _table(raw, "endpoints"):
         endpoint = _table(raw, "endpoints", name)
         where = ("endpoints", name)

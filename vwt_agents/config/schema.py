@@ -25,6 +25,7 @@ from vwt_agents.config.settings import (
     TierSettings,
     frozen,
 )
+from vwt_agents.core import RequestClass  # noqa: TC001 - pydantic reads this module's annotations
 from vwt_agents.messages import Options
 from vwt_agents.types import Mib, Seconds, TierName, parse_duration, parse_size
 
@@ -98,7 +99,7 @@ class Scheduler(_Table):
 
     def settings(self) -> SchedulerSettings:
         """The same as settings."""
-        waits = {"interactive": self.max_wait.interactive, "batch": self.max_wait.batch}
+        waits: dict[RequestClass, float] = {"interactive": self.max_wait.interactive, "batch": self.max_wait.batch}
         return SchedulerSettings(max_agents=self.max_agents, max_wait=frozen(waits), keep_alive=self.keep_alive)
 
 
@@ -112,8 +113,8 @@ class Endpoint(_Table):
     threads: Count | None = None
 
     def settings(self, name: str) -> EndpointSettings:
-        """The same as settings; the device of an embedded engine is the CPU where none is named."""
-        device = self.device or ("cpu" if self.kind == "embedded" else "gpu0")
+        """The same as settings; where no device is named, an embedded engine's is the CPU, and Ollama's is found out."""
+        device = self.device or ("cpu" if self.kind == "embedded" else "auto")
         return EndpointSettings(name, self.kind, device, self.url, self.parallel, self.threads)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from vwt_agents.core import RequestClass
     from vwt_agents.types import Mib, Seconds, TierName
 
 __all__ = [
@@ -70,13 +71,18 @@ class SchedulerSettings:
     """How many agents run at once, how long a request of each class may wait, and how long an idle model stays."""
 
     max_agents: int = 4
-    max_wait: Mapping[str, Seconds] = field(default_factory=lambda: frozen({"interactive": 15.0, "batch": 120.0}))
+    max_wait: Mapping[RequestClass, Seconds] = field(
+        default_factory=lambda: frozen({"interactive": 15.0, "batch": 120.0})
+    )
     keep_alive: Seconds = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointSettings:
-    """A place that serves models; `url` None is the engine's own default, `threads` None all but one core."""
+    """A place that serves models; `url` None is the engine's own default, `threads` None all but one core.
+
+    The device "auto" is resolved once the machine has been looked at: `gpu0` where there is a GPU, else `cpu`.
+    """
 
     name: str
     kind: EndpointKind
@@ -157,3 +163,11 @@ class Settings:
     routing: RoutingSettings = RoutingSettings()
     licences: LicenceSettings = LicenceSettings()
     sandbox: SandboxSettings = SandboxSettings()
+
+    def on(self, device: str) -> Settings:
+        """These settings with every endpoint on the device "auto" put on this one."""
+        endpoints = {
+            name: replace(endpoint, device=device) if endpoint.device == "auto" else endpoint
+            for name, endpoint in self.endpoints.items()
+        }
+        return replace(self, endpoints=frozen(endpoints))

@@ -9,12 +9,21 @@ from __future__ import annotations
 import hashlib
 import inspect
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = ["fingerprint"]
+
+_KINDS: Final = (
+    inspect.CO_VARARGS
+    | inspect.CO_VARKEYWORDS
+    | inspect.CO_GENERATOR
+    | inspect.CO_COROUTINE
+    | inspect.CO_ASYNC_GENERATOR
+)
+"""The flags that say what kind of function it is; a `from __future__` import of its file leaves it what it was."""
 
 
 def fingerprint(func: Callable[..., Any], *more: str) -> str:
@@ -29,7 +38,7 @@ def fingerprint(func: Callable[..., Any], *more: str) -> str:
 def _pieces(code: CodeType) -> Iterator[bytes]:
     yield code.co_code
     yield code.co_exceptiontable
-    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & _KINDS)
     names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
     yield repr((counts, names)).encode()
     for constant in code.co_consts:

@@ -75,7 +75,7 @@ class Scope:
         return [*(self.outer.chain if self.outer is not None else ()), self.pipeline]
 
     def walk(self) -> Iterator[tuple[Scope, Signature]]:
-        """Every stage below, with the scope it is written in, in the order of writing."""
+        """Every stage below, with the scope it is written in: in the order of writing, included ones last."""
         for signature in self.signatures.values():
             yield self, signature
         for scope in self.inner.values():

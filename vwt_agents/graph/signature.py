@@ -91,6 +91,8 @@ def read_signature(declaration: Declaration, faults: list[Fault], *, otherwise: 
         for parameter in signature.parameters.values()
         if _usable(parameter, fault)
     )
+    if each is not None and any(one.name == each.parameter and one.role != "value" for one in parameters):
+        fault(f"each names {each.parameter!r}, an agent or a service, which has no items")
     returns = _returns(declaration, hints, fault)
     return Signature(name, declaration, parameters, returns, each, _timeout(declaration.timeout, fault), where)
 

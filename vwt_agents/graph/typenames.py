@@ -44,7 +44,7 @@ def plain(annotation: Any) -> type | None:
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     found = get_origin(annotation) or annotation
-    return found if isinstance(found, type) and found not in _UNIONS else None
+    return found if isinstance(found, type) and found not in (Any, *_UNIONS) else None
 
 
 def item_type(annotation: Any) -> Any:

@@ -17,6 +17,7 @@ import fnmatch
 import json
 import os
 import resource
+import select
 import signal
 import stat
 import sys
@@ -214,8 +215,15 @@ def _watch(main_pid: int, spec: dict[str, Any]) -> tuple[int, resource.struct_ru
     peak, checked = 0, 0.0
     allowed = spec["limits"]["memory_mib"] * _MIB
     stopped = None
+    listener = select.poll()
+    listener.register(spec["report"], 0)
     while True:
         signal.sigtimedwait({signal.SIGCHLD}, _TICK)
+        if listener.poll(0):
+            # Nobody reads the report: the runner is gone. The parent's death signal alone would not do, because a
+            # builder that gave up its capabilities may no longer signal a process of another uid.
+            _end_everything(main_pid, own_namespace=spec["init"])
+            os._exit(1)
         if stopped is None and time.monotonic() - checked >= _TICK * 0.9:
             checked = time.monotonic()
             used = _memory(confirm_above=allowed) if spec["init"] else 0

@@ -54,14 +54,15 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=_environment(spec.threads),
-                cwd=Path(vwt_agents.__file__).parents[
-                    1
-                ],  # `-m` searches there first, and the user's folder is not ours
+                cwd=Path(__file__).parents[3],  # `-m` searches there first; never in the user's folder
                 start_new_session=True,  # Ctrl-C in the terminal is ours to handle, in order
             )
         except OSError as error:
             log.close()
             raise LoadFailed(f"no process could be started for {spec.name}: {error}") from error
+        except BaseException:
+            log.close()
+            raise
         worker = cls(spec, process, log)
         try:
             await worker._hand_over(limit)
