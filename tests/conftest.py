@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SMALLEST = "smollm2:135m"
 

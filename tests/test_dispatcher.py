@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -14,6 +13,9 @@ from vwt_agents.dispatcher import Dispatcher, Serving
 from vwt_agents.endpoints.scripted import ScriptedEndpoint
 from vwt_agents.errors import CallFailed, CallTimeout, LoadFailed, Rejected
 from vwt_agents.messages import Message, Request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 SIZES = {"a": 600, "b": 500, "huge": 5000}
 

@@ -206,6 +206,15 @@ async def test_unsafe_must_be_allowed_too():
         await Sandbox.open("unsafe")
 
 
+async def test_without_a_sandbox_the_wall_clock_still_holds(left_behind):
+    sandbox = await Sandbox.open("unsafe", allow_unsafe=True)
+    result = await sandbox.run({"a.py": ""}, ["sleep", f"62.{os.getpid()}"], limits=Limits(wall_s=0.4))
+    assert (result.stopped, result.level) == ("timeout", "none")
+    with anyio.fail_after(5):
+        while left_behind(f"62.{os.getpid()}")[1]:  # noqa: ASYNC110 - its parent is gone; only the machine can tell
+            await anyio.sleep(0.02)
+
+
 async def test_the_self_test_runs_once_per_process(best):
     assert await detect.probe(best) is await detect.probe(best)
 

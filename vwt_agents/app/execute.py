@@ -287,7 +287,6 @@ async def resumed(journal: JournalReader, run: str) -> Job:
 def find_verdict(values: Mapping[str, Any]) -> Verdict | None:
     """The verdict a run stands by: the last stage's, in order, whose value is a Verdict or carries one as `.verdict`."""
     from vwt_agents.sandbox.judge import Verdict
-    from vwt_agents.sandbox.service import Sandbox
 
     found: Verdict | None = None
     for value in values.values():

@@ -1,0 +1,1 @@
+"""Places that serve models, behind one protocol: Ollama, the embedded engine, and a scripted double."""

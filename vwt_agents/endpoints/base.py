@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from vwt_agents.messages import OnChunk, Request, Response
-from vwt_agents.types import Mib, Seconds
+if TYPE_CHECKING:
+    from vwt_agents.messages import OnChunk, Request, Response
+    from vwt_agents.types import Mib, Seconds
 
 __all__ = ["Endpoint", "Health", "ModelInfo", "OnProgress", "Progress", "Residence"]
 
@@ -89,7 +90,14 @@ class Endpoint(Protocol):
         """One model's metadata; ModelMissing with the command that brings it, EndpointUnavailable."""
         ...
 
-    async def load(self, model: str, *, num_ctx: int, slots: int, timeout: Seconds) -> Residence:
+    async def load(  # the limit is the endpoint's to keep: only it knows how to undo a load half done
+        self,
+        model: str,
+        *,
+        num_ctx: int,
+        slots: int,
+        timeout: Seconds,  # noqa: ASYNC109
+    ) -> Residence:
         """Load and return once it can serve, with the memory it really takes. LoadFailed with the engine's own words."""
         ...
 

@@ -173,6 +173,7 @@ def _exec(spec: dict[str, Any]) -> NoReturn:
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.setsid()
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # without a namespace, this is all that ends it with its parent
         os.nice(5)
         _limit(spec["limits"])
         keep = {0, 1, 2, *spec["fds"]}
