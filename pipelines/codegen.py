@@ -9,7 +9,7 @@ more. Code is called done when all tests have passed in the sandbox; if they don
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vwt_agents import (
     Agent,
@@ -33,10 +33,18 @@ to_roman(3999) => "MMMCMXCIX"
 to_roman(0) raises ValueError
 """
 
+ENOUGH = 4  # tests that a verdict should rest on
+APPROACHES = (
+    "Use a regular expression where it fits.",
+    "Use a plain loop, one step at a time.",
+    "Use what itertools, collections or math offer.",
+    "Handle each rule of the task in a step of its own.",
+)
+
 pipeline = Pipeline(
     "codegen",
     doc="Write a module for a task, and prove it with tests.",
-    defaults={"task": DEFAULT_TASK, "attempts": 4, "samples": 3},
+    defaults={"task": DEFAULT_TASK, "attempts": 4, "samples": 4},
 )
 
 
@@ -80,14 +88,20 @@ async def draft(coder: Agent, task: str, brief: Brief) -> str:
 
 @pipeline.stage(importance="high")
 async def tests(tester: Agent, task: str, brief: Brief) -> TestSuite:
-    """More tests than the task gives, by an agent that does not see the code; they must fail where there is none."""
+    """More tests than the task gives, by an agent that does not see the code; asked for again where they are too few."""
     prompt = (
         f"Write six short pytest tests for `{brief.function}`, each a function with one assert. "
         "Use inputs that differ from those in the task."
     )
     opening = f"```python\nimport pytest\nfrom {brief.function} import {brief.function}\n\n\ndef test_"
-    answer = await tester.ask(prompt, given=[task], prefill=opening, stop=["\n```"], num_predict=500, temperature=0.0)
-    return brief.given.with_written(opening.removeprefix("```python\n") + answer)
+    suite = brief.given
+    for temperature in (0.0, 0.8):
+        options = {"temperature": temperature, "num_predict": 400, "stop": ["\n```"]}
+        answer = await tester.ask(prompt, given=[task], prefill=opening, **options)
+        suite = suite.with_written(opening.removeprefix("```python\n") + answer).first(10)
+        if len(suite) >= ENOUGH:
+            break
+    return suite
 
 
 @pipeline.stage(importance="high")
@@ -103,22 +117,20 @@ async def proven(
     tests: TestSuite,
 ) -> Proven:
     """Run, try more candidates, repair: until every test that stands has passed, or the attempts are used up."""
-    suite = await only_red(sandbox, brief, tests)
-    bench = Bench(sandbox, brief, suite)
-    best = await bench.judge(draft)
+    bench = Bench(sandbox, brief, await only_red(sandbox, brief, tests))
     async for attempt in run.attempts(attempts, escalate_after=2):
-        if attempt.number == 2:
-            for candidate in await spread(coder, task, brief, samples):
-                best = max(best, await bench.judge(candidate), key=Result.rank)
-                if best.verdict.passed:
-                    break
-        elif attempt.number > 2:
-            best = max(best, await bench.judge(await repair(coder, task, best)), key=Result.rank)
-        best = await bench.settle(best)
-        if await attempt.record(best.verdict):
+        if attempt.number == 1:
+            await bench.judge(draft)
+        elif attempt.number == 2:
+            await spread(coder, task, brief, samples, bench)
+        else:
+            await bench.judge(await repair(coder, task, bench.best))
+        if await attempt.record(bench.best.verdict):
             break
-        run.say(f"attempt {attempt.number}: {best.verdict.tests_passed} of {best.verdict.tests_run} tests pass")
-    return Proven(best.code, bench.suite, tuple(bench.disputed), best.verdict)
+        run.say(f"attempt {attempt.number}: {bench.best.verdict.reason}")
+    if bench.disputed:
+        run.say(f"left out, because no candidate agrees with them: {', '.join(bench.disputed)}")
+    return Proven(bench.best.code, bench.suite, tuple(bench.disputed), bench.best.verdict)
 
 
 @pipeline.stage
@@ -152,25 +164,28 @@ def opening_of(brief: Brief, task: str) -> str:
     """What the answer is made to begin with. The end, newline and three spaces, makes a small model write a body at once."""
     if brief.signature is None:
         return "```python\n"
-    first = task.strip().splitlines()[0].replace('"""', "'''").rstrip("\\")
-    return f'```python\n{brief.signature}\n    """{first}"""\n   '
+    words = " ".join(task.strip().split("\n\n")[0].split()).replace('"""', "'").replace("\\", "/")
+    return f'```python\n{brief.signature}\n    """{words[:300]}"""\n   '
 
 
-async def write(coder: Agent, task: str, brief: Brief, **options: float) -> str:
+async def write(coder: Agent, task: str, brief: Brief, *, hint: str = "", **options: float) -> str:
     """One candidate."""
     opening = opening_of(brief, task)
-    prompt = f"Write the module `{brief.function}.py`. Answer with one Python code block, without examples of use."
+    prompt = (
+        f"Write the module `{brief.function}.py`. Answer with one Python code block, without examples of use. {hint}"
+    )
     answer = await coder.ask(prompt, given=[task], prefill=opening, stop=["\n```"], num_predict=700, **options)
     return module_text(opening.removeprefix("```python\n") + answer)
 
 
-async def spread(coder: Agent, task: str, brief: Brief, samples: int) -> list[str]:
-    """More candidates, hot and in both answer forms: what greedy decoding missed, another start often finds."""
-    bare = Brief(brief.function, None, brief.given)
-    texts = [await write(coder, task, bare, temperature=0.0)]
-    for _ in range(samples - 1):
-        texts.append(await write(coder, task, brief, temperature=0.7))
-    return texts
+async def spread(coder: Agent, task: str, brief: Brief, samples: int, bench: Bench) -> None:
+    """More candidates until one passes: the other answer form first, then hot ones, each with another approach."""
+    await bench.judge(await write(coder, task, replace(brief, signature=None), temperature=0.0))
+    for number in range(samples):
+        if bench.best.verdict.passed:
+            return
+        hint = APPROACHES[number % len(APPROACHES)]
+        await bench.judge(await write(coder, task, brief, hint=hint, temperature=0.8))
 
 
 async def repair(coder: Agent, task: str, best: Result) -> str:
@@ -215,13 +230,27 @@ class Result:
     code: str
     verdict: Verdict
 
+    @property
+    def ran(self) -> bool:
+        """Whether the tests came to run at all: not where the module cannot be imported or never ends."""
+        return self.verdict.tests_passed > 0
+
+    @property
+    def failed(self) -> set[str]:
+        """The names of the tests that did not pass."""
+        return {failure.test.rpartition("::")[2] for failure in self.verdict.failures}
+
     def rank(self) -> tuple[bool, int, int]:
         """Better is larger: passed, then more tests passed, then the shorter code."""
         return self.verdict.passed, self.verdict.tests_passed, -len(self.code)
 
 
 class Bench:
-    """Judges candidates by one suite, and remembers what each passed, so that a test nobody can pass is found out."""
+    """Judges candidates by one suite and keeps the best; finds out tests that no good candidate agrees with.
+
+    A test of a small model is wrong more often than several candidates that agree on all the rest. What the task gives is
+    never dropped. Where it gives nothing, at least half of the written tests, and three, have to stand.
+    """
 
     def __init__(self, sandbox: Sandbox, brief: Brief, suite: TestSuite) -> None:
         self.sandbox = sandbox
@@ -230,38 +259,39 @@ class Bench:
         self.disputed: list[str] = []
         self.results: dict[str, Result] = {}
 
-    async def judge(self, code: str) -> Result:
-        """The verdict on a candidate; the same text is run once."""
-        if code not in self.results:
-            files = {f"{self.brief.function}.py": code}
-            verdict = await self.sandbox.test(files, {self.suite.file_name: self.suite.render()})
-            self.results[code] = Result(code, verdict)
-        return self.results[code]
+    @property
+    def best(self) -> Result:
+        """The best candidate so far."""
+        return max(self.results.values(), key=Result.rank)
 
-    async def settle(self, best: Result) -> Result:
-        """Drop written tests that no candidate passes, once three have been tried and the best passes all the others.
+    async def judge(self, code: str) -> None:
+        """Run a candidate, once for each text; then drop what is disputed now and judge the best by what stands."""
+        if code in self.results:
+            return
+        self.results[code] = await self._result(code)
+        dropped = self._disputed()
+        if dropped and not self.best.verdict.passed:
+            self.disputed += sorted(dropped)
+            self.suite = self.suite.without(dropped)
+            self.results = {text: await self._result(text) for text in self.results}
 
-        A test of a small model is wrong more often than three candidates that agree on everything else. What the task
-        gives is never dropped, and at least half of the written tests have to stand.
-        """
-        failed = {failure.test.rpartition("::")[2] for failure in best.verdict.failures}
+    async def _result(self, code: str) -> Result:
+        files = {f"{self.brief.function}.py": code}
+        return Result(code, await self.sandbox.test(files, {self.suite.file_name: self.suite.render()}))
+
+    def _disputed(self) -> set[str]:
+        given = {case.name for case in self.suite.given}
         written = {case.name for case in self.suite.written}
-        if best.verdict.passed or len(self.results) < 3 or not failed or not failed <= written:
-            return best
-        for result in self.results.values():
-            failed &= {failure.test.rpartition("::")[2] for failure in result.verdict.failures} or failed
-        enough = self.suite.given or len(written) - len(failed) >= 3
-        if not failed or not enough or 2 * len(failed) > len(written):
-            return best
-        self.suite = self.suite.without(failed)
-        self.disputed += sorted(failed)
-        self.results.clear()
-        return await self.judge(best.code)
+        agreeing = [result for result in self.results.values() if result.ran and not result.failed & given]
+        if len(agreeing) < (2 if len(given) >= 2 else 3):
+            return set()
+        failed = set.intersection(*(result.failed for result in agreeing)) & written
+        stands = len(written) - len(failed)
+        return failed if len(given) >= 2 or (stands >= 3 and stands >= len(failed)) else set()
 
 
 async def only_red(sandbox: Sandbox, brief: Brief, suite: TestSuite) -> TestSuite:
     """The suite less the written tests that pass against a stub: they would pass whatever the code does."""
     stub = f"def {brief.function}(*args, **kwargs):\n    return NotImplemented\n"
     verdict = await sandbox.test({f"{brief.function}.py": stub}, {suite.file_name: suite.render()})
-    failed = {failure.test.rpartition("::")[2] for failure in verdict.failures}
-    return suite.without({case.name for case in suite.written} - failed)
+    return suite.without({case.name for case in suite.written} - Result(stub, verdict).failed)

@@ -81,3 +81,25 @@ def test_the_rendered_file_parses_and_names_the_module() -> None:
 
 def test_text_that_is_no_python_adds_nothing() -> None:
     assert len(TestSuite("mod").with_written("this is prose, not code (")) == 0
+
+
+def test_a_test_of_several_asserts_becomes_one_test_each_so_that_a_wrong_one_costs_only_itself() -> None:
+    written = """
+def test_many():
+    assert f(1) == 1, "one"
+    assert f(2) == 3
+    assert f(3) == ValueError
+
+
+def test_with_set_up():
+    value = f(4)
+    assert value == 4
+    assert value != 5
+"""
+    taken = TestSuite("mod").with_examples([Example("f(1)", "1")]).with_written(written)
+    assert [case.name for case in taken.cases] == ["test_example_1", "test_many", "test_with_set_up"]
+    assert "f(2) == 3" in taken.cases[1].source
+
+
+def test_the_first_written_are_kept_beside_all_given() -> None:
+    assert [case.name for case in suite().first(1).cases] == ["test_example_1", "test_one"]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 import anyio
 
 from vwt_agents.answers import AnswerShape, BadAnswer, shape_of
-from vwt_agents.errors import AnswerInvalid
+from vwt_agents.errors import AnswerInvalid, did_you_mean
 from vwt_agents.messages import Caller, Message, Options, Request, Response
 
 if TYPE_CHECKING:
@@ -31,12 +31,16 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class StageScope:
-    """What the calls of one stage share: who they are, the seed they are sampled from, whether they are escalated."""
+    """What the calls of one stage share: who they are, the seed they are sampled from, whether they are escalated.
+
+    `can_escalate`: some agent of the stage has a larger model to go to.
+    """
 
     run: str
     stage: str
     seed: int
     item: str = ""
+    can_escalate: bool = False
     escalated: bool = False
     attempt: int = 0
     _counts: dict[str, itertools.count[int]] = field(default_factory=dict)
@@ -44,8 +48,11 @@ class StageScope:
     def next_seed(self, agent: str) -> int:
         """A seed of its own for each call, the same in every run with the same seed: a replayed run asks the same questions."""
         number = next(self._counts.setdefault(agent, itertools.count()))
-        text = f"{self.seed}/{self.stage}/{self.item}/{agent}/{number}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") & 0x7FFFFFFF
+        return _seed(f"{self.seed}/{self.stage}/{self.item}/{agent}/{number}")
+
+
+def _seed(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") & 0x7FFFFFFF
 
 
 class Agent:
@@ -109,7 +116,8 @@ class Agent:
         again = replace(
             request,
             messages=(*asked, Message("assistant", prefill + response.text), Message("user", str(fault))),
-            options=replace(request.options, seed=self._scope.next_seed(self.name)),
+            # From the first one, not the next in line: answers come in any order, and a replay must ask the same again.
+            options=replace(request.options, seed=_seed(f"{request.options.seed}/again")),
         )
         second = await self._caller.call(again)
         try:
@@ -128,15 +136,32 @@ class Agent:
         """`async with agent.stream(prompt) as pieces: async for piece in pieces: ...`; leaving early ends the call."""
         request = self._request(prompt, shape_of(str), given, prefill, options)
         send, receive = anyio.create_memory_object_stream[str](float("inf"))
+        failures: list[Exception] = []
 
         async def produce() -> None:
-            async with send:
-                await self._caller.call(request, lambda chunk: send.send_nowait(chunk.text))
+            with send:
+                try:
+                    await self._caller.call(request, lambda chunk: send.send_nowait(chunk.text))
+                except Exception as error:  # noqa: BLE001 - raised where the pieces are awaited
+                    failures.append(error)
 
-        async with receive, anyio.create_task_group() as tasks:
-            tasks.start_soon(produce)
-            yield receive
-            tasks.cancel_scope.cancel()
+        async def pieces() -> AsyncIterator[str]:
+            async for piece in receive:
+                yield piece
+            if failures:
+                raise failures.pop()
+
+        left: Exception | None = None
+        with send, receive:
+            async with anyio.create_task_group() as tasks, aclosing(pieces()) as reading:
+                tasks.start_soon(produce)
+                try:
+                    yield reading
+                except Exception as error:  # noqa: BLE001 - raised below as itself, not as a group
+                    left = error
+                tasks.cancel_scope.cancel()
+        if left is not None:
+            raise left
 
     async def sample(
         self,
@@ -151,6 +176,11 @@ class Agent:
         """`n` answers to one prompt, each from a seed of its own; those that do not fit the type are left out."""
         shape = shape_of(returns)
         requests = [self._request(prompt, shape, given, prefill, options) for _ in range(n)]
+        if (
+            len({request.options.seed for request in requests}) < n
+        ):  # one seed was given: the first answer is drawn from it
+            first = requests[0].options.seed
+            requests[1:] = [each.with_seed(_seed(f"{first}/{number}")) for number, each in enumerate(requests[1:], 1)]
         responses = await self._call_all(requests)
         values: list[Any] = []
         for response in responses:
@@ -216,11 +246,14 @@ class Agent:
         unknown = set(given) - set(Options.__dataclass_fields__)
         if unknown:
             known = ", ".join(sorted(Options.__dataclass_fields__))
+            near = did_you_mean(min(unknown), Options.__dataclass_fields__)
+            meant = f"; {near}" if near and near.startswith("did") else ""
             raise TypeError(
-                f"agent {self.name!r}: no such sampling option: {', '.join(sorted(unknown))}; known: {known}"
+                f"agent {self.name!r}: no such sampling option: {', '.join(sorted(unknown))}{meant}; known: {known}"
             )
         if "stop" in given:
-            given = {**given, "stop": tuple(given["stop"])}
+            stop = given["stop"] or ()
+            given = {**given, "stop": (stop,) if isinstance(stop, str) else tuple(stop)}
         options = replace(self.settings.options, **given)
         return options if options.seed is not None else replace(options, seed=self._scope.next_seed(self.name))
 

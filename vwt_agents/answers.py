@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AnswerShape", "BadAnswer", "shape_of"]
 
+_MOST_FAULTS = 8  # told to the model: the first ones cause the rest
+
 
 class BadAnswer(ValueError):
     """The text does not fit the shape; the message is written for the model that is asked again."""
@@ -44,14 +46,12 @@ class AnswerShape:
     @property
     def schema(self) -> Mapping[str, Any] | None:
         """The JSON schema the engine constrains the answer to; None for text and code."""
-        return _adapter(self.returns).json_schema() if self.is_json else None
+        return _binding(self.returns)[0] if self.is_json else None
 
     @property
     def instruction(self) -> str:
         """The sentence added to the prompt; the engine enforces the schema, the words help the model to fill it."""
-        if self.is_json:
-            return "Answer with JSON that fits this schema:\n" + json.dumps(self.schema, separators=(",", ":"))
-        return ""
+        return _binding(self.returns)[1] if self.is_json else ""
 
     def parse(self, text: str, *, prefill: str = "") -> Any:
         """The value in `prefill + text`; BadAnswer says what is wrong in words a model can act on.
@@ -76,20 +76,55 @@ class AnswerShape:
         try:
             return _adapter(self.returns).validate_json(_bare_json(text))
         except ValidationError as error:
-            faults = "; ".join(f"{_path(item['loc'])}{item['msg']}" for item in error.errors(include_url=False))
-            raise BadAnswer(f"That does not fit the schema: {faults}. Answer again with JSON only.") from error
+            faults = [f"{_path(item['loc'])}{item['msg']}" for item in error.errors(include_url=False)]
+            told = "; ".join(faults[:_MOST_FAULTS])
+            more = f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
+            raise BadAnswer(f"That does not fit the schema: {told}{more}. Answer again with JSON only.") from error
 
 
 def shape_of(returns: Any) -> AnswerShape:
-    """The shape for an answer type; any type pydantic can describe will do."""
-    return AnswerShape(returns)
+    """The shape for an answer type; TypeError for a type that pydantic cannot describe by a JSON schema."""
+    shape = AnswerShape(returns)
+    if shape.is_json:
+        _binding(returns)
+    return shape
+
+
+def _adapter(returns: Any) -> TypeAdapter[Any]:
+    try:
+        return _cached_adapter(returns)
+    except TypeError:  # not hashable, as an Annotated may be
+        return _cached_adapter.__wrapped__(returns)
 
 
 @functools.lru_cache(maxsize=128)
-def _adapter(returns: Any) -> TypeAdapter[Any]:
+def _cached_adapter(returns: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(returns)
+
+
+def _binding(returns: Any) -> tuple[Mapping[str, Any], str]:
+    """The schema and the words for it."""
+    try:
+        return _cached_binding(returns)
+    except TypeError:
+        return _cached_binding.__wrapped__(returns)
+
+
+@functools.lru_cache(maxsize=128)
+def _cached_binding(returns: Any) -> tuple[Mapping[str, Any], str]:
+    from pydantic import PydanticUserError
+
+    try:
+        schema = _adapter(returns).json_schema()
+    except PydanticUserError as error:
+        why = str(error).partition("\n")[0]
+        raise TypeError(
+            f"a model cannot answer with {returns!r}: {why}; possible: str, Code, and what has a JSON schema "
+            "(pydantic models, dataclasses, lists, Literal, ...)"
+        ) from error
+    return schema, "Answer with JSON that fits this schema:\n" + json.dumps(schema, separators=(",", ":"))
 
 
 def _bare_json(text: str) -> str:

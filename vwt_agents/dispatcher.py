@@ -26,7 +26,6 @@ from vwt_agents.core import (
     Grant,
     Load,
     Loaded,
-    LoadFailed,
     ModelKey,
     ModelSpec,
     Registered,
@@ -36,12 +35,21 @@ from vwt_agents.core import (
     Submitted,
     Unload,
     Unloaded,
-    UnloadFailed,
     Vanished,
     Woken,
     explain,
 )
-from vwt_agents.errors import CallFailed, CallTimeout, EndpointUnavailable, Rejected, VwtError
+from vwt_agents.core import LoadFailed as LoadFailedEvent
+from vwt_agents.core import UnloadFailed as UnloadFailedEvent
+from vwt_agents.errors import (
+    CallFailed,
+    CallTimeout,
+    EndpointUnavailable,
+    LoadFailed,
+    Rejected,
+    UnloadFailed,
+    VwtError,
+)
 from vwt_agents.eventlog import get_logger
 
 if TYPE_CHECKING:
@@ -182,14 +190,14 @@ class Dispatcher:
         except (CallFailed, EndpointUnavailable) as error:
             # What the caller has already seen cannot be taken back, and a call that was too slow once will be again.
             heard = on_chunk is not None and pieces > 0
-            if heard or isinstance(error, CallTimeout) or not await self._lost(request, str(error)):
+            final = heard or isinstance(error, CallTimeout) or error is self._failures.get(_key(request))
+            if final or not await self._lost(request, error.message):
                 raise
             log.warning("call.retried", model=request.model, endpoint=request.endpoint, error=error.message)
             return await self._call_once(request, counting)
 
     async def _call_once(self, request: Request, on_chunk: OnChunk) -> Response:
-        key = ModelKey(request.endpoint, request.model)
-        async with self.lease(key, labels=request.labels) as lease:
+        async with self.lease(_key(request), labels=request.labels) as lease:
             response = await self._endpoints[request.endpoint].call(request, on_chunk)
         return replace(response, usage=replace(response.usage, wait_s=lease.wait_s, load_s=lease.load_s))
 
@@ -225,7 +233,7 @@ class Dispatcher:
 
     async def _lost(self, request: Request, why: str) -> bool:
         """True when the model is no longer resident there; the core has then been told."""
-        key = ModelKey(request.endpoint, request.model)
+        key = _key(request)
         try:
             with anyio.fail_after(5):
                 there = await self._endpoints[request.endpoint].resident()
@@ -265,16 +273,17 @@ class Dispatcher:
             residence = await self._endpoints[key.endpoint].load(
                 key.model, num_ctx=serving.num_ctx, slots=serving.spec.slots, timeout=serving.load_timeout
             )
-        except VwtError as error:
+        except Exception as fault:  # noqa: BLE001 - a fault of an endpoint ends those who wait for it, not the dispatcher
+            error = _ours(fault, LoadFailed, f"{key} could not be loaded")
             self._failures[key] = error
-            self._swapped("load", key, began, 0, why=error.message)
+            self._swapped("load", key, began, 0, why=error.message, ok=False)
             log.warning("model.load_failed", endpoint=key.endpoint, model=key.model, error=error.message)
-            self.post(LoadFailed(key, error.message))
+            self.post(LoadFailedEvent(key, error.message))
             return
         self._failures.pop(key, None)
         took = residence.device_mib or residence.size_mib
         self._load_ended[key] = (began, self._clock())
-        self._swapped("load", key, began, took)
+        self._swapped("load", key, began, took, ok=True)
         log.info("model.loaded", endpoint=key.endpoint, model=key.model, mib=took, seconds=self._clock() - began)
         self.post(Loaded(key, took or None))
 
@@ -282,10 +291,11 @@ class Dispatcher:
         began = self._clock()
         try:
             await self._endpoints[key.endpoint].unload(key.model)
-        except VwtError as error:
-            self._swapped("unload", key, began, 0, why=error.message)
+        except Exception as fault:  # noqa: BLE001 - as above
+            error = _ours(fault, UnloadFailed, f"{key} could not be unloaded")
+            self._swapped("unload", key, began, 0, why=error.message, ok=False)
             log.warning("model.unload_failed", endpoint=key.endpoint, model=key.model, error=error.message)
-            self.post(UnloadFailed(key, error.message))
+            self.post(UnloadFailedEvent(key, error.message))
             return
         self._swapped("unload", key, began, 0, why=why, ok=True)
         log.info("model.unloaded", endpoint=key.endpoint, model=key.model, why=why)
@@ -298,13 +308,12 @@ class Dispatcher:
         began: Seconds,
         mib: Mib,
         *,
+        ok: bool,
         why: str = "",
-        ok: bool | None = None,
     ) -> None:
         spec = self._serving[key].spec
-        good = mib > 0 or not why if ok is None else ok
         now = self._clock()
-        self.board.swaps.append(Swap(kind, key.endpoint, key.model, spec.device, now, now - began, mib, good, why))
+        self.board.swaps.append(Swap(kind, key.endpoint, key.model, spec.device, now, now - began, mib, ok, why))
 
     async def _wake(self) -> None:
         """Post Woken whenever the core's deadline passes."""
@@ -326,3 +335,11 @@ class Dispatcher:
         for device in self.board.budgets:
             self.board.peaks[device] = max(self.board.peaks.get(device, 0), state.used(device))
         self.board.changed()
+
+
+def _key(request: Request) -> ModelKey:
+    return ModelKey(request.endpoint, request.model)
+
+
+def _ours(fault: Exception, kind: type[VwtError], what: str) -> VwtError:
+    return fault if isinstance(fault, VwtError) else kind(f"{what}: {type(fault).__name__}: {fault}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from vwt_agents.entries import Entry
 from vwt_agents.errors import UsageError
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from vwt_agents.journal import Journal
 
 __all__ = ["Attempt", "Outcome", "Run", "RunFolder"]
+
+_OURS: Final = frozenset({"log.jsonl", "report.md", "result.json"})
+"""What the run itself leaves in its folder."""
 
 
 class Outcome(Protocol):
@@ -42,27 +45,41 @@ class RunFolder:
         self.delivered: list[Path] = []
 
     def make(self) -> None:
-        """Make the folder; UsageError when something else is in its place."""
+        """Make the folder; UsageError when something else is in its place, or nothing can be written there."""
+        probe = self.path / f".{os.getpid()}.probe"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
         except OSError as error:
             raise UsageError(
                 f"cannot make the run's folder {self.path}: {error.strerror}", hint="name another one with --out"
             ) from error
 
     def write(self, name: str, text: str) -> Path:
-        """Write one file below the folder, atomically; UsageError for a name that would leave it."""
+        """Write one file below the folder, atomically; UsageError for a name that would leave it or cannot be written.
+
+        Half a surrogate pair, which UTF-8 cannot hold and a model may well write, becomes a question mark.
+        """
         relative = PurePosixPath(name)
-        if relative.is_absolute() or ".." in relative.parts or not relative.parts:
+        if relative.is_absolute() or ".." in relative.parts or not relative.parts or "\0" in name:
             raise UsageError(f"cannot deliver {name!r}: a name relative to the run's folder is needed, without '..'")
         target = self.path / relative
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.resolve().is_relative_to(self.path.resolve()):
+            raise UsageError(f"cannot deliver {name!r}: a link in {self.path} leads out of the run's folder")
         partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
         try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                partial.write_text(text, encoding="utf-8", errors="replace")
+                partial.replace(target)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise UsageError(
+                f"cannot write {target}: {error.strerror}", hint="choose another name, or another folder with --out"
+            ) from error
         if target not in self.delivered:
             self.delivered.append(target)
         return target
@@ -116,16 +133,19 @@ class Run:
         """At most `limit` attempts; after `escalate_after` in a row without progress, calls go to the large tier.
 
         Progress is more tests passed than in any attempt before: the same failure twice is none. The loop ends by itself
-        when an attempt has recorded a pass; running out of attempts is no error, the last verdict says it all.
+        when an attempt has recorded a pass; running out of attempts is no error, the last verdict says it all. Where no
+        agent of the stage has a larger model to go to, nothing is escalated.
         """
+        scope = self._scope
         best, stuck = -1, 0
         for number in range(1, limit + 1):
-            if escalate_after is not None and stuck >= escalate_after and not self._scope.escalated:
-                self._scope.escalated = True
+            due = escalate_after is not None and stuck >= escalate_after
+            if due and scope.can_escalate and not scope.escalated:
+                scope.escalated = True
                 self.say(f"no progress in {stuck} attempts: its calls go to the large tier now")
-            self._scope.attempt = number
+            scope.attempt = number
             self._line.attempts += 1
-            attempt = Attempt(number, escalated=self._scope.escalated, keep=self._keep)
+            attempt = Attempt(number, escalated=scope.escalated, keep=self._keep)
             yield attempt
             passed = attempt.outcome.tests_passed if attempt.outcome is not None else -1
             stuck = 0 if passed > best or number == 1 else stuck + 1
@@ -148,6 +168,11 @@ class Run:
 
     async def deliver(self, files: Mapping[str, str]) -> list[Path]:
         """Write files (name -> text) into the run's folder, each whole or not at all; their paths."""
+        for name in files:
+            if str(PurePosixPath(name)) in _OURS:
+                raise UsageError(
+                    f"cannot deliver {name!r}: the run writes a file of that name itself", hint="rename it"
+                )
         return [self._folder.write(name, text) for name, text in files.items()]
 
     def say(self, line: str) -> None:

@@ -7,6 +7,7 @@ for no memory: that is the caller's business. Loops and branches are the stage's
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,13 @@ from vwt_agents.board import Board, CallLine, StageLine
 from vwt_agents.entries import Entry, call_entry, fingerprint, request_fingerprint
 from vwt_agents.errors import DefinitionError, Fault, StageFailed, VwtError
 from vwt_agents.eventlog import bound, get_logger
+from vwt_agents.messages import Chunk
+from vwt_agents.pipeline import Place
 from vwt_agents.run import Run, RunFolder
 from vwt_agents.values import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from vwt_agents.config import Settings
     from vwt_agents.graph import Graph, Stage
@@ -39,7 +42,13 @@ class JournalingCaller:
     """A Caller that answers from the run's journal where it can, and journals every answer that had to be asked for."""
 
     def __init__(
-        self, caller: Caller, journal: Journal, run_id: str, line: StageLine, board: Board, known: dict[str, Response]
+        self,
+        caller: Caller,
+        journal: Journal,
+        run_id: str,
+        line: StageLine,
+        board: Board,
+        known: Mapping[str, deque[Response]],
     ) -> None:
         self._known = known
         self._caller = caller
@@ -49,11 +58,17 @@ class JournalingCaller:
         self._board = board
 
     async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
-        """The journaled answer to this very request, or a new one; durable before it is returned."""
-        known = self._known.pop(request_fingerprint(request), None)
-        if known is not None:
-            self._count(request, known)
-            return known
+        """The journaled answer to this very request, or a new one; durable before it is returned.
+
+        A request that was made several times has several answers; each is used once, in their order.
+        """
+        known = self._known.get(request_fingerprint(request)) if self._known else None
+        if known:
+            response = known.popleft()
+            if on_chunk is not None and response.text:
+                on_chunk(Chunk(response.text))
+            self._count(request, response)
+            return response
         started, now = anyio.current_time(), datetime.now(UTC)
         line = CallLine(request.labels.get("agent", ""), request.model)
         self._line.in_flight[id(line)] = line
@@ -108,7 +123,7 @@ class _Node:
     stage: Stage
     line: StageLine
     done: anyio.Event = field(default_factory=anyio.Event)
-    value: Any = None
+    encoded: str = ""  # its value as JSON, once for the journal and all who need it
 
 
 class Runner:
@@ -127,9 +142,9 @@ class Runner:
         services: Mapping[str, Any],
         board: Board,
         seed: int = 0,
-        known: Mapping[str, Response] | None = None,
+        known: Mapping[str, Sequence[Response]] | None = None,
     ) -> None:
-        self._known = dict(known or {})
+        self._known = {key: deque(answers) for key, answers in (known or {}).items()}
         self._graph = graph
         self._plan = plan
         self._settings = settings
@@ -142,6 +157,8 @@ class Runner:
         self._seed = seed
         self._limiter = anyio.CapacityLimiter(settings.scheduler.max_agents)
         self._failure: VwtError | None = None
+        self._values: dict[str, Any] = {}
+        self._inputs: dict[str, str] = {}
         self._nodes = {
             stage.name: _Node(stage, StageLine(stage.name, stage.agents, stage.needs)) for stage in graph.stages
         }
@@ -149,11 +166,12 @@ class Runner:
 
     @property
     def values(self) -> dict[str, Any]:
-        """What the stages that ended well gave, by stage name."""
-        return {name: node.value for name, node in self._nodes.items() if node.line.status == "done"}
+        """What the stages that ended well gave, by stage name, in the graph's order."""
+        return {name: self._values[name] for name in self._nodes if name in self._values}
 
     async def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Every stage's value, once all have ended; the first stage that fails stops the others and is raised."""
+        self._inputs = {name: encode(value) for name, value in inputs.items()}
         async with anyio.create_task_group() as tasks:
             for node in self._nodes.values():
                 tasks.start_soon(self._run_node, node, inputs, tasks.cancel_scope)
@@ -170,21 +188,35 @@ class Runner:
         try:
             with bound(stage=stage.name):
                 log.info("stage.started")
-                node.value = await self._value(node, inputs)
-                await self._ended(node, "done", encode(node.value))
+                value = await self._value(node, inputs)
+                node.encoded = encode(value)
+                await self._ended(node, "done", node.encoded)
+                self._values[stage.name] = value
                 log.info("stage.done", seconds=line.seconds(anyio.current_time()))
-        except Exception as error:
-            failure = error if isinstance(error, VwtError) else _failed(stage, error)
-            with anyio.CancelScope(shield=True):
-                await self._ended(node, "failed", encode({"error": failure.message}))
-            log.exception("stage.failed", stage=stage.name, error=failure.message)
+        except Exception as error:  # noqa: BLE001 - it becomes the run's own failure
+            failure = _failure(stage, error)
             self._failure = self._failure or failure
             scope.cancel()
+            await self._told(node, failure)
         except BaseException:
             line.status, line.ended = "stopped", anyio.current_time()
             raise
         else:
             node.done.set()
+
+    async def _told(self, node: _Node, failure: VwtError) -> None:
+        """Write a failure down; a journal that cannot be written must not hide what it would have held."""
+        foreign = failure.__cause__ if isinstance(failure, StageFailed) else None
+        with bound(stage=node.stage.name):
+            if foreign is not None:
+                log.error("stage.failed", exc_info=foreign, error=failure.message)
+            else:
+                log.warning("stage.failed", error=failure.message)
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._ended(node, "failed", encode({"error": failure.message}))
+            except VwtError as error:
+                log.warning("stage.failed", stage=node.stage.name, error=error.message)
 
     async def _ended(self, node: _Node, status: Any, payload: str) -> None:
         line = node.line
@@ -195,15 +227,16 @@ class Runner:
                 run=self._run_id,
                 kind="stage",
                 name=line.name,
-                fingerprint=fingerprint(node.stage.fingerprint(), [self._encoded(need) for need in node.stage.needs]),
+                fingerprint=self._fingerprint(node.stage),
                 status=status,
                 seconds=line.seconds(line.ended),
                 payload=payload,
             )
         )
 
-    def _encoded(self, stage: str) -> str:
-        return encode(self._nodes[stage].value)
+    def _fingerprint(self, stage: Stage) -> str:
+        inputs = {param.source: self._inputs[param.source] for param in stage.params if param.role == "input"}
+        return fingerprint(stage.fingerprint(), [self._nodes[need].encoded for need in stage.needs], inputs)
 
     # -- one stage --------------------------------------------------------------------------------------------------
 
@@ -212,7 +245,8 @@ class Runner:
         each = stage.each
         if each is None:
             return await self._once(node, inputs, "", {})
-        items = self._nodes[each.source].value if each.source in self._nodes else inputs[each.source]
+        fed = next(param for param in stage.params if param.name == each.parameter)
+        items = fed.value(self._values, inputs)
         if isinstance(items, str | bytes) or not hasattr(items, "__iter__"):
             what = f"{each.source!r} gave {type(items).__name__}, which has no items"
             raise DefinitionError([Fault(stage.where, f"stage {stage.name!r}: each={each.source!r}, but {what}")])
@@ -224,7 +258,7 @@ class Runner:
             try:
                 results[index] = await self._once(node, inputs, str(index), {each.parameter: listed[index]})
             except Exception as error:  # noqa: BLE001 - handed on as it is
-                failures.append(error)
+                failures.append(_failure(stage, error, str(index)))
                 tasks.cancel_scope.cancel()
 
         async with anyio.create_task_group() as tasks:
@@ -236,7 +270,9 @@ class Runner:
 
     async def _once(self, node: _Node, inputs: Mapping[str, Any], item: str, bound_items: Mapping[str, Any]) -> Any:
         stage = node.stage
-        scope = StageScope(self._run_id, stage.name, self._seed, item)
+        routes = [self._plan.routes[stage.name, name] for name in stage.agents]
+        larger = any(route.escalated is not None for route in routes)
+        scope = StageScope(self._run_id, stage.name, self._seed, item, can_escalate=larger)
         caller = JournalingCaller(self._caller, self._journal, self._run_id, node.line, self._board, self._known)
         arguments = dict(bound_items)
         agents = {name: self._agent(stage, name, caller, scope) for name in stage.agents}
@@ -248,7 +284,7 @@ class Runner:
             elif param.role == "service":
                 arguments[param.name] = self._service(param.source, node, scope)
             else:
-                arguments[param.name] = param.value(self.values, inputs)
+                arguments[param.name] = param.value(self._values, inputs)
         if not stage.agents:
             return await self._body(stage, arguments, agents)
         async with self._limiter:
@@ -256,20 +292,19 @@ class Runner:
 
     async def _body(self, stage: Stage, arguments: Mapping[str, Any], agents: Mapping[str, Agent]) -> Any:
         try:
-            with anyio.fail_after(stage.timeout):
+            with anyio.move_on_after(stage.timeout):
                 value = stage.func(**arguments)
                 if inspect.isawaitable(value):
                     value = await value
                 if stage.kind == "ask":
                     value = await agents[stage.agent or stage.agents[0]].ask(value, stage.returns)
                 return value
-        except TimeoutError as error:
-            if stage.timeout is None:
-                raise
-            raise StageFailed(
-                f"stage {stage.name!r} took longer than its limit of {stage.timeout:g} s ({stage.where})",
-                hint="raise the stage's timeout=, or give it less to do",
-            ) from error
+        except SystemExit as error:
+            raise StageFailed(f"stage {stage.name!r} called exit({error.code!r}) ({_place(stage, error)})") from error
+        raise StageFailed(
+            f"stage {stage.name!r} took longer than its limit of {stage.timeout or 0:g} s ({stage.where})",
+            hint="raise the stage's timeout=, or give it less to do",
+        )
 
     def _agent(self, stage: Stage, name: str, caller: Caller, scope: StageScope) -> Agent:
         return Agent(self._settings.agents[name], self._plan.routes[stage.name, name], caller=caller, scope=scope)
@@ -282,18 +317,35 @@ class Runner:
         return self._services[name]
 
 
-def _failed(stage: Stage, error: Exception) -> StageFailed:
-    import traceback
-
-    inside = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename == stage.func.__code__.co_filename
-    ]
-    where = f"{inside[-1].filename}:{inside[-1].lineno}" if inside else stage.where
+def _failure(stage: Stage, error: Exception, item: str = "") -> VwtError:
+    """An error of ours as it is; any other as StageFailed. Of a group of errors, the first of ours, else the first."""
+    leaves = list(_leaves(error))
+    ours = next((leaf for leaf in leaves if isinstance(leaf, VwtError)), None)
+    if ours is not None:
+        return ours
+    first = leaves[0]
+    said = f"{type(first).__name__}: {first}" if str(first) else type(first).__name__
+    more = f" (and {len(leaves) - 1} more)" if len(leaves) > 1 else ""
+    which = f"stage {stage.name!r}" + (f", item {item}," if item else "")
     failure = StageFailed(
-        f"stage {stage.name!r} raised {type(error).__name__}: {error} ({where})",
-        hint="the whole traceback is in the run's log.jsonl",
+        f"{which} raised {said}{more} ({_place(stage, first)})", hint="the whole traceback is in the run's log.jsonl"
     )
     failure.__cause__ = error
     return failure
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _place(stage: Stage, error: BaseException) -> str:
+    """The last line of the stage's own file on the way to the error."""
+    import traceback
+
+    file = inspect.unwrap(stage.func).__code__.co_filename
+    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
+    return str(Place(file, lines[-1])) if lines else stage.where

@@ -7,6 +7,7 @@ states (`given`) is never dropped and one an agent wrote may be.
 from __future__ import annotations
 
 import ast
+import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -62,8 +63,8 @@ class TestSuite:
     def with_written(self, source: str) -> TestSuite:
         """This suite with the test functions found in an agent's source; what does not parse or asserts nothing is left out.
 
-        Functions take no arguments (no fixtures), their names are made unique, and a body that is already there is not
-        taken twice.
+        Functions take no arguments (no fixtures). One that only asserts is split into one test an assert, so that a wrong
+        expectation costs one test and not all; what is already there is not taken twice.
         """
         tree = _parse_longest(source)
         if tree is None:
@@ -76,16 +77,20 @@ class TestSuite:
         for node in tree.body:
             if not isinstance(node, ast.FunctionDef) or not node.name.startswith("test") or not _is_test(node):
                 continue
-            body = "\n".join(ast.unparse(statement) for statement in node.body)
-            if body in bodies:
-                continue
-            bodies.add(body)
-            node.name = _unique(node.name, names)
-            names.add(node.name)
-            cases.append(TestCase(node.name, ast.unparse(node) + "\n"))
-        return replace(
-            self, cases=tuple(cases), preamble=tuple(dict.fromkeys((*self.preamble, *_imports(tree, self.module))))
-        )
+            for single in _split(node):
+                body = _body_of(single)
+                if body in bodies:
+                    continue
+                bodies.add(body)
+                single.name = _unique(single.name, names)
+                names.add(single.name)
+                cases.append(TestCase(single.name, ast.unparse(single) + "\n"))
+        imports = dict.fromkeys((*self.preamble, *_imports(tree, self.module)))
+        return replace(self, cases=tuple(cases), preamble=tuple(imports))
+
+    def first(self, count: int) -> TestSuite:
+        """This suite with at most `count` written tests, the first of them."""
+        return self.only({case.name for case in (*self.given, *self.written[:count])})
 
     def without(self, names: Collection[str]) -> TestSuite:
         """This suite less the written tests of these names; given ones stay whatever is asked."""
@@ -121,8 +126,27 @@ def _is_test(node: ast.FunctionDef) -> bool:
     arguments = node.args
     if arguments.args or arguments.kwonlyargs or arguments.posonlyargs or arguments.vararg or node.decorator_list:
         return False
-    calls = (inner for inner in ast.walk(node) if isinstance(inner, ast.Assert | ast.With))
-    return any(True for _ in calls)
+    return any(isinstance(inner, ast.Assert | ast.With) for inner in ast.walk(node))
+
+
+def _split(node: ast.FunctionDef) -> list[ast.FunctionDef]:
+    """One test an assert, where a test consists of nothing else; asserts that compare with an error's class say nothing."""
+    if not all(isinstance(statement, ast.Assert) for statement in node.body):
+        return [node]
+    singles = []
+    for statement in node.body:
+        assert isinstance(statement, ast.Assert)
+        if _names_an_error(statement.test):
+            continue
+        single = copy.copy(node)
+        single.body = [ast.copy_location(ast.Assert(test=statement.test, msg=None), statement)]
+        singles.append(single)
+    return singles
+
+
+def _names_an_error(test: ast.expr) -> bool:
+    sides = [test.left, *test.comparators] if isinstance(test, ast.Compare) else []
+    return any(isinstance(side, ast.Name) and side.id.endswith(("Error", "Exception")) for side in sides)
 
 
 def _imports(tree: ast.Module, module: str) -> list[str]:
@@ -140,10 +164,11 @@ def _imports(tree: ast.Module, module: str) -> list[str]:
 
 
 def _body(source: str) -> str:
-    try:
-        node = ast.parse(source).body[0]
-    except (SyntaxError, IndexError):
-        return source
+    return _body_of(ast.parse(source).body[0])
+
+
+def _body_of(node: ast.stmt) -> str:
+    """What a test does, whatever it is called and whichever quotes it is written with."""
     return "\n".join(ast.unparse(statement) for statement in getattr(node, "body", [node]))
 
 

@@ -11,14 +11,18 @@ __all__ = ["encode", "jsonable"]
 
 def jsonable(value: Any) -> Any:
     """The value as plain JSON data; what JSON cannot say (an open file, a socket) becomes its repr."""
-    from pydantic_core import to_jsonable_python
-
-    return to_jsonable_python(value, fallback=_fallback, bytes_mode="base64", inf_nan_mode="strings")
+    return json.loads(encode(value))
 
 
 def encode(value: Any) -> str:
-    """Compact JSON with the keys in their order."""
-    return json.dumps(jsonable(value), ensure_ascii=False, separators=(",", ":"))
+    """Compact JSON with the keys in their order; NaN and infinities become strings, bytes base64."""
+    from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+
+    try:
+        return to_json(value, fallback=_fallback, bytes_mode="base64", inf_nan_mode="strings").decode()
+    except PydanticSerializationError:  # half a surrogate pair, which a model may well answer with
+        plain = to_jsonable_python(value, fallback=_fallback, bytes_mode="base64", inf_nan_mode="strings")
+        return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
 
 
 def _fallback(value: Any) -> Any:

@@ -33,6 +33,7 @@ from vwt_agents.core import (
     Woken,
     explain,
 )
+from vwt_agents.core.scheduler import UNLOAD_RETRY
 
 MAX_WAIT = {"interactive": 15.0, "batch": 120.0}
 KEYS = [
@@ -54,6 +55,7 @@ class Stay:
     since: float
     used: float
     holders: set[int] = field(default_factory=set)
+    kept_until: float = -inf
 
 
 @dataclass
@@ -138,7 +140,7 @@ class World(RuleBasedStateMachine):
     @rule(data=st.data())
     def unload_fails(self, data):
         key = data.draw(st.sampled_from(self.in_phase("unloading")))
-        self.memory[key].phase = "resident"
+        self.memory[key].phase, self.memory[key].kept_until = "resident", self.now + UNLOAD_RETRY
         self.post(UnloadFailed(key, "busy"))
 
     @precondition(lambda self: self.in_phase("resident"))
@@ -266,6 +268,7 @@ class World(RuleBasedStateMachine):
                     stay = self.memory[key]
                     assert stay.phase == "resident"
                     assert not stay.holders, "a victim with a lease"
+                    assert stay.kept_until <= self.now, "tried again at once"
                     if why.startswith("room for"):
                         together.append((key, why))
                     else:
@@ -363,6 +366,22 @@ class World(RuleBasedStateMachine):
                 device = DEVICE[key]
                 over = self.used(device, phases=("loading", "resident")) > self.budgets[device]
                 assert over or any(turn <= last for turn in self.cold_and_due(device).values())
+
+    @invariant()
+    def over_budget_nobody_idles_in_memory(self):
+        """Unless its unload has just failed."""
+        for key in self.in_phase("resident"):
+            if self.used(DEVICE[key], phases=("loading", "resident")) > self.budgets[DEVICE[key]]:
+                assert self.memory[key].holders or self.memory[key].kept_until > self.log[-1][1]
+
+    @invariant()
+    def the_core_asks_to_be_woken_before_anyone_is_due(self):
+        last = self.log[-1][1]
+        for asked in self.asked.values():
+            if asked.status == "waiting" and asked.key not in self.memory and asked.due > last:
+                if min(self.waiters(asked.key))[0] > last:
+                    assert self.core.deadline is not None
+                    assert self.core.deadline <= asked.due
 
     @invariant()
     def every_wait_can_be_explained(self):

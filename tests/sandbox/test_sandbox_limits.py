@@ -161,7 +161,7 @@ async def test_root_never_runs_the_program_as_root(sandbox):
     assert not one.stdout.startswith(b"0 ")
 
 
-async def test_the_runner_itself_killed_takes_the_program_with_it(backend_name, left_behind):
+async def test_the_runner_itself_killed_takes_the_program_with_it(backend_name, left_behind, tmp_path):
     """Also as root, where the death of a builder without capabilities signals nobody."""
     duration = f"61.{os.getpid()}"
     program = f"""
@@ -176,7 +176,7 @@ async def main():
         os.kill(os.getpid(), 9)
 anyio.run(main)
 """
-    await anyio.run_process([sys.executable, "-c", program], check=False)
+    await anyio.run_process([sys.executable, "-c", program], check=False, env={**os.environ, "TMPDIR": str(tmp_path)})
     with anyio.fail_after(5):
         while left_behind(duration)[1]:  # noqa: ASYNC110 - nothing of ours is left that could tell
             await anyio.sleep(0.02)

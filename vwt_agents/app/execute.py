@@ -27,14 +27,14 @@ from vwt_agents.graph import Graph, build_graph
 from vwt_agents.inputs import read_inputs
 from vwt_agents.journal import Journal, JournalReader, new_run_id
 from vwt_agents.pipeline_file import load_pipeline
-from vwt_agents.result import RunResult
+from vwt_agents.result import RunResult, Status
 from vwt_agents.routing import Plan, plan_routes
 from vwt_agents.run import RunFolder
 from vwt_agents.runner import Runner
 from vwt_agents.values import encode, jsonable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from vwt_agents.config import SandboxSettings, Settings
     from vwt_agents.endpoints.base import OnProgress
@@ -50,7 +50,11 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a run is asked to do, as the command line says it. `known` are answers from an earlier run's journal."""
+    """What a run is asked to do, as the command line says it.
+
+    `resume` is the run to go on with: then `values` are its inputs as JSON data, and `known` the answers its journal has
+    to each request (by fingerprint), in the order in which they were given.
+    """
 
     pipeline: Path
     pairs: Sequence[str] = ()
@@ -59,7 +63,8 @@ class Job:
     out: Path | None = None
     seed: int = 0
     resume: str | None = None
-    known: Mapping[str, Response] = field(default_factory=dict)
+    values: Mapping[str, Any] | None = None
+    known: Mapping[str, Sequence[Response]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ class App:
         """The job checked and its routes planned, in a world that is open for the block; loads nothing."""
         settings = load_settings(job.config, pipeline=job.pipeline, cwd=Path.cwd())
         graph = build_graph(load_pipeline(job.pipeline), agents=settings.agents)
-        inputs = read_inputs(graph, job.pairs, job.inputs_file) if need_inputs else {}
+        inputs = _inputs(graph, job) if need_inputs else {}
         async with open_world(settings) as world:
             plan = plan_routes(graph, world.settings, world.offers, world.budgets)
             yield PlannedRun(job, world.settings, graph, inputs, plan, world)
@@ -97,6 +102,13 @@ class App:
                 self.board.say(f"note: {note}")
             await pull_missing(planned, self.board, on_pull)
             return await _Execution(planned, journal, self.board).run()
+
+
+def _inputs(graph: Graph, job: Job) -> dict[str, Any]:
+    if job.values is None:
+        return read_inputs(graph, job.pairs, job.inputs_file)
+    values = job.values
+    return read_inputs(graph, (), Path(f"the inputs of {job.resume}"), lambda _path: json.dumps(values))
 
 
 async def pull_missing(planned: PlannedRun, board: Board, on_pull: OnProgress | None) -> None:
@@ -141,13 +153,17 @@ class _Execution:
             try:
                 await self._walk()
             except VwtError as error:
-                self._end("bad" if isinstance(error, RunError) else "failed", error.exit_code, error)
+                self._end("bad" if isinstance(error, RunError) else "failed", error.exit_code, str(error))
+            except Exception as error:
+                # Nothing the user did: it is written down, and told with its traceback.
+                self._end("failed", 1, f"{type(error).__name__}: {error}")
+                raise
             except BaseException:
                 self._end("interrupted", 130, None)
+                raise
+            finally:
                 with anyio.CancelScope(shield=True):
                     await self._finish(began)
-                raise
-            await self._finish(began)
         return self.result
 
     async def _begin(self) -> None:
@@ -155,7 +171,9 @@ class _Execution:
         if job.resume is not None:
             await self.journal.reopen_run(self.id)
             return
-        said = {"values": jsonable(dict(self.planned.inputs)), "seed": job.seed, "config": _text(job.config)}
+        source = self.planned.settings.source
+        config = str(source.absolute()) if source is not None else None
+        said = {"values": jsonable(dict(self.planned.inputs)), "seed": job.seed, "config": config}
         self.id = await self.journal.new_run(
             self.planned.graph.name,
             run_id=self.id,
@@ -211,30 +229,35 @@ class _Execution:
             dispatcher.serve(_serving(spec, self.planned.settings))
 
     def _judge(self, values: Mapping[str, Any]) -> None:
-        verdict = find_verdict(values)
+        verdict = find_verdict(values, self.planned.graph)
         self.result.verdict = jsonable(verdict) if verdict is not None else None
         self._passed = verdict is None or verdict.passed
         self.result.outputs = {name: jsonable(values[name]) for name in self.planned.graph.terminals if name in values}
 
-    def _end(self, status: Any, exit_code: int, error: VwtError | None) -> None:
-        self.result.status, self.result.exit_code = status, exit_code
-        self.result.error = str(error) if error is not None else None
+    def _end(self, status: Status, exit_code: int, error: str | None) -> None:
+        self.result.status, self.result.exit_code, self.result.error = status, exit_code, error
 
     async def _finish(self, began: float) -> None:
-        from vwt_agents.render.report import run_report
-
         now = anyio.current_time()
         self.result.seconds = round(now - began, 3)
         self.result.count(self.board, now)
-        delivered = [str(path) for path in self.folder.delivered]
-        self.result.artifacts = delivered
-        report = run_report(self.result, self.planned.plan, self.board, self.planned.graph)
-        self.result.report = str(self.folder.write("report.md", report))
-        self.result.artifacts = [*delivered, self.result.report]
+        self.result.artifacts = [str(path) for path in self.folder.delivered]
+        try:
+            self._report()
+        except UsageError as error:  # the folder went away, or is full: the journal still has to know
+            self.board.say(f"note: {error.message}")
         summary = encode(self.result)
-        self.folder.write("result.json", json.dumps(json.loads(summary), indent=2) + "\n")
         log.info("run.ended", status=self.result.status, exit_code=self.result.exit_code, seconds=self.result.seconds)
         await self.journal.finish_run(self.id, self.result.status, exit_code=self.result.exit_code, summary=summary)
+
+    def _report(self) -> None:
+        from vwt_agents.render.report import run_report
+
+        result = self.result
+        text = run_report(result, self.planned.plan, self.board, self.planned.graph)
+        result.report = str(self.folder.write("report.md", text))
+        result.artifacts = [*result.artifacts, result.report]
+        self.folder.write("result.json", json.dumps(jsonable(result), indent=2) + "\n")
 
 
 async def open_sandbox(settings: SandboxSettings) -> Sandbox:
@@ -254,28 +277,26 @@ def _serving(spec: ModelPlan, settings: Settings) -> Serving:
     )
 
 
-def _text(path: Path | None) -> str | None:
-    return str(path.absolute()) if path is not None else None
-
-
 async def resumed(journal: JournalReader, run: str) -> Job:
-    """The job of a run in the journal, with every answer it already has; UsageError when there is no such run."""
+    """The job of a run in the journal, with every answer it already has; UsageError for a run that cannot be gone on with."""
     record = await journal.run(run)
+    if record.status == "running":
+        raise UsageError(
+            f"run {record.id} is still running, in process {record.pid}",
+            hint="wait until it has ended, or stop it there",
+        )
     if record.status == "good":
         raise UsageError(f"run {record.id} has ended well; there is nothing to resume", hint="start it anew with `run`")
     said = json.loads(record.inputs)
-    known: dict[str, Response] = {}
+    known: dict[str, list[Response]] = {}
     for entry in await journal.entries(record.id, kind="call"):
         if entry.status == "done":
             request, answer = read_call(entry)
             if not isinstance(answer, str):
-                known[request_fingerprint(request)] = answer
-    pairs = [
-        f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in said["values"].items()
-    ]
+                known.setdefault(request_fingerprint(request), []).append(answer)
     return Job(
         Path(record.file),
-        pairs=pairs,
+        values=said["values"],
         config=Path(said["config"]) if said["config"] else None,
         out=Path(record.out_dir),
         seed=said["seed"],
@@ -284,13 +305,27 @@ async def resumed(journal: JournalReader, run: str) -> Job:
     )
 
 
-def find_verdict(values: Mapping[str, Any]) -> Verdict | None:
-    """The verdict a run stands by: the last stage's, in order, whose value is a Verdict or carries one as `.verdict`."""
+def find_verdict(values: Mapping[str, Any], graph: Graph) -> Verdict | None:
+    """The verdict a run stands by: of those that count the first that is bad, else the last; None where there is none.
+
+    A stage has a verdict where its value is one or carries one as `.verdict`; where it ran once per item, each item may.
+    A stage's verdicts count unless a later one, of a stage that stands on it, has taken their place.
+    """
+    found = {name: verdicts for name in values if (verdicts := list(_verdicts(values[name])))}
+    replaced: set[str] = set()
+    before: dict[str, set[str]] = {}
+    for stage in graph.stages:
+        before[stage.name] = set(stage.needs).union(*(before[need] for need in stage.needs))
+        if stage.name in found:
+            replaced |= before[stage.name]
+    counting = [verdict for name, verdicts in found.items() if name not in replaced for verdict in verdicts]
+    return next((verdict for verdict in counting if not verdict.passed), counting[-1] if counting else None)
+
+
+def _verdicts(value: Any) -> Iterator[Verdict]:
     from vwt_agents.sandbox.judge import Verdict
 
-    found: Verdict | None = None
-    for value in values.values():
-        carried = value if isinstance(value, Verdict) else getattr(value, "verdict", None)
+    for one in value if isinstance(value, list | tuple) else (value,):
+        carried = one if isinstance(one, Verdict) else getattr(one, "verdict", None)
         if isinstance(carried, Verdict):
-            found = carried
-    return found
+            yield carried

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vwt_agents.config import canonical
+from vwt_agents.config import canonical, licence_id
 from vwt_agents.errors import VwtError
 from vwt_agents.footprint import shape_from_metadata
 from vwt_agents.routing import ModelOffer
@@ -63,7 +63,7 @@ def _row(world: World, name: str, info: ModelInfo) -> dict[str, Any]:
         "fits": need.mib <= budget,
         "device": endpoint.device,
         "budget_mib": budget,
-        "licence": settings.licences.identify(info.licence) if hasattr(settings.licences, "identify") else info.licence,
+        "licence": licence_id(info.licence),
         "allowed": settings.licences.allows(info.name, info.licence),
         "tasks": list(info.tasks),
         "arithmetic": need.arithmetic,

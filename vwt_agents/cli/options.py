@@ -1,19 +1,29 @@
-"""Options that several commands share, and how a command's coroutine is run. Owns signals: Ctrl-C and TERM end it cleanly."""
+"""Options that several commands share, and how a command's coroutine is run and its result printed.
+
+Owns signals: Ctrl-C and TERM cancel the coroutine once and let it end its processes and write down where it stood.
+"""
 
 from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Awaitable, Callable
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from types import FrameType
+
+    import anyio
+
     from vwt_agents.app import Job
 
-__all__ = ["emit_json", "job_of", "job_options", "run_async"]
+__all__ = ["emit_json", "job_of", "job_options", "run_async", "terminal_width"]
 
 T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -44,18 +54,56 @@ def job_of(pipeline: Path, pairs: tuple[str, ...], inputs_file: Path | None, con
     return Job(pipeline, pairs=pairs, inputs_file=inputs_file, config=config, **more)
 
 
+_PATIENCE: Final = 3.0
+"""Seconds after the first interrupt during which more of them are taken for impatience, and no longer for a hung stage."""
+
+
+class _Interrupts:
+    """What SIGINT and SIGTERM do while a command's coroutine runs: cancel it once; force the end when it does not come."""
+
+    def __init__(self) -> None:
+        self.scope: anyio.CancelScope | None = None
+        self.wake: Callable[[], object] | None = None
+        self.first: float | None = None
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.scope is None or self.wake is None or (self.first is not None and now - self.first > _PATIENCE):
+            raise KeyboardInterrupt
+        self.first = self.first or now
+        self.scope.cancel()
+        self.wake()
+
+
+@contextmanager
+def _handling(handler: _Interrupts) -> Iterator[None]:
+    """Install the handler where a signal is not ignored (as in a shell's background job), and put back what was there."""
+    numbers = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
 def run_async(work: Callable[[], Awaitable[T]]) -> T:
-    """Run a command's coroutine; a TERM ends it as Ctrl-C does: cancelled once, given time to write down where it stood."""
+    """What a command's coroutine returns; KeyboardInterrupt once it has ended after a Ctrl-C or a TERM."""
     import anyio
 
-    def interrupt(_signal: int, _frame: object) -> None:
-        signal.raise_signal(signal.SIGINT)
+    interrupts = _Interrupts()
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        return anyio.run(work)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    async def guarded() -> T:
+        import asyncio
+
+        # A signal handler runs between two bytecodes: the loop may just be about to sleep, so it has to be woken.
+        interrupts.wake = lambda loop=asyncio.get_running_loop(): loop.call_soon_threadsafe(lambda: None)
+        with anyio.CancelScope() as interrupts.scope:
+            return await work()
+        raise KeyboardInterrupt
+
+    with _handling(interrupts):
+        return anyio.run(guarded)
 
 
 def emit_json(value: Any) -> None:
@@ -63,3 +111,10 @@ def emit_json(value: Any) -> None:
     from vwt_agents.values import jsonable
 
     click.echo(json.dumps(jsonable(value), indent=2, ensure_ascii=False))
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal that stdout is; None where it is none, so that tables keep a line for each row."""
+    import shutil
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -59,9 +59,9 @@ class _Follower:
 def _stage_lines(line: StageLine) -> list[str]:
     if line.status == "running":
         return [f"> {line.name}" + (f" ({', '.join(line.agents)})" if line.agents else "")]
-    if line.status not in ("done", "failed"):
+    if line.status not in ("done", "failed", "stopped"):
         return []
-    mark = "+" if line.status == "done" else "x"
+    mark = "+" if line.status == "done" else "x" if line.status == "failed" else "-"
     return [f"{mark} {line.name} {summary(line)}"]
 
 
@@ -104,8 +104,12 @@ class PlainView:
             self._say(line)
 
     def _say(self, line: str) -> None:
-        if self._stream is not None:
+        if self._stream is None:
+            return
+        try:
             print(line, file=self._stream, flush=True)
+        except OSError:  # whoever read it has left; the run goes on
+            self._stream = None
 
 
 class LiveView:
@@ -117,6 +121,7 @@ class LiveView:
 
         self._board = board
         self._follower = _Follower(board)
+        self._painted: RenderableType = ""
         self._console = console if console is not None else Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True, get_renderable=self._paint)
 
@@ -145,6 +150,14 @@ class LiveView:
         self._live.console.print(Text(line, style=style))
 
     def _paint(self) -> RenderableType:
+        """The live part; called by the display's own thread, beside the loop that writes the board."""
+        try:
+            self._painted = self._picture()
+        except RuntimeError:  # the board changed under it: what was painted last stands for another quarter second
+            return self._painted
+        return self._painted
+
+    def _picture(self) -> RenderableType:
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
@@ -154,7 +167,7 @@ class LiveView:
         for line in self._board.stages.values():
             if line.status == "running":
                 table.add_row(
-                    Text(line.name, style="bold"), f"{line.seconds(now):5.1f} s", _doing(self._board, line, now)
+                    Text(line.name, style="bold"), f"{line.seconds(now):5.1f} s", Text(_doing(self._board, line, now))
                 )
             elif line.status == "waiting":
                 table.add_row(

@@ -24,7 +24,7 @@ def run_report(result: RunResult, plan: Plan, board: Board, graph: Graph) -> str
     if result.verdict is not None:
         parts += ["## Verdict", _verdict(result.verdict)]
     if result.error:
-        parts += ["## What ended it", f"```\n{result.error}\n```"]
+        parts += ["## What ended it", _fenced(result.error)]
     if result.artifacts:
         parts += ["## Files", "\n".join(f"- `{path}`" for path in result.artifacts)]
     parts += ["## Stages", _stages(result), "## Routes", _routes(plan), "## Memory", _memory(result, board)]
@@ -46,8 +46,16 @@ def verdict_line(verdict: Mapping[str, Any]) -> str:
 def _verdict(verdict: Mapping[str, Any]) -> str:
     lines = [f"{verdict_line(verdict)}. {verdict['reason']}"]
     for failure in verdict["failures"]:
-        lines.append(f"\n`{failure['test']}` ({failure['kind']})\n\n```\n{failure['message']}\n```")
+        lines.append(f"\n`{failure['test']}` ({failure['kind']})\n\n{_fenced(failure['message'])}")
     return "\n".join(lines)
+
+
+def _fenced(text: str) -> str:
+    """The text in a fence longer than any in it."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}\n{text}\n{fence}"
 
 
 def _stages(result: RunResult) -> str:

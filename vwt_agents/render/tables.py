@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from vwt_agents.render.report import verdict_line
+from vwt_agents.values import jsonable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, indent: str =
 
 def shorten(value: Any, limit: int = 2000) -> str:
     """A value as text: strings as they are, the rest as JSON; cut with a word that it was."""
-    text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(jsonable(value), indent=2, ensure_ascii=False)
     return text if len(text) <= limit else f"{text[:limit]}\n... ({len(text) - limit} more characters)"
 
 
@@ -42,7 +43,7 @@ def run_text(result: RunResult) -> str:
         lines += [f"  {failure['test']}: {failure['kind']}" for failure in result.verdict["failures"][:5]]
     if result.error:
         lines.append(f"error: {result.error}")
-    where = "promoted to the large tier" if result.promoted else "small tier"
+    where = f"promoted to the {result.tier} tier" if result.promoted else f"{result.tier} tier"
     lines.append(
         f"models: {where}, {result.loads} loads, {result.unloads} unloads, "
         f"peak {result.peak_mib} of {result.budget_mib} MiB"
@@ -71,7 +72,7 @@ def plan_text(graph: Graph, plan: Plan, budgets: Mapping[str, int], arithmetic: 
     if graph.inputs:
         lines += ["", "inputs"]
         given = [
-            [item.name, "needed" if item.required else shorten(item.default, 60).splitlines()[0]]
+            [item.name, "needed" if item.required else next(iter(shorten(item.default, 60).splitlines()), '""')]
             for item in graph.inputs
         ]
         lines.append(columns(["input", "default"], given, indent="  "))
