@@ -19,7 +19,7 @@ from vwt_agents.errors import AnswerInvalid, did_you_mean
 from vwt_agents.messages import Caller, Message, Options, Request, Response
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 
     from vwt_agents.config import AgentSettings
     from vwt_agents.routing import Route
@@ -145,7 +145,7 @@ class Agent:
                 except Exception as error:  # noqa: BLE001 - raised where the pieces are awaited
                     failures.append(error)
 
-        async def pieces() -> AsyncIterator[str]:
+        async def pieces() -> AsyncGenerator[str, None]:
             async for piece in receive:
                 yield piece
             if failures:

@@ -378,10 +378,10 @@ class World(RuleBasedStateMachine):
     def the_core_asks_to_be_woken_before_anyone_is_due(self):
         last = self.log[-1][1]
         for asked in self.asked.values():
-            if asked.status == "waiting" and asked.key not in self.memory and asked.due > last:
-                if min(self.waiters(asked.key))[0] > last:
-                    assert self.core.deadline is not None
-                    assert self.core.deadline <= asked.due
+            cold = asked.status == "waiting" and asked.key not in self.memory and asked.due > last
+            if cold and min(self.waiters(asked.key))[0] > last:
+                assert self.core.deadline is not None
+                assert self.core.deadline <= asked.due
 
     @invariant()
     def every_wait_can_be_explained(self):

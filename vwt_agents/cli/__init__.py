@@ -6,19 +6,21 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from vwt_agents.errors import VwtError, did_you_mean
+from vwt_agents.cli.options import INTERRUPTED
+from vwt_agents.errors import VwtError, WorldError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["run_cli"]
-
-INTERRUPTED: Final = 130
 
 _COMMANDS: Final = {
     "run": ("run", "Run a pipeline: agents write, tests prove, the journal remembers."),
@@ -65,8 +67,9 @@ def run_cli(arguments: Sequence[str]) -> int:
     """The exit code of one command; an error of ours is told on stderr, never as a traceback."""
     try:
         code = cli.main(args=list(arguments), prog_name="python -m vwt_agents", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+        click.echo(error.format_message())
         return 0
     except click.ClickException as error:
         error.show()
@@ -79,9 +82,11 @@ def run_cli(arguments: Sequence[str]) -> int:
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output has left (`... | head`): there is nobody to tell.
-        import os
-        import sys
-
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        click.echo(f"error: {error.filename or 'the output'}: {error.strerror}", err=True)
+        return WorldError.exit_code
     return code if isinstance(code, int) else 0

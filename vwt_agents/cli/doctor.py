@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vwt_agents.cli.options import emit_json, run_async
+from vwt_agents.cli.options import emit_json, run_async, terminal_width
 
 if TYPE_CHECKING:
     from vwt_agents.app.checks import Finding
 
 __all__ = ["doctor"]
-
-_MARKS = {"ok": "ok     ", "note": "note   ", "missing": "MISSING"}
 
 
 @click.command()
@@ -25,6 +23,7 @@ def doctor(config: Path | None, as_json: bool) -> int:
     from vwt_agents.app import open_world
     from vwt_agents.app.checks import check_all
     from vwt_agents.config import load_settings
+    from vwt_agents.render.tables import findings_text
 
     settings = load_settings(config, pipeline=None, cwd=Path.cwd())
 
@@ -37,10 +36,5 @@ def doctor(config: Path | None, as_json: bool) -> int:
     if as_json:
         emit_json({"ok": good, "config": str(settings.source or "packaged default"), "findings": findings})
     else:
-        click.echo(f"config  {settings.source or 'packaged default'}")
-        for finding in findings:
-            click.echo(f"{_MARKS[finding.level]} {finding.what}: {finding.detail}")
-            if finding.fix is not None and finding.level != "ok":
-                click.echo(f"        fix: {finding.fix}")
-        click.echo("runs can work here" if good else "something that runs need is missing")
+        click.echo(findings_text(str(settings.source or "packaged default"), findings, width=terminal_width()))
     return 0 if good else 3

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vwt_agents.cli.options import emit_json, run_async
+from vwt_agents.cli.options import emit_json, run_async, terminal_width
 
 if TYPE_CHECKING:
     from vwt_agents.app import World
@@ -54,7 +54,7 @@ def list_models(config: Path | None = None, as_json: bool = False) -> int:
     if as_json:
         emit_json(rows)
     else:
-        click.echo(matrix_text(rows))
+        click.echo(matrix_text(rows, width=terminal_width()))
     return 0
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from vwt_agents.app import Job
 
-__all__ = ["emit_json", "job_of", "job_options", "run_async", "terminal_width"]
+__all__ = ["INTERRUPTED", "emit_json", "job_of", "job_options", "run_async", "terminal_width"]
 
 T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -54,6 +54,9 @@ def job_of(pipeline: Path, pairs: tuple[str, ...], inputs_file: Path | None, con
     return Job(pipeline, pairs=pairs, inputs_file=inputs_file, config=config, **more)
 
 
+INTERRUPTED: Final = 130
+"""The exit code of a command that a signal ended."""
+
 _PATIENCE: Final = 3.0
 """Seconds after the first interrupt during which more of them are taken for impatience, and no longer for a hung stage."""
 
@@ -78,7 +81,10 @@ class _Interrupts:
 @contextmanager
 def _handling(handler: _Interrupts) -> Iterator[None]:
     """Install the handler where a signal is not ignored (as in a shell's background job), and put back what was there."""
-    numbers = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is not signal.SIG_IGN]
+    import threading
+
+    ours = threading.current_thread() is threading.main_thread()  # signals are the main thread's business
+    numbers = [one for one in (signal.SIGINT, signal.SIGTERM) if ours and signal.getsignal(one) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
@@ -93,17 +99,21 @@ def run_async(work: Callable[[], Awaitable[T]]) -> T:
 
     interrupts = _Interrupts()
 
-    async def guarded() -> T:
+    async def guarded() -> None:
         import asyncio
 
         # A signal handler runs between two bytecodes: the loop may just be about to sleep, so it has to be woken.
-        interrupts.wake = lambda loop=asyncio.get_running_loop(): loop.call_soon_threadsafe(lambda: None)
+        loop = asyncio.get_running_loop()
+        interrupts.wake = lambda: loop.call_soon_threadsafe(lambda: None)
         with anyio.CancelScope() as interrupts.scope:
-            return await work()
-        raise KeyboardInterrupt
+            ended.append(await work())
 
+    ended: list[T] = []
     with _handling(interrupts):
-        return anyio.run(guarded)
+        anyio.run(guarded)
+    if not ended:
+        raise KeyboardInterrupt
+    return ended[0]
 
 
 def emit_json(value: Any) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vwt_agents.cli.options import emit_json, job_of, job_options, run_async
+from vwt_agents.cli.options import emit_json, job_of, job_options, run_async, terminal_width
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from vwt_agents.app import PlannedRun
 
 __all__ = ["plan"]
 
@@ -32,30 +34,41 @@ def plan(
 
     job = job_of(pipeline, pairs, inputs_file, config)
 
-    async def work() -> None:
+    async def work() -> PlannedRun:
         async with App().planned(job, need_inputs=bool(pairs or inputs_file)) as planned:
-            graph, world, chosen = planned.graph, planned.world, planned.plan
-            if mermaid:
-                click.echo(graph.mermaid(), nl=False)
-            elif as_json:
-                emit_json(
-                    {
-                        "pipeline": graph.name,
-                        "promoted": chosen.promoted,
-                        "tier": chosen.tier,
-                        "reason": chosen.reason,
-                        "stages": [
-                            {"name": s.name, "importance": s.importance, "needs": s.needs, "agents": s.agents}
-                            for s in graph.stages
-                        ],
-                        "routes": list(chosen.routes.values()),
-                        "models": list(chosen.specs),
-                        "budgets": world.budgets,
-                        "notes": list(chosen.notes),
-                    }
-                )
-            else:
-                click.echo(plan_text(graph, chosen, world.budgets, world.arithmetic))
+            return planned
 
-    run_async(work)
+    planned = run_async(work)
+    if mermaid:
+        click.echo(planned.graph.mermaid(), nl=False)
+    elif as_json:
+        emit_json(_as_data(planned))
+    else:
+        graph, world = planned.graph, planned.world
+        click.echo(plan_text(graph, planned.plan, world.budgets, world.arithmetic, width=terminal_width()))
     return 0
+
+
+def _as_data(planned: PlannedRun) -> dict[str, Any]:
+    from vwt_agents.graph import type_name
+    from vwt_agents.render.tables import predicted_loads
+
+    graph, chosen = planned.graph, planned.plan
+    return {
+        "pipeline": graph.name,
+        "promoted": chosen.promoted,
+        "tier": chosen.tier,
+        "reason": chosen.reason,
+        "stages": [
+            {"name": stage.name, "importance": stage.importance, "needs": stage.needs, "agents": stage.agents}
+            for stage in graph.stages
+        ],
+        "inputs": [
+            {"name": item.name, "type": type_name(item.annotation), "required": item.required} for item in graph.inputs
+        ],
+        "routes": list(chosen.routes.values()),
+        "models": list(chosen.specs),
+        "loads": predicted_loads(chosen, planned.world.budgets),
+        "budgets": planned.world.budgets,
+        "notes": list(chosen.notes),
+    }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from vwt_agents.cli.options import emit_json, job_of, job_options, run_async
+from vwt_agents.cli.options import INTERRUPTED, emit_json, job_of, job_options, run_async, terminal_width
+from vwt_agents.errors import VwtError
 
 if TYPE_CHECKING:
     from vwt_agents.app import Job
@@ -54,14 +56,35 @@ def execute(job: Job, *, as_json: bool, quiet: bool, verbose: bool) -> int:
     from vwt_agents.render.tables import run_text
 
     app = App()
-    with configure(level="info" if verbose else "error"), open_view(app.board, quiet=quiet):
 
-        async def work() -> RunResult:
-            return await app.run(job, on_pull=PullView(app.board).show)
+    async def work() -> RunResult:
+        return await app.run(job, on_pull=PullView(app.board).show)
 
-        result = run_async(work)
+    try:
+        with configure(level="info" if verbose else "error"), open_view(app.board, quiet=quiet):
+            result = run_async(work)
+    except KeyboardInterrupt:
+        click.echo(_how_to_go_on(), err=True)
+        return INTERRUPTED
     if as_json:
         emit_json(result)
     else:
-        click.echo(run_text(result))
+        click.echo(run_text(result, width=terminal_width()))
     return result.exit_code
+
+
+def _how_to_go_on() -> str:
+    """What to say after an interrupt: the command that resumes this process's run, if it had begun one."""
+    from vwt_agents.journal import JournalReader
+
+    async def own() -> list[str]:
+        records = await JournalReader().list_runs(20)
+        return [record.id for record in records if record.pid == os.getpid() and record.status == "interrupted"]
+
+    try:
+        begun = run_async(own)
+    except (VwtError, KeyboardInterrupt):
+        return "interrupted"
+    if not begun:
+        return "interrupted before the run began; nothing was written"
+    return f"interrupted; go on with it: python -m vwt_agents runs resume {begun[0]}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vwt_agents.cli.options import emit_json, run_async
+from vwt_agents.cli.options import emit_json, run_async, terminal_width
 
 if TYPE_CHECKING:
     from vwt_agents.app import Job
@@ -40,7 +40,8 @@ def list_runs(limit: int, pipeline: str | None, as_json: bool) -> int:
     elif not records:
         click.echo("no runs yet: python -m vwt_agents run pipelines/codegen.py")
     else:
-        click.echo(columns(["run", "pipeline", "status", "seconds", "folder"], [_row(record) for record in records]))
+        head = ["run", "pipeline", "status", "seconds", "folder"]
+        click.echo(columns(head, [_row(record) for record in records], width=terminal_width()))
     return 0
 
 
@@ -80,7 +81,7 @@ def show_run(run: str, as_json: bool) -> int:
         ]
         for entry in entries
     ]
-    click.echo(columns(["entry", "kind", "stage", "key", "status", "seconds"], rows))
+    click.echo(columns(["entry", "kind", "stage", "key", "status", "seconds"], rows, width=terminal_width()))
     if record.status == "interrupted":
         click.echo(f"go on with it: python -m vwt_agents runs resume {record.id}")
     return 0

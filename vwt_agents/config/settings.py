@@ -79,7 +79,9 @@ class SchedulerSettings:
 
 @dataclass(frozen=True, slots=True)
 class EndpointSettings:
-    """A place that serves models; `url` None is the engine's own default, `threads` None all cores but one, and two where there are two.
+    """A place that serves models; `url` None is the engine's own default.
+
+    `threads` None are all cores but one, and two where there are two.
 
     The device "auto" is resolved once the machine has been looked at: `gpu0` where there is a GPU, else `cpu`.
     """

@@ -151,13 +151,19 @@ class Exhaustive:
     def _shed(self, state: State, device: str, excess: Mib) -> Placement:
         """Whoever is idle leaves at once, whoever is not gets no new leases, until the rest is within the budget."""
         movable = self._movable(state, device)
-        victims = fewest(excess, movable)
-        if victims is None:
-            victims = tuple(movable)
+        idle = [residency for residency in movable if residency.idle]
+        leaving = fewest(excess, idle)
+        if leaving is None:  # all that is idle goes now, and who else has to go is drained
+            leaving = tuple(idle)
+        left = excess - sum(victim.footprint for victim in leaving)
+        busy = [residency for residency in movable if not residency.idle]
+        drained = fewest(left, busy)
+        if drained is None:
+            drained = tuple(busy)
         return Placement(
-            unload=tuple(victim.key for victim in victims if victim.idle),
+            unload=tuple(victim.key for victim in leaving),
             why=f"over budget: {state.used(device)} MiB in use, budget of {device} is {state.budget(device)} MiB",
-            drain=frozenset(victim.key for victim in victims),
+            drain=frozenset(victim.key for victim in (*leaving, *drained)),
         )
 
     def _make_way(self, state: State, due: Model) -> Placement:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import textwrap
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vwt_agents.render.report import verdict_line
 from vwt_agents.values import jsonable
@@ -15,18 +16,55 @@ if TYPE_CHECKING:
     from vwt_agents.result import RunResult
     from vwt_agents.routing import Plan
 
-__all__ = ["columns", "plan_text", "run_text", "shorten"]
+__all__ = ["Finding", "columns", "findings_text", "matrix_text", "plan_text", "predicted_loads", "run_text", "shorten"]
 
 
-def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
-    """Aligned columns under a head; the last column is left as long as it is."""
+class Finding(Protocol):
+    """One thing the doctor looked at."""
+
+    @property
+    def what(self) -> str:
+        """What was looked at."""
+        ...
+
+    @property
+    def level(self) -> str:
+        """ok, note or missing."""
+        ...
+
+    @property
+    def detail(self) -> str:
+        """What was found."""
+        ...
+
+    @property
+    def fix(self) -> str | None:
+        """The command that fixes it."""
+        ...
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, indent: str = "", width: int | None = None) -> str:
+    """Aligned columns under a head; where a row is wider than `width`, its last cell goes on below, further in."""
     table = [list(head), *(list(row) for row in rows)]
     widths = [max(len(row[index]) for row in table) for index in range(len(head))]
     lines = []
     for row in table:
-        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths[:-1], strict=True)]
-        lines.append((indent + "  ".join([*cells, row[-1]])).rstrip())
+        first = "".join(f"{cell.ljust(size)}  " for cell, size in zip(row[:-1], widths[:-1], strict=True))
+        lines.append(_wrapped(indent + first, row[-1], width, indent=f"{indent}    "))
     return "\n".join(lines)
+
+
+def _wrapped(first: str, text: str, width: int | None, *, indent: str) -> str:
+    """`first + text`, or `first` and the text below it where one line is too long."""
+    line = (first + text).rstrip()
+    if width is None or len(line) <= width:
+        return line
+    below = textwrap.wrap(text, max(width - len(indent), 20), break_long_words=False, break_on_hyphens=False)
+    return "\n".join([first.rstrip(), *(indent + part for part in below)])
+
+
+def _paragraph(text: str, width: int | None) -> str:
+    return "\n".join(_wrapped("", line, width, indent="").lstrip("\n") for line in text.splitlines())
 
 
 def shorten(value: Any, limit: int = 2000) -> str:
@@ -35,14 +73,14 @@ def shorten(value: Any, limit: int = 2000) -> str:
     return text if len(text) <= limit else f"{text[:limit]}\n... ({len(text) - limit} more characters)"
 
 
-def run_text(result: RunResult) -> str:
+def run_text(result: RunResult, *, width: int | None = None) -> str:
     """A run that ended, for a terminal."""
     lines = [f"{result.pipeline}: {result.status} in {result.seconds:.1f} s (run {result.run_id})"]
     if result.verdict is not None:
         lines += [f"verdict: {verdict_line(result.verdict)}", f"  {result.verdict['reason']}"]
         lines += [f"  {failure['test']}: {failure['kind']}" for failure in result.verdict["failures"][:5]]
     if result.error:
-        lines.append(f"error: {result.error}")
+        lines.append(_paragraph(f"error: {result.error}", width))
     where = f"promoted to the {result.tier} tier" if result.promoted else f"{result.tier} tier"
     lines.append(
         f"models: {where}, {result.loads} loads, {result.unloads} unloads, "
@@ -56,7 +94,14 @@ def run_text(result: RunResult) -> str:
     return "\n".join(lines)
 
 
-def plan_text(graph: Graph, plan: Plan, budgets: Mapping[str, int], arithmetic: Mapping[str, str]) -> str:
+def plan_text(
+    graph: Graph,
+    plan: Plan,
+    budgets: Mapping[str, int],
+    arithmetic: Mapping[str, str],
+    *,
+    width: int | None = None,
+) -> str:
     """A plan: the graph, every route with its reason, every model with its footprint, and the loads to expect."""
     lines = [f"{graph.name}: {len(graph.stages)} stages, {graph.width()} side by side at most"]
     if graph.doc:
@@ -68,34 +113,42 @@ def plan_text(graph: Graph, plan: Plan, budgets: Mapping[str, int], arithmetic: 
         rows.append(
             [stage.name + each, stage.importance, ", ".join(stage.needs) or "-", ", ".join(stage.agents) or "-"]
         )
-    lines.append(columns(["stage", "importance", "after", "agents"], rows, indent="  "))
+    lines.append(columns(["stage", "importance", "after", "agents"], rows, indent="  ", width=width))
     if graph.inputs:
         lines += ["", "inputs"]
         given = [
             [item.name, "needed" if item.required else next(iter(shorten(item.default, 60).splitlines()), '""')]
             for item in graph.inputs
         ]
-        lines.append(columns(["input", "default"], given, indent="  "))
+        lines.append(columns(["input", "default"], given, indent="  ", width=width))
     lines += ["", "routes"]
     routes = [[r.stage, r.agent, r.tier, r.model, r.endpoint, r.reason] for r in plan.routes.values()]
-    lines.append(columns(["stage", "agent", "tier", "model", "endpoint", "why"], routes, indent="  "))
+    lines.append(columns(["stage", "agent", "tier", "model", "endpoint", "why"], routes, indent="  ", width=width))
     lines += ["", "models"]
     models = [
         [spec.model, spec.device, str(spec.footprint), str(spec.slots), str(spec.num_ctx), _when(spec), spec.arithmetic]
         for spec in plan.specs
     ]
     lines.append(
-        columns(["model", "device", "MiB", "slots", "num_ctx", "loaded", "how the MiB are known"], models, indent="  ")
+        columns(
+            ["model", "device", "MiB", "slots", "num_ctx", "loaded", "how the MiB are known"],
+            models,
+            indent="  ",
+            width=width,
+        )
     )
     lines += ["", "budgets"]
     used = sorted({spec.device for spec in plan.specs})
     lines.append(
         columns(
-            ["device", "MiB", "how"], [[d, str(budgets.get(d, 0)), arithmetic.get(d, "")] for d in used], indent="  "
+            ["device", "MiB", "how"],
+            [[d, str(budgets.get(d, 0)), arithmetic.get(d, "")] for d in used],
+            indent="  ",
+            width=width,
         )
     )
-    lines += ["", _loads(plan, budgets)]
-    lines += [f"note: {note}" for note in plan.notes]
+    lines += ["", _paragraph(f"predicted loads: {predicted_loads(plan, budgets)}", width)]
+    lines += [_paragraph(f"note: {note}", width) for note in plan.notes]
     return "\n".join(lines)
 
 
@@ -104,7 +157,7 @@ def _when(spec: Any) -> str:
     return ("only on escalation" if spec.only_escalation else "yes") + pull
 
 
-def _loads(plan: Plan, budgets: Mapping[str, int]) -> str:
+def predicted_loads(plan: Plan, budgets: Mapping[str, int]) -> str:
     """How many loads to expect: one for each model where they fit side by side, else at least that and swaps."""
     sure = [spec for spec in plan.specs if not spec.only_escalation]
     crowded = []
@@ -113,11 +166,11 @@ def _loads(plan: Plan, budgets: Mapping[str, int]) -> str:
         if need > budgets.get(device, 0):
             crowded.append(f"{device} needs {need} MiB for all of them and has {budgets.get(device, 0)}")
     if crowded:
-        return f"predicted loads: {len(sure)} at least, with swaps: {'; '.join(crowded)}"
-    return f"predicted loads: {len(sure)}, no swaps: they fit side by side"
+        return f"{len(sure)} at least, with swaps: {'; '.join(crowded)}"
+    return f"{len(sure)}, no swaps: they fit side by side"
 
 
-def matrix_text(rows: Sequence[Mapping[str, Any]]) -> str:
+def matrix_text(rows: Sequence[Mapping[str, Any]], *, width: int | None = None) -> str:
     """The models matrix."""
     if not rows:
         return "no endpoint answers and no engine is installed: python -m vwt_agents doctor"
@@ -150,4 +203,17 @@ def matrix_text(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    return columns(head, cells)
+    return columns(head, cells, width=width)
+
+
+def findings_text(config: str, findings: Sequence[Finding], *, width: int | None = None) -> str:
+    """What the doctor found, each with the command that fixes it."""
+    marks = {"ok": "ok", "note": "note", "missing": "MISSING"}
+    lines = [f"{'config':9}{config}"]
+    for finding in findings:
+        lines.append(_wrapped(f"{marks[finding.level]:9}{finding.what}: ", finding.detail, width, indent=" " * 11))
+        if finding.fix is not None and finding.level != "ok":
+            lines.append(f"{'':9}fix: {finding.fix}")
+    good = all(finding.level != "missing" for finding in findings)
+    lines.append("runs can work here" if good else "something that runs need is missing")
+    return "\n".join(lines)

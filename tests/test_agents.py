@@ -1,0 +1,149 @@
+"""An agent turns prompts into complete requests and texts into values; it asks once more, and then says what is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+from pydantic import BaseModel
+
+from vwt_agents.agents import Agent, StageScope
+from vwt_agents.config import AgentSettings
+from vwt_agents.errors import AnswerInvalid, CallFailed
+from vwt_agents.messages import Chunk, OnChunk, Options, Request, Response
+from vwt_agents.routing import Route
+
+LARGE = Route("s", "coder", "large", "big", "large:2b", "gpu0", 2048, 1, 600, "", "escalated")
+SMALL = Route("s", "coder", "small", "here", "small:1b", "gpu0", 2048, 4, 300, "", "small", escalated=LARGE)
+
+
+class Choice(BaseModel):
+    best: int
+
+
+class Recorder:
+    """A caller that keeps the requests and answers from a list, the last one again and again."""
+
+    def __init__(self, *answers: str | Exception) -> None:
+        self.answers = list(answers)
+        self.requests: list[Request] = []
+
+    async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        if on_chunk is not None:
+            for piece in answer.split(" "):
+                on_chunk(Chunk(piece))
+        return Response(answer, request.model, request.endpoint)
+
+
+def agent(
+    *answers: str | Exception, seed: int = 0, stage: str = "s", **settings: Any
+) -> tuple[Agent, Recorder, StageScope]:
+    recorder, scope = Recorder(*answers), StageScope("run", stage, seed)
+    said = AgentSettings("coder", system="Be exact.", options=Options(temperature=0.2), **settings)
+    return Agent(said, SMALL, caller=recorder, scope=scope), recorder, scope
+
+
+async def test_a_request_is_complete_and_shared_text_comes_first() -> None:
+    coder, recorder, _ = agent("yes")
+    assert await coder.ask("Do it.", given=["The task."], stop=["\n"], num_predict=9) == "yes"
+    (request,) = recorder.requests
+    assert [(m.role, m.content) for m in request.messages] == [("system", "Be exact."), ("user", "The task.\n\nDo it.")]
+    assert (request.endpoint, request.model, request.num_ctx) == ("here", "small:1b", 2048)
+    assert (request.options.temperature, request.options.stop, request.options.num_predict) == (0.2, ("\n",), 9)
+    assert request.labels["agent"] == "coder"
+
+
+async def test_a_prefill_is_the_last_message_and_the_answer_is_what_follows() -> None:
+    coder, recorder, _ = agent(" return 1")
+    assert await coder.ask("Write.", prefill="def f():\n   ") == " return 1"
+    assert recorder.requests[0].prefill == "def f():\n   "
+
+
+async def test_an_answer_that_does_not_fit_is_asked_for_once_more_with_the_reason() -> None:
+    coder, recorder, _ = agent("none", '{"best": 2}')
+    assert await coder.ask("Choose.", Choice) == Choice(best=2)
+    again = recorder.requests[1].messages
+    assert (again[-2].role, again[-2].content) == ("assistant", "none")
+    assert "fit the schema" in again[-1].content
+    assert recorder.requests[1].format == Choice.model_json_schema()
+
+
+async def test_after_two_bad_answers_the_error_names_agent_model_and_answer() -> None:
+    coder, _, _ = agent("none")
+    with pytest.raises(AnswerInvalid, match=r"'coder' \(small:1b\).*twice") as caught:
+        await coder.ask("Choose.", Choice)
+    assert caught.value.hint is not None
+    assert "'none'" in caught.value.hint
+
+
+async def test_an_unknown_option_is_named_with_the_known_ones() -> None:
+    coder, _, _ = agent("yes")
+    with pytest.raises(TypeError, match="temperatur; did you mean 'temperature'"):
+        await coder.ask("Do it.", temperatur=1)
+
+
+async def test_seeds_differ_from_call_to_call_and_are_the_same_in_the_next_run() -> None:
+    async def seeds(**named: Any) -> list[int | None]:
+        coder, recorder, _ = agent("yes", **named)
+        await coder.sample("x", n=3)
+        return [request.options.seed for request in recorder.requests]
+
+    first = await seeds()
+    assert len(set(first)) == 3
+    assert await seeds() == first
+    assert not set(await seeds(seed=1)) & set(first)
+    assert not set(await seeds(stage="t")) & set(first)
+
+
+async def test_samples_that_do_not_fit_are_left_out() -> None:
+    coder, _, _ = agent('{"best": 1}', "none", '{"best": 3}')
+    assert await coder.sample("x", Choice, n=3) == [Choice(best=1), Choice(best=3)]
+
+
+async def test_map_answers_in_order_and_an_error_comes_out_as_itself() -> None:
+    coder, _, _ = agent("a", "b")
+    assert await coder.map(["1", "2"]) == ["a", "b"]
+    broken, _, _ = agent(CallFailed("gone"))
+    with pytest.raises(CallFailed, match="gone"):
+        await broken.map(["1", "2"])
+
+
+async def test_a_stream_gives_the_pieces_and_ends() -> None:
+    coder, _, _ = agent("one two three")
+    async with coder.stream("x") as pieces:
+        assert [piece async for piece in pieces] == ["one", "two", "three"]
+
+
+async def test_leaving_a_stream_early_ends_the_call() -> None:
+    ended = anyio.Event()
+
+    class Endless(Recorder):
+        async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
+            assert on_chunk is not None
+            on_chunk(Chunk("first"))
+            try:
+                await anyio.sleep_forever()
+            finally:
+                ended.set()
+            raise AssertionError
+
+    coder, _, scope = agent("x")
+    endless = Agent(coder.settings, SMALL, caller=Endless(""), scope=scope)
+    async with endless.stream("x") as pieces:
+        async for _piece in pieces:
+            break
+    assert ended.is_set()
+
+
+async def test_an_escalated_stage_sends_its_calls_to_the_large_tier() -> None:
+    coder, recorder, scope = agent("yes")
+    await coder.ask("x")
+    scope.escalated = True
+    await coder.ask("x")
+    assert [request.model for request in recorder.requests] == ["small:1b", "large:2b"]
+    assert coder.model == "large:2b"

@@ -1,0 +1,205 @@
+"""A run from its file to its result, against a scripted Ollama: what comes out, is written down, is never done twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from vwt_agents.app import App, Job, resumed
+from vwt_agents.errors import DefinitionError, Rejected, UsageError
+from vwt_agents.journal import JournalReader
+from vwt_agents.testing import OllamaServer, ServedModel
+
+MODELS = {"small:1b": ServedModel(300), "large:2b": ServedModel(600)}
+
+CONFIG = """
+[budget]
+cpu = "{budget} MiB"
+[endpoints.here]
+kind = "ollama"
+url = "{url}"
+device = "cpu"
+parallel = 2
+[tiers.small]
+endpoint = "here"
+models = ["small:1b"]
+num_ctx = 2048
+[tiers.large]
+endpoint = "here"
+models = ["large:2b"]
+workers = 1
+num_ctx = 2048
+[agents.coder]
+task = "code"
+[agents.reviewer]
+tier = "small"
+"""
+
+TWO_STAGES = """
+from vwt_agents import Agent, Pipeline, Run
+
+pipeline = Pipeline("two", defaults={"task": "do it"})
+
+
+@pipeline.stage(importance="high")
+async def first(coder: Agent, task: str) -> str:
+    return await coder.ask("first", given=[task])
+
+
+@pipeline.stage(importance="high")
+async def second(coder: Agent, run: Run, first: str) -> str:
+    answer = await coder.ask("second", given=[first])
+    await run.deliver({"out/answer.txt": answer})
+    return answer
+
+
+@pipeline.stage
+async def third(reviewer: Agent, second: str) -> str:
+    return await reviewer.ask("third", given=[second])
+"""
+
+PROOF = """
+from vwt_agents import Pipeline, Sandbox, Verdict
+
+pipeline = Pipeline("proof", defaults={"code": "def f():\\n    return 1\\n"})
+
+
+@pipeline.stage
+async def proven(sandbox: Sandbox, code: str) -> Verdict:
+    return await sandbox.test({"mod.py": code}, {"test_mod.py": "import mod\\ndef test(): assert mod.f() == 1\\n"})
+"""
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[OllamaServer]:
+    async with OllamaServer(MODELS, "an answer") as running:
+        yield running
+
+
+def job(folder: Path, server: OllamaServer, text: str, *, budget: int = 100_000, **more: Any) -> Job:
+    file, config = folder / "pipeline.py", folder / "agents.toml"
+    file.write_text(text)
+    config.write_text(CONFIG.format(url=server.url, budget=budget))
+    return Job(file, out=folder / "out", **more)
+
+
+async def test_a_promoted_run_uses_both_tiers_keeps_its_budget_and_leaves_its_files(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    result = await App().run(job(tmp_path, server, TWO_STAGES))
+    assert (result.status, result.exit_code, result.promoted, result.tier) == ("good", 0, True, "large")
+    assert {stage.name: stage.model for stage in result.stages} == {
+        "first": "large:2b",
+        "second": "large:2b",
+        "third": "small:1b",
+    }
+    assert result.loads == 2
+    assert 0 < result.peak_mib <= result.budget_mib
+    assert (tmp_path / "out/out/answer.txt").read_text() == "an answer"
+    assert json.loads((tmp_path / "out/result.json").read_text())["run_id"] == result.run_id
+    assert "## Routes" in (tmp_path / "out/report.md").read_text()
+    assert not list((tmp_path / "out").rglob("*.partial"))
+    assert not server.resident
+
+
+async def test_the_json_of_a_run_has_what_was_promised(tmp_path: Path, server: OllamaServer) -> None:
+    await App().run(job(tmp_path, server, TWO_STAGES))
+    saved = json.loads((tmp_path / "out/result.json").read_text())
+    promised = "run_id pipeline status promoted tier verdict outputs seconds stages"
+    promised += " loads unloads budget_mib peak_mib artifacts report"
+    assert set(promised.split()) <= set(saved)
+    of_stage = "name agent model endpoint attempts seconds wait_seconds load_seconds prompt_tokens output_tokens cached"
+    assert set(of_stage.split()) <= set(saved["stages"][0])
+
+
+async def test_every_stage_and_call_is_in_the_journal(tmp_path: Path, server: OllamaServer) -> None:
+    result = await App().run(job(tmp_path, server, TWO_STAGES))
+    entries = await JournalReader().entries(result.run_id)
+    assert [(entry.kind, entry.name) for entry in entries] == [
+        ("call", "first"),
+        ("stage", "first"),
+        ("call", "second"),
+        ("stage", "second"),
+        ("call", "third"),
+        ("stage", "third"),
+    ]
+    assert (await JournalReader().run("last")).status == "good"
+
+
+async def test_a_verdict_that_is_bad_makes_the_run_bad(tmp_path: Path, server: OllamaServer) -> None:
+    good = await App().run(job(tmp_path, server, PROOF))
+    bad = await App().run(job(tmp_path, server, PROOF, pairs=["code=def f():\n    return 2\n"]))
+    assert (good.exit_code, good.verdict is not None and good.verdict["passed"]) == (0, True)
+    assert (bad.exit_code, bad.status, bad.verdict is not None and bad.verdict["passed"]) == (1, "bad", False)
+
+
+async def test_what_can_never_fit_is_rejected_before_anything_loads(tmp_path: Path, server: OllamaServer) -> None:
+    with pytest.raises(Rejected, match="MiB"):
+        await App().run(job(tmp_path, server, TWO_STAGES, budget=10))
+    assert server.loads == []
+
+
+async def test_faults_of_the_definition_come_before_anything_loads(tmp_path: Path, server: OllamaServer) -> None:
+    with pytest.raises(DefinitionError, match="no agent|agent"):
+        await App().run(job(tmp_path, server, TWO_STAGES.replace("coder", "codr")))
+    assert server.loads == []
+
+
+async def test_a_stage_that_raises_ends_the_run_bad_and_says_where(tmp_path: Path, server: OllamaServer) -> None:
+    broken = TWO_STAGES.replace('return await reviewer.ask("third", given=[second])', "raise KeyError('gone')")
+    result = await App().run(job(tmp_path, server, broken))
+    assert (result.status, result.exit_code) == ("bad", 1)
+    assert result.error is not None
+    assert "stage 'third' raised KeyError" in result.error
+    assert "pipeline.py:" in result.error
+
+
+async def test_an_interrupted_run_is_written_down_and_resumed_without_asking_twice(tmp_path: Path) -> None:
+    answered = anyio.Event()
+    gates: list[anyio.Event] = []
+
+    def script(_request: Any) -> str:
+        if not gates:  # the next call will stand at this gate
+            gates.append(server.hold("/api/chat"))
+            answered.set()
+        return "an answer"
+
+    async with OllamaServer(MODELS, script) as server:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(App().run, job(tmp_path, server, TWO_STAGES))
+            await answered.wait()
+            await server.reached("/api/chat")
+            tasks.cancel_scope.cancel()
+        gates[0].set()
+        await resume_and_check(server)
+
+
+async def resume_and_check(server: OllamaServer) -> None:
+    record = await JournalReader().run("last")
+    assert (record.status, record.exit_code) == ("interrupted", 130)
+    done = len([entry for entry in await JournalReader().entries(record.id, "call") if entry.status == "done"])
+    assert done == 1
+    before = len(server.calls)
+    result = await App().run(await resumed(JournalReader(), record.id))
+    assert (result.status, result.run_id) == ("good", record.id)
+    assert sum(stage.replayed for stage in result.stages) == done
+    assert len(server.calls) - before == 3 - done
+
+
+async def test_a_run_that_ended_well_is_not_resumed(tmp_path: Path, server: OllamaServer) -> None:
+    result = await App().run(job(tmp_path, server, TWO_STAGES))
+    with pytest.raises(UsageError, match="nothing to resume"):
+        await resumed(JournalReader(), result.run_id)
+
+
+async def test_planning_loads_nothing_and_needs_no_inputs(tmp_path: Path, server: OllamaServer) -> None:
+    wanting = TWO_STAGES.replace(', defaults={"task": "do it"}', "")
+    async with App().planned(job(tmp_path, server, wanting), need_inputs=False) as planned:
+        assert planned.plan.promoted
+    assert server.loads == []
+    assert isinstance(planned.plan.reason, str)

@@ -1,0 +1,97 @@
+"""What a stage may ask of its run: attempts that are journaled and escalate, files that appear whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from vwt_agents.agents import StageScope
+from vwt_agents.board import Board, StageLine
+from vwt_agents.errors import UsageError
+from vwt_agents.journal import Journal
+from vwt_agents.run import Run, RunFolder
+
+
+@dataclass
+class Result:
+    tests_passed: int
+    passed: bool = False
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    async with Journal.open(tmp_path / "journal.db") as opened:
+        yield opened
+
+
+async def run(journal: Journal, folder: Path) -> tuple[Run, StageScope]:
+    scope = StageScope(await journal.new_run("p"), "stage", 7)
+    line = StageLine("stage", (), ())
+    return Run(scope.run, scope, line=line, board=Board(), journal=journal, folder=RunFolder(folder)), scope
+
+
+async def test_attempts_end_with_the_first_that_passes_and_each_is_journaled(journal: Journal, tmp_path: Path) -> None:
+    here, _ = await run(journal, tmp_path)
+    numbers = []
+    async for attempt in here.attempts(5):
+        numbers.append(attempt.number)
+        await attempt.record(Result(attempt.number, passed=attempt.number == 2))
+    assert numbers == [1, 2]
+    assert [entry.status for entry in await journal.entries(here.id, "attempt")] == ["bad", "good"]
+
+
+async def test_leaving_the_loop_after_a_recorded_pass_loses_nothing(journal: Journal, tmp_path: Path) -> None:
+    here, _ = await run(journal, tmp_path)
+    async for attempt in here.attempts(5):
+        if await attempt.record(Result(1, passed=True)):
+            break
+    assert [entry.key for entry in await journal.entries(here.id, "attempt")] == ["1"]
+
+
+async def test_attempts_without_progress_escalate_and_progress_keeps_them_where_they_are(
+    journal: Journal, tmp_path: Path
+) -> None:
+    here, scope = await run(journal, tmp_path)
+    scope.can_escalate = True
+    escalated = []
+    async for attempt in here.attempts(5, escalate_after=2):
+        escalated.append(attempt.escalated)
+        await attempt.record(Result([1, 2, 2, 2, 2][attempt.number - 1]))
+    assert escalated == [False, False, False, False, True]
+    assert scope.escalated
+
+
+async def test_running_out_of_attempts_is_no_error(journal: Journal, tmp_path: Path) -> None:
+    here, _ = await run(journal, tmp_path)
+    assert [attempt.number async for attempt in here.attempts(2)] == [1, 2]
+
+
+async def test_files_are_delivered_whole_and_listed_once(journal: Journal, tmp_path: Path) -> None:
+    here, _ = await run(journal, tmp_path / "out")
+    await here.deliver({"a.txt": "1", "sub/b.txt": "2"})
+    (path,) = await here.deliver({"a.txt": "3"})
+    assert path.read_text() == "3"
+    assert sorted(str(p.relative_to(here.path)) for p in here.path.rglob("*") if p.is_file()) == ["a.txt", "sub/b.txt"]
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", ""])
+async def test_a_name_that_leaves_the_folder_is_refused(journal: Journal, tmp_path: Path, name: str) -> None:
+    here, _ = await run(journal, tmp_path / "out")
+    with pytest.raises(UsageError, match="relative"):
+        await here.deliver({name: "x"})
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="cannot make"):
+        RunFolder(tmp_path / "file").make()
+
+
+async def test_where_no_larger_model_can_be_gone_to_nothing_is_escalated(journal: Journal, tmp_path: Path) -> None:
+    here, _ = await run(journal, tmp_path)
+    async for attempt in here.attempts(4, escalate_after=1):
+        assert not attempt.escalated
+        await attempt.record(Result(1))
