@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from vwt_agents.cli import sandbox as cli
 from vwt_agents.cli.sandbox import sandbox
+from vwt_agents.errors import SandboxUnavailable
 
 
 @pytest.fixture
@@ -71,10 +72,11 @@ def test_usage_faults_exit_with_2(folders, tmp_path):
 
 def test_no_sandbox_exits_with_3(folders, monkeypatch):
     monkeypatch.setenv("VWT_BWRAP", "/bin/false")
-    result = call("test", *folders, "--backend", "bubblewrap")
-    assert result.exit_code == 3
-    assert "no sandbox works here: bubblewrap" in result.stderr
-    assert call("test", *folders, "--backend", "firejail").exit_code == 3
+    error = call("test", *folders, "--backend", "bubblewrap").exception
+    assert isinstance(error, SandboxUnavailable)
+    assert error.exit_code == 3
+    assert "no sandbox works here: bubblewrap" in str(error)
+    assert isinstance(call("test", *folders, "--backend", "firejail").exception, SandboxUnavailable)
 
 
 def test_a_terminal_is_never_obeyed():

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from vwt_agents.cli.options import run_async
+
 if TYPE_CHECKING:
     from vwt_agents.sandbox.base import Limits, SandboxResult
     from vwt_agents.sandbox.judge import Verdict
@@ -47,14 +49,12 @@ def _options(command: _Command) -> _Command:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(as_json: bool) -> None:
     """Attack each backend from inside and say which hold; exit 3 when none does."""
-    import anyio
-
     from vwt_agents.sandbox.detect import ORDER, probe
 
     async def probe_all() -> list[Any]:
         return [await probe(name) for name in ORDER]
 
-    findings = anyio.run(probe_all)
+    findings = run_async(probe_all)
     best = next((one.name for one in findings if one.works), None)
     if as_json:
         rows = [
@@ -92,7 +92,7 @@ def run(
         opened = await Sandbox.open(backend, allow_unsafe=backend == "unsafe")
         return await opened.run(workdir, file, stdin=data, limits=limits)
 
-    result = _run(go)
+    result = run_async(go)
     if as_json:
         click.echo(json.dumps(_result_as_json(result)))
     else:
@@ -122,7 +122,7 @@ def test(code_dir: Path, tests_dir: Path, backend: str, timeout: str | None, mem
         opened = await Sandbox.open(backend, allow_unsafe=backend == "unsafe")
         return await opened.test(code, tests, limits=limits)
 
-    verdict = _run(go)
+    verdict = run_async(go)
     if as_json:
         from dataclasses import asdict
 
@@ -130,18 +130,6 @@ def test(code_dir: Path, tests_dir: Path, backend: str, timeout: str | None, mem
     else:
         _print_verdict(verdict)
     sys.exit(0 if verdict.passed else 1)
-
-
-def _run(function: Callable[[], Any]) -> Any:
-    import anyio
-
-    from vwt_agents.errors import VwtError
-
-    try:
-        return anyio.run(function)
-    except VwtError as error:
-        click.echo(f"Error: {_printable(str(error))}", err=True)
-        sys.exit(error.exit_code)
 
 
 def _limits(timeout: str, memory: str | None, *, keep_all: bool = False) -> Limits:
