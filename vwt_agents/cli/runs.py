@@ -29,7 +29,7 @@ def runs() -> None:
 def list_runs(limit: int, pipeline: str | None, as_json: bool) -> int:
     """List the newest runs."""
     from vwt_agents.journal import JournalReader
-    from vwt_agents.render.tables import columns
+    from vwt_agents.render.columns import columns
 
     async def work() -> list[RunRecord]:
         return list(await JournalReader().list_runs(limit, pipeline=pipeline))
@@ -56,7 +56,7 @@ def _row(record: RunRecord) -> list[str]:
 def show_run(run: str, as_json: bool) -> int:
     """Show a run: how it ended, its stages, attempts and calls."""
     from vwt_agents.journal import JournalReader
-    from vwt_agents.render.tables import columns
+    from vwt_agents.render.columns import columns
 
     async def work() -> tuple[RunRecord, list[Entry]]:
         reader = JournalReader()

@@ -149,21 +149,21 @@ class Exhaustive:
                     yield self._expiry(state, residency)
 
     def _shed(self, state: State, device: str, excess: Mib) -> Placement:
-        """Whoever is idle leaves at once, whoever is not gets no new leases, until the rest is within the budget."""
+        """The idle leave at once; only what is still missing then is drained out of the busy, until it is within."""
         movable = self._movable(state, device)
         idle = [residency for residency in movable if residency.idle]
         leaving = fewest(excess, idle)
-        if leaving is None:  # all that is idle goes now, and who else has to go is drained
+        if leaving is None:
             leaving = tuple(idle)
-        left = excess - sum(victim.footprint for victim in leaving)
         busy = [residency for residency in movable if not residency.idle]
-        drained = fewest(left, busy)
+        missing = excess - sum(residency.footprint for residency in leaving)
+        drained = fewest(missing, busy)
         if drained is None:
             drained = tuple(busy)
         return Placement(
-            unload=tuple(victim.key for victim in leaving),
+            unload=tuple(residency.key for residency in leaving),
             why=f"over budget: {state.used(device)} MiB in use, budget of {device} is {state.budget(device)} MiB",
-            drain=frozenset(victim.key for victim in (*leaving, *drained)),
+            drain=frozenset(residency.key for residency in drained),
         )
 
     def _make_way(self, state: State, due: Model) -> Placement:

@@ -173,7 +173,8 @@ class LiveView:
                 table.add_row(
                     Text(line.name, style="dim"), "", Text(f"after {', '.join(self._open(line))}", style="dim")
                 )
-        return Group(table, *(_budget_bar(self._board, device) for device in self._board.budgets))
+        devices = sorted({line.device for line in self._board.models.values()})
+        return Group(table, *(_budget_bar(self._board, device) for device in devices if device in self._board.budgets))
 
     def _open(self, line: StageLine) -> list[str]:
         return [need for need in line.needs if self._board.stages[need].status != "done"]

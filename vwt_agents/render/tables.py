@@ -1,4 +1,7 @@
-"""Results as text for stdout: the end of a run, a plan, the models, the runs, the doctor's findings."""
+"""Results as text for stdout: the end of a run, a plan, the models, the doctor's findings.
+
+`width` is the terminal's, None where there is none: then nothing is wrapped and each row keeps a line of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,65 +9,44 @@ import json
 import textwrap
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vwt_agents.render.columns import columns, printable, wrapped
 from vwt_agents.render.report import verdict_line
 from vwt_agents.values import jsonable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from vwt_agents.graph import Graph
+    from vwt_agents.graph import Graph, Stage
     from vwt_agents.result import RunResult
-    from vwt_agents.routing import Plan
+    from vwt_agents.routing import ModelPlan, Plan
 
-__all__ = ["Finding", "columns", "findings_text", "matrix_text", "plan_text", "predicted_loads", "run_text", "shorten"]
+__all__ = ["findings_text", "matrix_text", "plan_text", "predicted_loads", "run_text", "shorten"]
+
+_MARKS = {"ok": "ok     ", "note": "note   ", "missing": "MISSING"}
 
 
 class Finding(Protocol):
-    """One thing the doctor looked at."""
+    """What `doctor` found out about one thing."""
 
     @property
     def what(self) -> str:
-        """What was looked at."""
+        """The thing."""
         ...
 
     @property
     def level(self) -> str:
-        """ok, note or missing."""
+        """`ok`, `note` or `missing`."""
         ...
 
     @property
     def detail(self) -> str:
-        """What was found."""
+        """One sentence."""
         ...
 
     @property
     def fix(self) -> str | None:
-        """The command that fixes it."""
+        """The command to type."""
         ...
-
-
-def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, indent: str = "", width: int | None = None) -> str:
-    """Aligned columns under a head; where a row is wider than `width`, its last cell goes on below, further in."""
-    table = [list(head), *(list(row) for row in rows)]
-    widths = [max(len(row[index]) for row in table) for index in range(len(head))]
-    lines = []
-    for row in table:
-        first = "".join(f"{cell.ljust(size)}  " for cell, size in zip(row[:-1], widths[:-1], strict=True))
-        lines.append(_wrapped(indent + first, row[-1], width, indent=f"{indent}    "))
-    return "\n".join(lines)
-
-
-def _wrapped(first: str, text: str, width: int | None, *, indent: str) -> str:
-    """`first + text`, or `first` and the text below it where one line is too long."""
-    line = (first + text).rstrip()
-    if width is None or len(line) <= width:
-        return line
-    below = textwrap.wrap(text, max(width - len(indent), 20), break_long_words=False, break_on_hyphens=False)
-    return "\n".join([first.rstrip(), *(indent + part for part in below)])
-
-
-def _paragraph(text: str, width: int | None) -> str:
-    return "\n".join(_wrapped("", line, width, indent="").lstrip("\n") for line in text.splitlines())
 
 
 def shorten(value: Any, limit: int = 2000) -> str:
@@ -74,100 +56,118 @@ def shorten(value: Any, limit: int = 2000) -> str:
 
 
 def run_text(result: RunResult, *, width: int | None = None) -> str:
-    """A run that ended, for a terminal."""
+    """A run that ended. For a terminal, control characters in what models wrote are written out."""
     lines = [f"{result.pipeline}: {result.status} in {result.seconds:.1f} s (run {result.run_id})"]
     if result.verdict is not None:
-        lines += [f"verdict: {verdict_line(result.verdict)}", f"  {result.verdict['reason']}"]
+        lines.append(wrapped(f"verdict: {verdict_line(result.verdict)}", width, hang="  "))
+        lines.append(wrapped(result.verdict["reason"], width, indent="  "))
         lines += [f"  {failure['test']}: {failure['kind']}" for failure in result.verdict["failures"][:5]]
     if result.error:
-        lines.append(_paragraph(f"error: {result.error}", width))
+        lines.append(wrapped(f"error: {result.error}", width, hang="  "))
     where = f"promoted to the {result.tier} tier" if result.promoted else f"{result.tier} tier"
-    lines.append(
-        f"models: {where}, {result.loads} loads, {result.unloads} unloads, "
-        f"peak {result.peak_mib} of {result.budget_mib} MiB"
-    )
+    swaps = f"{counted(result.loads, 'load')}, {counted(result.unloads, 'unload')}"
+    memory = f", peak {result.peak_mib} of {result.budget_mib} MiB" if result.devices else ""
+    lines.append(f"models: {where}, {swaps}{memory}")
     if result.verdict is None:
         for name, value in result.outputs.items():
-            lines += ["", f"{name}:", shorten(value)]
-        lines.append("")
-    lines += [f"  {path}" for path in result.artifacts]
-    return "\n".join(lines)
+            lines += ["", f"{name}:", wrapped(shorten(value), width)]
+    if result.artifacts:
+        lines += ["", "files:", *(f"  {path}" for path in result.artifacts)]
+    text = "\n".join(lines)
+    return text if width is None else printable(text)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 load`, `2 loads`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def plan_text(
-    graph: Graph,
-    plan: Plan,
-    budgets: Mapping[str, int],
-    arithmetic: Mapping[str, str],
-    *,
-    width: int | None = None,
+    graph: Graph, plan: Plan, budgets: Mapping[str, int], arithmetic: Mapping[str, str], *, width: int | None = None
 ) -> str:
     """A plan: the graph, every route with its reason, every model with its footprint, and the loads to expect."""
-    lines = [f"{graph.name}: {len(graph.stages)} stages, {graph.width()} side by side at most"]
+    side_by_side = f", {graph.width()} side by side at most" if graph.width() > 1 else ""
+    lines = [f"{graph.name}: {counted(len(graph.stages), 'stage')}{side_by_side}"]
     if graph.doc:
-        lines.append(graph.doc)
-    lines += ["", plan.reason, "", "stages"]
-    rows = []
-    for stage in graph.stages:
-        each = f" (each of {stage.each.source})" if stage.each is not None else ""
-        rows.append(
-            [stage.name + each, stage.importance, ", ".join(stage.needs) or "-", ", ".join(stage.agents) or "-"]
-        )
-    lines.append(columns(["stage", "importance", "after", "agents"], rows, indent="  ", width=width))
-    if graph.inputs:
-        lines += ["", "inputs"]
-        given = [
-            [item.name, "needed" if item.required else next(iter(shorten(item.default, 60).splitlines()), '""')]
-            for item in graph.inputs
-        ]
-        lines.append(columns(["input", "default"], given, indent="  ", width=width))
-    lines += ["", "routes"]
+        lines.append(wrapped(graph.doc, width))
+    lines += ["", wrapped(plan.reason, width)]
+
+    def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        if rows:
+            lines.extend(["", title, columns(head, rows, indent="  ", width=width)])
+
+    table("stages", ["stage", "importance", "after", "agents"], [_stage_row(stage) for stage in graph.stages])
+    inputs = [[item.name, "needed" if item.required else _one_line(item.default)] for item in graph.inputs]
+    table("inputs", ["input", "default"], inputs)
     routes = [[r.stage, r.agent, r.tier, r.model, r.endpoint, r.reason] for r in plan.routes.values()]
-    lines.append(columns(["stage", "agent", "tier", "model", "endpoint", "why"], routes, indent="  ", width=width))
-    lines += ["", "models"]
+    table("routes", ["stage", "agent", "tier", "model", "endpoint", "why"], routes)
     models = [
         [spec.model, spec.device, str(spec.footprint), str(spec.slots), str(spec.num_ctx), _when(spec), spec.arithmetic]
         for spec in plan.specs
     ]
-    lines.append(
-        columns(
-            ["model", "device", "MiB", "slots", "num_ctx", "loaded", "how the MiB are known"],
-            models,
-            indent="  ",
-            width=width,
-        )
-    )
-    lines += ["", "budgets"]
+    table("models", ["model", "device", "MiB", "slots", "num_ctx", "loaded", "footprint"], models)
     used = sorted({spec.device for spec in plan.specs})
-    lines.append(
-        columns(
-            ["device", "MiB", "how"],
-            [[d, str(budgets.get(d, 0)), arithmetic.get(d, "")] for d in used],
-            indent="  ",
-            width=width,
-        )
-    )
-    lines += ["", _paragraph(f"predicted loads: {predicted_loads(plan, budgets)}", width)]
-    lines += [_paragraph(f"note: {note}", width) for note in plan.notes]
+    how = {device: arithmetic.get(device, "").removeprefix(f"{device}: ") for device in used}
+    table("budgets", ["device", "MiB", "how"], [[device, str(budgets.get(device, 0)), how[device]] for device in used])
+    lines += ["", wrapped(_loads(plan, budgets), width, hang="  ")]
+    lines += [wrapped(f"note: {note}", width, hang="  ") for note in plan.notes]
     return "\n".join(lines)
 
 
-def _when(spec: Any) -> str:
+def _stage_row(stage: Stage) -> list[str]:
+    each = f" (each of {stage.each.source})" if stage.each is not None else ""
+    return [stage.name + each, stage.importance, ", ".join(stage.needs) or "-", ", ".join(stage.agents) or "-"]
+
+
+def _one_line(value: Any, most: int = 60) -> str:
+    """A default in so many characters at most, the end of a longer one marked."""
+    text = value if isinstance(value, str) else json.dumps(jsonable(value), ensure_ascii=False)
+    text = " ".join(text.split())
+    return (text if len(text) <= most else text[: most - 4].rsplit(" ", 1)[0] + " ...") or '""'
+
+
+def _when(spec: ModelPlan) -> str:
     pull = ", pulled first" if spec.needs_pull else ""
     return ("only on escalation" if spec.only_escalation else "yes") + pull
 
 
-def predicted_loads(plan: Plan, budgets: Mapping[str, int]) -> str:
-    """How many loads to expect: one for each model where they fit side by side, else at least that and swaps."""
+def _crowded(plan: Plan, budgets: Mapping[str, int]) -> dict[str, int]:
+    """The devices that cannot hold all their models of the plan at once, and the MiB that would take."""
+    needs: dict[str, int] = {}
+    for spec in plan.specs:
+        if not spec.only_escalation:
+            needs[spec.device] = needs.get(spec.device, 0) + spec.footprint
+    return {device: need for device, need in sorted(needs.items()) if need > budgets.get(device, 0)}
+
+
+def predicted_loads(plan: Plan, budgets: Mapping[str, int]) -> dict[str, Any]:
+    """How many loads to expect: `at_least` so many, and exactly that where there are no `swaps`."""
     sure = [spec for spec in plan.specs if not spec.only_escalation]
-    crowded = []
-    for device in sorted({spec.device for spec in sure}):
-        need = sum(spec.footprint for spec in sure if spec.device == device)
-        if need > budgets.get(device, 0):
-            crowded.append(f"{device} needs {need} MiB for all of them and has {budgets.get(device, 0)}")
+    return {"at_least": len(sure), "swaps": bool(_crowded(plan, budgets))}
+
+
+def _loads(plan: Plan, budgets: Mapping[str, int]) -> str:
+    sure = predicted_loads(plan, budgets)["at_least"]
+    crowded = [
+        f"{device} needs {need} MiB for all of them and has {budgets.get(device, 0)}"
+        for device, need in _crowded(plan, budgets).items()
+    ]
     if crowded:
-        return f"{len(sure)} at least, with swaps: {'; '.join(crowded)}"
-    return f"{len(sure)}, no swaps: they fit side by side"
+        return f"predicted loads: {sure} at least, with swaps: {'; '.join(crowded)}"
+    return f"predicted loads: {sure}" + (", no swaps: they fit side by side" if sure > 1 else ", no swaps")
+
+
+def findings_text(config: str, findings: Sequence[Finding], *, width: int | None = None) -> str:
+    """What `doctor` found, each with its fix, and the sum of it."""
+    lines = [wrapped(f"config  {config}", width, hang=" " * 8)]
+    for finding in findings:
+        said = f"{_MARKS[finding.level]} {finding.what}: {finding.detail}"
+        lines.append(wrapped(said, width, hang=" " * 8))
+        if finding.fix is not None and finding.level != "ok":
+            lines.append(f"        fix: {finding.fix}")
+    missing = [finding.what for finding in findings if finding.level == "missing"]
+    lines.append(f"runs cannot work yet; missing: {', '.join(missing)}" if missing else "runs can work here")
+    return "\n".join(lines)
 
 
 def matrix_text(rows: Sequence[Mapping[str, Any]], *, width: int | None = None) -> str:
@@ -179,41 +179,29 @@ def matrix_text(rows: Sequence[Mapping[str, Any]], *, width: int | None = None) 
         "endpoint",
         "tier",
         "here",
-        "MB",
-        "quantisation",
         "ctx x slots",
         "MiB here",
         "fits",
+        "MB",
+        "quantisation",
         "licence",
         "use",
     ]
-    cells = [
-        [
-            row["model"],
-            row["endpoint"],
-            "+".join(row["tiers"]) or "-",
-            "yes" if row["installed"] else "no: pull",
-            str(row["size_mb"]),
-            row["quantisation"] or "?",
-            f"{row['num_ctx']} x {row['slots']}",
-            str(row["footprint_mib"]),
-            ("yes" if row["fits"] else "no") + f", {row['budget_mib']} on {row['device']}",
-            (row["licence"] or "unknown") + ("" if row["allowed"] else " (not allowed)"),
-            ", ".join(row["tasks"]) or "general",
-        ]
-        for row in rows
+    return columns(head, [_model_row(row) for row in rows], width=width)
+
+
+def _model_row(row: Mapping[str, Any]) -> list[str]:
+    known = row["footprint_mib"] is not None
+    return [
+        row["model"],
+        row["endpoint"],
+        "+".join(row["tiers"]) or "-",
+        "yes" if row["installed"] else "no: pull",
+        f"{row['num_ctx']} x {row['slots']}" if known else "-",
+        str(row["footprint_mib"]) if known else "?",
+        ("yes" if row["fits"] else "no") + f", {row['budget_mib']} on {row['device']}" if known else "?",
+        str(row["size_mb"]) if known else "?",
+        row["quantisation"] or "?",
+        (row["licence"] or "unknown") + ("" if row["allowed"] else " (not allowed)"),
+        ", ".join(row["tasks"]) or "general",
     ]
-    return columns(head, cells, width=width)
-
-
-def findings_text(config: str, findings: Sequence[Finding], *, width: int | None = None) -> str:
-    """What the doctor found, each with the command that fixes it."""
-    marks = {"ok": "ok", "note": "note", "missing": "MISSING"}
-    lines = [f"{'config':9}{config}"]
-    for finding in findings:
-        lines.append(_wrapped(f"{marks[finding.level]:9}{finding.what}: ", finding.detail, width, indent=" " * 11))
-        if finding.fix is not None and finding.level != "ok":
-            lines.append(f"{'':9}fix: {finding.fix}")
-    good = all(finding.level != "missing" for finding in findings)
-    lines.append("runs can work here" if good else "something that runs need is missing")
-    return "\n".join(lines)
