@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vwt_agents.render.columns import columns, printable, wrapped
