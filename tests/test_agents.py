@@ -147,3 +147,51 @@ async def test_an_escalated_stage_sends_its_calls_to_the_large_tier() -> None:
     await coder.ask("x")
     assert [request.model for request in recorder.requests] == ["small:1b", "large:2b"]
     assert coder.model == "large:2b"
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_an_error_in_or_under_a_stream_comes_out_as_itself(own: bool) -> None:
+    error = CallFailed("the engine died")
+    coder, _, _ = agent("one two" if own else error)
+
+    async def read() -> None:
+        async with coder.stream("go") as pieces:
+            async for _piece in pieces:
+                raise error
+
+    with pytest.raises(CallFailed) as caught:
+        await read()
+    assert caught.value is error
+
+
+async def test_a_repeated_question_has_a_seed_that_depends_on_no_other_call() -> None:
+    coder, recorder, _ = agent("no", '{"best":1}')
+    await coder.ask("a", Choice)
+    other, late, _ = agent("no", '{"best":1}', '{"best":1}', '{"best":1}')
+    await other.map(["a", "b", "c"], Choice)
+    first, again = (request.options.seed for request in recorder.requests)
+    assert first != again
+    assert [request.options.seed for request in late.requests].count(again) == 1
+    assert late.requests[0].options.seed == first
+
+
+async def test_samples_differ_also_where_the_agent_has_a_seed_of_its_own() -> None:
+    coder, recorder, _ = agent("text")
+    await coder.sample("go", n=3, seed=5)
+    seeds = [request.options.seed for request in recorder.requests]
+    assert (seeds[0], len(set(seeds))) == (5, 3)
+    assert await coder.sample("go", n=0) == []
+
+
+async def test_one_stop_text_is_not_taken_for_its_letters() -> None:
+    coder, recorder, _ = agent("text")
+    await coder.ask("go", stop="end")
+    await coder.ask("go", stop=["a", "b"])
+    assert [request.options.stop for request in recorder.requests] == [("end",), ("a", "b")]
+
+
+async def test_a_type_no_schema_describes_is_refused_before_the_call() -> None:
+    coder, recorder, _ = agent("text")
+    with pytest.raises(TypeError, match="a model cannot answer with .*Recorder.*possible: str, Code"):
+        await coder.ask("go", Recorder)
+    assert recorder.requests == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ import anyio
 import pytest
 
 from vwt_agents.app import App, Job, resumed
+from vwt_agents.app.execute import find_verdict
 from vwt_agents.errors import DefinitionError, Rejected, UsageError
+from vwt_agents.graph import build_graph
 from vwt_agents.journal import JournalReader
+from vwt_agents.pipeline import Pipeline
+from vwt_agents.sandbox.judge import Verdict
 from vwt_agents.testing import OllamaServer, ServedModel
 
 MODELS = {"small:1b": ServedModel(300), "large:2b": ServedModel(600)}
@@ -203,3 +208,101 @@ async def test_planning_loads_nothing_and_needs_no_inputs(tmp_path: Path, server
         assert planned.plan.promoted
     assert server.loads == []
     assert isinstance(planned.plan.reason, str)
+
+
+INPUTS = """
+from vwt_agents import Agent, Pipeline
+
+pipeline = Pipeline("inputs")
+
+
+@pipeline.stage
+async def asked(coder: Agent, text: str, number: int | str, items: list[str]) -> str:
+    answer = await coder.ask(text)
+    if answer == "broken":
+        raise RuntimeError("broken")
+    return f"{text}|{number!r}|{items}"
+"""
+
+
+async def test_a_resumed_run_has_the_very_inputs_it_was_begun_with(tmp_path: Path, server: OllamaServer) -> None:
+    given = tmp_path / "inputs.json"
+    given.write_text(json.dumps({"text": "@dataclass\nclass A: ...", "number": "5", "items": ["@x"]}))
+    server._script = lambda _body: "broken"
+    first = await App().run(job(tmp_path, server, INPUTS, inputs_file=given))
+    assert (first.status, first.exit_code) == ("bad", 1)
+    (tmp_path / "pipeline.py").write_text(INPUTS.replace("raise RuntimeError", "answer = str"))
+    calls = len(server.calls)
+    second = await App().run(await resumed(JournalReader(), first.run_id))
+    assert second.outputs == {"asked": "@dataclass\nclass A: ...|'5'|['@x']"}
+    assert (second.run_id, second.status, len(server.calls)) == (first.run_id, "good", calls)
+    assert [stage.replayed for stage in second.stages] == [1]
+
+
+async def test_a_run_that_is_still_running_is_not_resumed(tmp_path: Path) -> None:
+    async with OllamaServer(MODELS, "an answer") as server:
+        gate = server.hold("/api/chat")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(App().run, job(tmp_path, server, TWO_STAGES))
+            await server.reached("/api/chat")
+            with pytest.raises(UsageError, match=r"is still running, in process \d+"):
+                await resumed(JournalReader(), "last")
+            gate.set()
+
+
+@pytest.mark.parametrize("out", ["taken", "/proc"])
+async def test_a_folder_that_cannot_be_used_is_said_before_the_run_begins(
+    tmp_path: Path, server: OllamaServer, out: str
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(UsageError, match="cannot make the run's folder"):
+        await App().run(replace(job(tmp_path, server, TWO_STAGES), out=tmp_path / out))
+    assert server.calls == []
+    assert await JournalReader().list_runs() == ()
+
+
+async def test_an_endpoint_that_dies_makes_the_run_fail_with_exit_code_3(tmp_path: Path, server: OllamaServer) -> None:
+    server.fail("/api/chat", "error", times=9)
+    result = await App().run(job(tmp_path, server, TWO_STAGES))
+    assert (result.status, result.exit_code) == ("failed", 3)
+    assert "unexpectedly stopped" in (result.error or "")
+    assert {stage.name: stage.status for stage in result.stages}["first"] == "failed"
+
+
+async def test_a_report_that_cannot_be_written_does_not_cost_the_result(tmp_path: Path, server: OllamaServer) -> None:
+    text = TWO_STAGES.replace(
+        "return answer", 'import shutil; shutil.rmtree(run.path); run.path.write_text("")\n    return answer'
+    )
+    result = await App().run(job(tmp_path, server, text))
+    assert (result.status, result.report) == ("good", None)
+    (record,) = await JournalReader().list_runs()
+    assert (record.status, record.exit_code) == ("good", 0)
+
+
+def verdict(*, passed: bool) -> Verdict:
+    return Verdict(passed=passed, reason="because", tests_run=1, tests_passed=int(passed), tests_failed=int(not passed))
+
+
+@dataclass
+class Carrier:
+    verdict: Verdict
+
+
+def test_the_verdict_of_a_run_is_bad_as_soon_as_one_that_counts_is() -> None:
+    pipeline = Pipeline("p")
+
+    @pipeline.stage
+    async def early() -> Any: ...
+
+    @pipeline.stage
+    async def left(early: Any) -> Any: ...
+
+    @pipeline.stage
+    async def right(early: Any) -> Any: ...
+
+    graph, good, bad = build_graph(pipeline), verdict(passed=True), verdict(passed=False)
+    assert find_verdict({"early": 1, "left": None}, graph) is None
+    assert find_verdict({"early": bad}, graph) is bad
+    assert find_verdict({"early": bad, "left": Carrier(good)}, graph) is good
+    assert find_verdict({"early": good, "left": bad, "right": good}, graph) is bad
+    assert find_verdict({"early": good, "left": good, "right": [Carrier(good), bad, good]}, graph) is bad

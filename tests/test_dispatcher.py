@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pytest
 from vwt_agents.core import ModelKey, ModelSpec, Scheduler
 from vwt_agents.dispatcher import Dispatcher, Serving
 from vwt_agents.endpoints.scripted import ScriptedEndpoint
-from vwt_agents.errors import CallFailed, CallTimeout, LoadFailed, Rejected
+from vwt_agents.errors import CallFailed, CallTimeout, EndpointUnavailable, LoadFailed, Rejected
 from vwt_agents.messages import Message, Request
 
 if TYPE_CHECKING:
@@ -184,3 +185,58 @@ async def test_leaving_does_not_wait_for_an_unload_that_hangs() -> None:
         async with running() as (dispatcher, endpoint):
             endpoint.hold("unload", "a")
             await dispatcher.call(request("a"))
+
+
+async def test_an_endpoint_that_breaks_its_contract_ends_its_waiters_and_not_the_dispatcher() -> None:
+    async with running() as (dispatcher, endpoint):
+        endpoint.fail_loads["a"] = ZeroDivisionError("oh")
+        with pytest.raises(LoadFailed, match="could not be loaded: ZeroDivisionError: oh"):
+            await dispatcher.call(request("a"))
+        assert (await dispatcher.call(request("b"))).text == "answer"
+
+
+async def test_a_load_that_found_no_server_is_not_tried_twice() -> None:
+    async with running() as (dispatcher, endpoint):
+        endpoint.fail_loads["a"] = EndpointUnavailable("nobody there")
+        with pytest.raises(EndpointUnavailable):
+            await dispatcher.call(request("a"))
+        assert len(endpoint.loads) == 1
+
+
+async def test_a_cancelled_block_still_unloads_what_it_loaded() -> None:
+    with anyio.CancelScope() as scope:
+        async with running() as (dispatcher, endpoint):
+            await dispatcher.call(request("a"))
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    assert (endpoint.unloads, await endpoint.resident()) == (["a"], ())
+
+
+async def test_a_block_that_is_cancelled_while_it_loads_is_left_at_once() -> None:
+    with anyio.fail_after(0.9), anyio.CancelScope() as scope:
+        async with running() as (dispatcher, endpoint), anyio.create_task_group() as tasks:
+            endpoint.hold("load", "a")
+            tasks.start_soon(dispatcher.call, request("a"))
+            await endpoint.reached("load", "a")
+            scope.cancel()
+    assert scope.cancelled_caught
+
+
+async def test_a_block_whose_task_is_cancelled_from_outside_unloads_too() -> None:
+    seen: list[ScriptedEndpoint] = []
+    ready = anyio.Event()
+
+    async def work() -> None:
+        async with running() as (dispatcher, endpoint):
+            seen.append(endpoint)
+            await dispatcher.call(request("a"))
+            ready.set()
+            await anyio.sleep_forever()
+
+    task = asyncio.create_task(work())
+    await ready.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (seen[0].unloads, await seen[0].resident()) == (["a"], ())

@@ -95,3 +95,38 @@ async def test_where_no_larger_model_can_be_gone_to_nothing_is_escalated(journal
     async for attempt in here.attempts(4, escalate_after=1):
         assert not attempt.escalated
         await attempt.record(Result(1))
+
+
+async def test_a_link_that_leads_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    folder, other = RunFolder(tmp_path / "out"), tmp_path / "other"
+    folder.make()
+    other.mkdir()
+    (folder.path / "link").symlink_to(other)
+    with pytest.raises(UsageError, match="leads out of"):
+        folder.write("link/file.txt", "text")
+    assert list(other.iterdir()) == []
+
+
+def test_a_folder_nothing_can_be_written_in_is_said_before_the_run() -> None:
+    with pytest.raises(UsageError, match=r"cannot make the run's folder /proc: .*"):
+        RunFolder(Path("/proc")).make()
+
+
+@pytest.mark.parametrize("name", ["report.md", "log.jsonl", "./result.json"])
+async def test_a_stage_does_not_write_over_the_runs_own_files(journal: Journal, tmp_path: Path, name: str) -> None:
+    made, _ = await run(journal, tmp_path)
+    with pytest.raises(UsageError, match="writes a file of that name itself"):
+        await made.deliver({name: "mine"})
+
+
+def test_a_file_that_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write("taken", "text \ud83d")
+    assert (tmp_path / "taken").read_text() == "text ?"
+    with pytest.raises(UsageError, match="cannot write"):
+        folder.write("taken/below", "text")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match="cannot write"):
+        folder.write("folder", "text")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "taken"]
+    assert folder.delivered == [tmp_path / "taken"]

@@ -136,13 +136,17 @@ class Dispatcher:
     async def __aexit__(self, *exc: object) -> None:
         # Everyone who called has left by now. What is resident is unloaded, but nobody waits long for it: an endpoint ends
         # what it started in any case.
-        self.post(Closing())
+        tasks = self._tasks
         with anyio.move_on_after(CLOSE_GRACE, shield=True):
-            while self._scheduler.state.residencies:
-                self._changed = anyio.Event()
-                await self._changed.wait()
-        if self._tasks is not None:
-            self._tasks.cancel_scope.cancel()
+            # In a group of its own: where the block was cancelled, all in the old one is cancelled too.
+            async with anyio.create_task_group() as self._tasks:
+                self.post(Closing())
+                while self._scheduler.state.residencies:
+                    self._changed = anyio.Event()
+                    await self._changed.wait()
+        self._tasks = None
+        if tasks is not None:
+            tasks.cancel_scope.cancel()
         await self._stack.aclose()
 
     # -- what the world tells the core ------------------------------------------------------------------------------
@@ -273,6 +277,9 @@ class Dispatcher:
             residence = await self._endpoints[key.endpoint].load(
                 key.model, num_ctx=serving.num_ctx, slots=serving.spec.slots, timeout=serving.load_timeout
             )
+        except anyio.get_cancelled_exc_class():
+            self.post(LoadFailedEvent(key, "cancelled"))  # the endpoint has undone what it had begun
+            raise
         except Exception as fault:  # noqa: BLE001 - a fault of an endpoint ends those who wait for it, not the dispatcher
             error = _ours(fault, LoadFailed, f"{key} could not be loaded")
             self._failures[key] = error

@@ -190,8 +190,8 @@ class Runner:
                 log.info("stage.started")
                 value = await self._value(node, inputs)
                 node.encoded = encode(value)
-                await self._ended(node, "done", node.encoded)
                 self._values[stage.name] = value
+                await self._ended(node, "done", node.encoded)
                 log.info("stage.done", seconds=line.seconds(anyio.current_time()))
         except Exception as error:  # noqa: BLE001 - it becomes the run's own failure
             failure = _failure(stage, error)
@@ -199,7 +199,8 @@ class Runner:
             scope.cancel()
             await self._told(node, failure)
         except BaseException:
-            line.status, line.ended = "stopped", anyio.current_time()
+            if line.status == "running":
+                line.status, line.ended = "stopped", anyio.current_time()
             raise
         else:
             node.done.set()

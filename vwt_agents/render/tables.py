@@ -63,7 +63,9 @@ def run_text(result: RunResult, *, width: int | None = None) -> str:
         lines += [f"  {failure['test']}: {failure['kind']}" for failure in result.verdict["failures"][:5]]
     if result.error:
         lines.append(wrapped(f"error: {result.error}", width, hang="  "))
-    where = f"promoted to the {result.tier} tier" if result.promoted else f"{result.tier} tier"
+    where = f"{result.tier} tier"
+    if result.promoted:  # with scope = "stage" the run's own tier stays small
+        where = "promoted to the large tier" if result.tier == "large" else "important stages on the large tier"
     swaps = f"{counted(result.loads, 'load')}, {counted(result.unloads, 'unload')}"
     memory = f", peak {result.peak_mib} of {result.budget_mib} MiB" if result.devices else ""
     lines.append(f"models: {where}, {swaps}{memory}")
