@@ -11,12 +11,14 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 COMMANDS = {
     "bare python": ["-c", "pass"],
     "import vwt_agents": ["-c", "import vwt_agents"],
     "--help": ["-m", "vwt_agents", "--help"],
     "--version": ["-m", "vwt_agents", "--version"],
+    "plan": ["-m", "vwt_agents", "plan", str(Path(__file__).parents[1] / "pipelines/codegen.py")],
 }
 
 

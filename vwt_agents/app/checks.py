@@ -6,13 +6,16 @@ import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vwt_agents.app.matrix import model_matrix
+from vwt_agents.config import canonical
 from vwt_agents.errors import VwtError
 
 if TYPE_CHECKING:
     from vwt_agents.app.world import World
+    from vwt_agents.config import TierSettings
+    from vwt_agents.types import TierName
 
 __all__ = ["Finding", "Level", "check_all"]
 
@@ -87,38 +90,54 @@ def _endpoints(world: World) -> list[Finding]:
 
 
 async def _models(world: World) -> list[Finding]:
-    rows = [row for row in await model_matrix(world) if row["tiers"]]
-    findings = []
-    for tier in world.settings.tiers:
-        here = [row for row in rows if tier in row["tiers"]]
-        usable = [row for row in here if row["installed"] and row["fits"] and row["allowed"]]
-        if usable:
-            named = ", ".join(f"{row['model']} ({row['footprint_mib']} MiB)" for row in usable)
-            findings.append(Finding(f"models of tier {tier}", "ok", named))
-            continue
-        pullable = [row for row in here if not row["installed"] and row["fits"]]
-        if pullable:
-            row = pullable[0]
-            detail = f"{row['model']} is not here yet ({row['size_mb']} MB); the first run pulls it"
-            findings.append(
-                Finding(f"models of tier {tier}", "note", detail, f"python -m vwt_agents models pull {row['model']}")
-            )
-            continue
-        wanted = world.settings.tiers[tier].models[0]
-        why = "; ".join(_why(row) for row in here) or "no endpoint that answers has one of them"
-        fix = f"python -m vwt_agents models pull {wanted}"
-        findings.append(Finding(f"models of tier {tier}", "missing", why, fix))
-    return findings
+    rows = await model_matrix(world)
+    return [_models_of(world, tier, rows) for tier in world.settings.tiers]
 
 
-def _why(row: dict[str, object]) -> str:
+def _models_of(world: World, tier: TierName, rows: list[dict[str, Any]]) -> Finding:
+    """What a run would find for this tier: on its endpoint, or on its `otherwise` only where that does not answer."""
+    way, what = _way(world, tier), f"models of tier {tier}"
+    order = [canonical(model) for model in way.models]
+    here = [row for row in rows if tier in row["tiers"] and row["endpoint"] == way.endpoint]
+    here.sort(key=lambda row: order.index(canonical(row["model"])))
+    usable = [row for row in here if row["fits"] and row["allowed"]]
+    ready = [row for row in usable if row["installed"]]
+    if ready:
+        return Finding(what, "ok", ", ".join(f"{row['model']} ({row['footprint_mib']} MiB)" for row in ready))
+    if usable:
+        row = usable[0]
+        detail = f"{row['model']} is not here yet ({row['size_mb']} MB); the first run pulls it"
+        return Finding(what, "note", detail, f"python -m vwt_agents models pull {row['model']}")
+    why = "; ".join(_why(row) for row in here) or f"endpoint {way.endpoint} does not answer"
+    return Finding(what, "missing", why, _fix(world, way, here))
+
+
+def _way(world: World, tier: TierName) -> TierSettings:
+    settings = world.settings.tiers[tier]
+    health = world.health.get(settings.endpoint)
+    return settings if settings.otherwise is None or (health is not None and health.ok) else settings.otherwise
+
+
+def _fix(world: World, way: TierSettings, here: list[dict[str, Any]]) -> str | None:
+    """The command or the edit that gives this tier a model; None where its endpoint's own finding says it."""
+    absent = [row for row in here if not row["installed"]]
+    if absent:
+        return f"python -m vwt_agents models pull {absent[0]['model']}"
+    source = world.settings.source or "agents.toml"
+    refused = [row for row in here if row["fits"] and not row["allowed"]]
+    if refused:
+        return f'once you agree to its licence, accept = ["{refused[0]["model"]}"] under [licences] in {source}'
+    return f"name a smaller model in tiers.{way.name} of {source}, or lower its num_ctx" if here else None
+
+
+def _why(row: dict[str, Any]) -> str:
+    if row["fits"] is None:
+        return f"{row['model']} is not pulled"
     if not row["fits"]:
         return (
             f"{row['model']} needs {row['footprint_mib']} MiB, the budget of {row['device']} is {row['budget_mib']} MiB"
         )
-    if not row["allowed"]:
-        return f"{row['model']}: its licence ({row['licence']}) is not in licences.allow"
-    return f"{row['model']} is not pulled"
+    return f"{row['model']}: its licence ({row['licence']}) is not in licences.allow"
 
 
 async def _sandbox(world: World) -> Finding:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vwt_agents.config import canonical, licence_id
+from vwt_agents.config import DEFAULT_NUM_CTX, canonical, licence_id
 from vwt_agents.errors import VwtError
 from vwt_agents.footprint import shape_from_metadata
 from vwt_agents.routing import ModelOffer
@@ -12,13 +13,26 @@ from vwt_agents.types import MIB
 
 if TYPE_CHECKING:
     from vwt_agents.app.world import World
+    from vwt_agents.config import TierSettings
     from vwt_agents.endpoints.base import ModelInfo
 
 __all__ = ["model_matrix"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """One way a model is served: the context and slots of the tiers that agree on them; no tier where none names it."""
+
+    tiers: tuple[str, ...]
+    num_ctx: int
+    slots: int
+
+
 async def model_matrix(world: World) -> list[dict[str, Any]]:
-    """One row a model and endpoint, the tiers' models first; a model agents.toml names and nobody has says so."""
+    """A row for each model, endpoint and way of serving it, the tiers' models first.
+
+    A model that a tier names and its endpoint does not have is there too: not installed, its size and fit None.
+    """
     rows: list[dict[str, Any]] = []
     for name, endpoint in world.endpoints.items():
         infos = {canonical(info.name): info for (place, _model), info in world.infos.items() if place == name}
@@ -29,36 +43,62 @@ async def model_matrix(world: World) -> list[dict[str, Any]]:
                 }
             except VwtError:
                 continue  # it went away since it was probed; `doctor` says so
-        rows += [_row(world, name, info) for info in infos.values()]
-    return rows
+            rows += [_absent(world, name, model) for model in _named(world, name) if canonical(model) not in infos]
+        rows += [_row(world, name, info, use) for info in infos.values() for use in _uses(world, name, info.name)]
+    return sorted(rows, key=lambda row: not row["tiers"])
 
 
-def _row(world: World, name: str, info: ModelInfo) -> dict[str, Any]:
+def _ways(world: World, endpoint: str) -> list[tuple[str, TierSettings]]:
+    return [
+        (name, way)
+        for name, tier in world.settings.tiers.items()
+        for way in (tier, tier.otherwise)
+        if way is not None and way.endpoint == endpoint
+    ]
+
+
+def _named(world: World, endpoint: str) -> list[str]:
+    """The models the tiers would have this endpoint serve, in their order."""
+    return list(dict.fromkeys(model for _tier, way in _ways(world, endpoint) for model in way.models))
+
+
+def _uses(world: World, endpoint: str, model: str) -> list[_Use]:
+    parallel = world.settings.endpoints[endpoint].parallel
+    found: dict[tuple[int, int], tuple[str, ...]] = {}
+    for tier, way in _ways(world, endpoint):
+        if any(canonical(one) == canonical(model) for one in way.models):
+            key = (way.num_ctx or DEFAULT_NUM_CTX, way.workers or parallel)
+            found[key] = (*found.get(key, ()), tier)
+    return [_Use(tiers, *key) for key, tiers in found.items()] or [_Use((), DEFAULT_NUM_CTX, parallel)]
+
+
+def _absent(world: World, name: str, model: str) -> dict[str, Any]:
+    device = world.settings.endpoints[name].device
+    tiers = list(dict.fromkeys(tier for use in _uses(world, name, model) for tier in use.tiers))
+    unknown = dict.fromkeys(["size_mb", "num_ctx", "slots", "footprint_mib", "fits"])
+    texts = dict.fromkeys(["quantisation", "parameters", "licence", "arithmetic", "digest"], "")
+    where = {"endpoint": name, "tiers": tiers, "device": device, "budget_mib": world.budgets.get(device, 0)}
+    return {"model": model, **where, "installed": False, **unknown, **texts, "allowed": True, "tasks": []}
+
+
+def _row(world: World, name: str, info: ModelInfo, use: _Use) -> dict[str, Any]:
     settings = world.settings
     endpoint = settings.endpoints[name]
-    tiers = [
-        (tier_name, way)
-        for tier_name, tier in settings.tiers.items()
-        for way in (tier, tier.otherwise)
-        if way is not None and way.endpoint == name and any(canonical(m) == canonical(info.name) for m in way.models)
-    ]
-    way = tiers[0][1] if tiers else None
-    slots = (way.workers if way is not None and way.workers else None) or endpoint.parallel
     shape = shape_from_metadata(info.metadata, size_bytes=info.size_bytes) if info.metadata else None
     offer = ModelOffer(info.name, shape, info.size_bytes // MIB, info.licence, info.tasks, info.installed)
-    num_ctx = offer.capped((way.num_ctx if way is not None else None) or 4096)
-    need = offer.need(endpoint, num_ctx=num_ctx, slots=slots)
+    num_ctx = offer.capped(use.num_ctx)
+    need = offer.need(endpoint, num_ctx=num_ctx, slots=use.slots)
     budget = world.budgets.get(endpoint.device, 0)
     return {
         "model": info.name,
         "endpoint": name,
-        "tiers": [tier_name for tier_name, _way in tiers],
+        "tiers": list(use.tiers),
         "installed": info.installed,
         "size_mb": round(info.size_bytes / 1e6),
         "quantisation": info.quantisation,
         "parameters": info.parameters,
         "num_ctx": num_ctx,
-        "slots": slots,
+        "slots": use.slots,
         "footprint_mib": need.mib,
         "fits": need.mib <= budget,
         "device": endpoint.device,

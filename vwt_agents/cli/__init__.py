@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from vwt_agents import __version__
 from vwt_agents.cli.options import INTERRUPTED
 from vwt_agents.errors import VwtError, WorldError, did_you_mean
 
@@ -58,7 +59,7 @@ class _LazyGroup(click.Group):
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
-@click.version_option(package_name="vwt-agents", prog_name="vwt_agents")
+@click.version_option(__version__, prog_name="vwt_agents")
 def cli() -> None:
     """Teams of coding agents on the one GPU you own."""
 

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -64,23 +64,27 @@ _PATIENCE: Final = 3.0
 class _Interrupts:
     """What SIGINT and SIGTERM do while a command's coroutine runs: cancel it once; force the end when it does not come."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.scope: anyio.CancelScope | None = None
         self.wake: Callable[[], object] | None = None
         self.first: float | None = None
 
     def __call__(self, _signal: int, _frame: FrameType | None) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if self.scope is None or self.wake is None or (self.first is not None and now - self.first > _PATIENCE):
             raise KeyboardInterrupt
-        self.first = self.first or now
+        self.first = now if self.first is None else self.first
         self.scope.cancel()
         self.wake()
 
 
 @contextmanager
 def _handling(handler: _Interrupts) -> Iterator[None]:
-    """Install the handler where a signal is not ignored (as in a shell's background job), and put back what was there."""
+    """Install the handler where a signal is not ignored (as in a shell's background job), and put back what was there.
+
+    Once it was interrupted the command is on its way out, and a second Ctrl-C must not cut off its last words.
+    """
     import threading
 
     ours = threading.current_thread() is threading.main_thread()  # signals are the main thread's business
@@ -90,11 +94,14 @@ def _handling(handler: _Interrupts) -> Iterator[None]:
         yield
     finally:
         for number, previous in before.items():
-            signal.signal(number, previous)
+            signal.signal(number, previous if handler.first is None else signal.SIG_IGN)
 
 
 def run_async(work: Callable[[], Awaitable[T]]) -> T:
-    """What a command's coroutine returns; KeyboardInterrupt once it has ended after a Ctrl-C or a TERM."""
+    """What a command's coroutine returns; KeyboardInterrupt once it has ended after a Ctrl-C or a TERM.
+
+    What it prints goes to stderr, the `print` of a user's stage too: stdout is for the command's result.
+    """
     import anyio
 
     interrupts = _Interrupts()
@@ -105,11 +112,14 @@ def run_async(work: Callable[[], Awaitable[T]]) -> T:
         # A signal handler runs between two bytecodes: the loop may just be about to sleep, so it has to be woken.
         loop = asyncio.get_running_loop()
         interrupts.wake = lambda: loop.call_soon_threadsafe(lambda: None)
-        with anyio.CancelScope() as interrupts.scope:
-            ended.append(await work())
+        try:
+            with anyio.CancelScope() as interrupts.scope:
+                ended.append(await work())
+        except* KeyboardInterrupt:
+            pass  # a second one, after the patience, in the midst of a stage that never let go
 
     ended: list[T] = []
-    with _handling(interrupts):
+    with _handling(interrupts), redirect_stdout(sys.stderr):
         anyio.run(guarded)
     if not ended:
         raise KeyboardInterrupt

@@ -1,0 +1,244 @@
+"""Each command does what DESIGN promises of it: results on stdout, everything else on stderr, fields and exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import CONFIG, MODELS, Served
+
+from vwt_agents.cli import run_cli
+from vwt_agents.testing import ServedModel
+
+RESULT = {
+    *(
+        "run_id",
+        "pipeline",
+        "status",
+        "promoted",
+        "tier",
+        "verdict",
+        "outputs",
+        "seconds",
+        "stages",
+        "loads",
+        "unloads",
+    ),
+    *("budget_mib", "peak_mib", "artifacts", "report"),
+}
+STAGE = {
+    *("name", "agent", "model", "endpoint", "attempts", "seconds", "wait_seconds", "load_seconds", "prompt_tokens"),
+    *("output_tokens", "cached"),
+}
+
+Capture = pytest.CaptureFixture[str]
+
+
+def called(capsys: Capture, *argv: str) -> tuple[int, str, str]:
+    code = run_cli(argv)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def data(capsys: Capture, *argv: str, code: int = 0) -> Any:
+    got, out, err = called(capsys, *argv, "--json")
+    assert got == code, err
+    return json.loads(out)
+
+
+def test_run_prints_what_came_of_it_and_tells_its_progress_on_stderr(here: Served, capsys: Capture) -> None:
+    code, out, err = called(capsys, "run", "two.py", "--out", "made")
+    assert code == 0
+    assert out.startswith("two: good in ")
+    assert "an answer" in out
+    assert Path("made/answer.txt").read_text() == "an answer"
+    for line in ("> first (coder)", "+ second", "load small:1b on here"):
+        assert line in err
+        assert line not in out
+
+
+def test_run_json_has_every_promised_field_and_stdout_holds_nothing_else(here: Served, capsys: Capture) -> None:
+    result = data(capsys, "run", "two.py", "-i", "task=another")
+    assert set(result) >= RESULT
+    assert [set(stage) >= STAGE for stage in result["stages"]] == [True, True]
+    assert (result["status"], result["outputs"], result["loads"]) == ("good", {"second": "an answer"}, 1)
+    assert Path(result["report"]).read_text().startswith("# two: good")
+    assert "another" in json.dumps(here.server.calls[0])
+
+
+def test_what_a_pipeline_prints_never_gets_into_the_result(here: Served, capsys: Capture) -> None:
+    text = Path("two.py").read_text().replace("    text = await", '    print("from a stage")\n    text = await')
+    Path("two.py").write_text(f'print("from the file")\n{text}')
+    for command in ("plan", "run"):
+        code, out, err = called(capsys, command, "two.py", "--json")
+        assert code == 0
+        assert json.loads(out)
+        assert "from the file" in err
+    assert "from a stage" in err
+
+
+def test_quiet_says_nothing_while_it_runs(here: Served, capsys: Capture) -> None:
+    code, _out, err = called(capsys, "run", "two.py", "--quiet")
+    assert (code, err) == (0, "")
+
+
+def test_verbose_shows_the_log_on_stderr(here: Served, capsys: Capture) -> None:
+    code, out, err = called(capsys, "run", "two.py", "-v")
+    assert code == 0
+    assert "stage.started" in err
+    assert "stage.started" not in out
+
+
+def test_a_stage_that_raises_ends_the_run_with_exit_code_one_and_its_line(here: Served, capsys: Capture) -> None:
+    Path("two.py").write_text(
+        Path("two.py").read_text().replace("    return text\n", '    raise ValueError("no good")\n')
+    )
+    code, out, _err = called(capsys, "run", "two.py")
+    assert code == 1
+    assert "two: bad" in out
+    assert "stage 'second' raised ValueError: no good (two.py:16)" in out
+    assert "Traceback" not in out
+
+
+def test_a_model_that_is_not_pulled_names_the_command_that_pulls_it(here: Served, capsys: Capture) -> None:
+    del here.server.models["small:1b"], here.server.models["large:2b"]
+    code, out, err = called(capsys, "run", "two.py")
+    assert (code, out) == (3, "")
+    assert "small:1b" in err
+    assert "pull small:1b" in err
+
+
+def test_a_refused_licence_says_how_to_accept_it(here: Served, capsys: Capture) -> None:
+    here.server.models |= {name: ServedModel(300, licence="LLAMA 2 COMMUNITY LICENSE AGREEMENT") for name in MODELS}
+    code, out, err = called(capsys, "run", "two.py")
+    assert code in (2, 3)
+    assert out == ""
+    assert "llama2" in err
+    assert "accept" in err
+
+
+def test_a_budget_that_no_model_fits_ends_at_once_with_the_arithmetic(here: Served, capsys: Capture) -> None:
+    Path("agents.toml").write_text(CONFIG.format(budget="50 MiB", url=here.server.url))
+    code, out, err = called(capsys, "run", "two.py")
+    assert (code, out) == (3, "")
+    assert "budget 50 MiB" in err or "50 MiB" in err
+    assert here.server.loads == []
+
+
+def test_an_out_folder_that_cannot_be_made_is_the_users_fault_and_nothing_was_loaded(
+    here: Served, capsys: Capture
+) -> None:
+    Path("taken").write_text("a file")
+    code, out, err = called(capsys, "run", "two.py", "--out", "taken")
+    assert (code, out) == (2, "")
+    assert "taken" in err
+    assert "--out" in err
+    assert here.server.loads == []
+
+
+def test_plan_loads_nothing_and_gives_every_route_its_reason(here: Served, capsys: Capture) -> None:
+    code, text, _err = called(capsys, "plan", "two.py")
+    plan = data(capsys, "plan", "two.py")
+    _code, mermaid, _err = called(capsys, "plan", "two.py", "--mermaid")
+    assert code == 0
+    assert "predicted loads: 1" in text
+    assert all(route["reason"] and route["reason"] in text for route in plan["routes"])
+    assert [model["model"] for model in plan["models"] if not model["only_escalation"]] == ["small:1b"]
+    assert plan["budgets"]["cpu"] == 4096
+    assert mermaid.startswith("flowchart")
+    assert (here.server.loads, here.server.calls) == ([], [])
+
+
+def test_doctor_is_content_where_runs_can_work(here: Served, capsys: Capture) -> None:
+    found = data(capsys, "doctor")
+    assert found["ok"]
+    assert {"python", "endpoint here", "models of tier small", "sandbox", "journal"} <= {
+        one["what"] for one in found["findings"]
+    }
+    assert here.server.loads == []
+
+
+def test_doctor_names_what_is_missing_and_the_command_that_fixes_it(here: Served, capsys: Capture) -> None:
+    del here.server.models["small:1b"]
+    code, out, _err = called(capsys, "doctor")
+    assert code == 3
+    assert "MISSING models of tier small: small:1b is not pulled" in out
+    assert "fix: python -m vwt_agents models pull small:1b" in out
+
+
+def test_doctor_judges_a_tier_by_the_endpoint_that_runs_would_use(here: Served, capsys: Capture) -> None:
+    """Models of `otherwise` are of no use while the tier's own endpoint answers."""
+    Path("agents.toml").write_text(
+        CONFIG.format(budget="4 GiB", url=here.server.url)
+        .replace('["small:1b"]\n', '["small:1b"]\notherwise = { endpoint = "spare", models = ["large:2b"] }\n')
+        .replace("[tiers.small]", f'[endpoints.spare]\nkind = "ollama"\nurl = "{here.server.url}"\n[tiers.small]')
+    )
+    del here.server.models["small:1b"]
+    levels = {one["what"]: one["level"] for one in data(capsys, "doctor", code=3)["findings"]}
+    assert (levels["models of tier small"], levels["models of tier large"]) == ("missing", "ok")
+
+
+def test_models_lists_what_tiers_name_first_and_what_is_not_there(here: Served, capsys: Capture) -> None:
+    here.server.models["other:7b"] = ServedModel(100)
+    del here.server.models["large:2b"]
+    rows = data(capsys, "models", "list")
+    assert [(row["model"], row["tiers"], row["installed"]) for row in rows] == [
+        ("large:2b", ["large"], False),
+        ("small:1b", ["small"], True),
+        ("other:7b", [], True),
+    ]
+    code, out, _err = called(capsys, "models")
+    assert code == 0
+    assert "no: pull" in out
+    assert "small:1b" in out
+
+
+def test_models_show_prints_one_model_and_knows_the_nearest_name(here: Served, capsys: Capture) -> None:
+    [row] = data(capsys, "models", "show", "SMALL:1b")
+    assert (row["model"], row["licence"], row["fits"]) == ("small:1b", "apache-2.0", True)
+    code, _out, err = called(capsys, "models", "show", "smal:1b")
+    assert code == 3
+    assert "did you mean 'small:1b'" in err
+
+
+def test_models_pull_brings_a_model_and_says_when_there_is_none(here: Served, capsys: Capture) -> None:
+    here.server.pullable["new:1b"] = ServedModel(100)
+    code, out, err = called(capsys, "models", "pull", "new:1b")
+    assert (code, out) == (0, "new:1b is ready on endpoint here\n")
+    assert "pulling" in err
+    assert "new:1b" in here.server.models
+    code, out, err = called(capsys, "models", "pull", "nowhere:1b")
+    assert (code, out) == (3, "")
+    assert "nowhere:1b" in err
+
+
+def test_models_import_refuses_what_is_no_model(here: Served, capsys: Capture) -> None:
+    Path("not.gguf").write_text("not a model")
+    for file in ("not.gguf", "nope.gguf"):
+        code, out, err = called(capsys, "models", "import", file, "--as", "mine:1b")
+        assert (code in (2, 3), out) == (True, "")
+        assert file in err
+        assert "Traceback" not in err
+
+
+def test_runs_remembers_shows_reports_and_resumes(here: Served, capsys: Capture) -> None:
+    _code, out, _err = called(capsys, "runs", "list")
+    assert "no runs yet" in out
+    here.server.fail("/api/chat", "oom", times=20)
+    failed = data(capsys, "run", "two.py", "--quiet", code=3)
+    assert failed["status"] == "failed"
+    here.server._faults.clear()
+    listed = data(capsys, "runs", "list")
+    assert [(row["id"], row["status"]) for row in listed] == [(failed["run_id"], "failed")]
+    resumed = data(capsys, "runs", "resume", "last", "--quiet")
+    assert (resumed["run_id"], resumed["status"]) == (failed["run_id"], "good")
+    code, out, _err = called(capsys, "runs", "show", "last")
+    assert code == 0
+    assert "first" in out
+    code, out, _err = called(capsys, "runs", "report", "last")
+    assert (code, out.startswith("# two: good")) == (0, True)
+    code, _out, err = called(capsys, "runs", "resume", "last")
+    assert code == 2
+    assert "nothing to resume" in err
