@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+from two_models import CONFIG, MODELS
 
 from vwt_agents.app import App, Job, resumed
 from vwt_agents.app.execute import find_verdict
@@ -18,32 +19,7 @@ from vwt_agents.graph import build_graph
 from vwt_agents.journal import JournalReader
 from vwt_agents.pipeline import Pipeline
 from vwt_agents.sandbox.judge import Verdict
-from vwt_agents.testing import OllamaServer, ServedModel
-
-MODELS = {"small:1b": ServedModel(300), "large:2b": ServedModel(600)}
-
-CONFIG = """
-[budget]
-cpu = "{budget} MiB"
-[endpoints.here]
-kind = "ollama"
-url = "{url}"
-device = "cpu"
-parallel = 2
-[tiers.small]
-endpoint = "here"
-models = ["small:1b"]
-num_ctx = 2048
-[tiers.large]
-endpoint = "here"
-models = ["large:2b"]
-workers = 1
-num_ctx = 2048
-[agents.coder]
-task = "code"
-[agents.reviewer]
-tier = "small"
-"""
+from vwt_agents.testing import OllamaServer
 
 TWO_STAGES = """
 from vwt_agents import Agent, Pipeline, Run
@@ -89,7 +65,7 @@ async def server() -> AsyncIterator[OllamaServer]:
 def job(folder: Path, server: OllamaServer, text: str, *, budget: int = 100_000, **more: Any) -> Job:
     file, config = folder / "pipeline.py", folder / "agents.toml"
     file.write_text(text)
-    config.write_text(CONFIG.format(url=server.url, budget=budget))
+    config.write_text(CONFIG.format(url=server.url, budget=f"{budget} MiB"))
     return Job(file, out=folder / "out", **more)
 
 

@@ -19,12 +19,12 @@ from vwt_agents.errors import AnswerInvalid, did_you_mean
 from vwt_agents.messages import Caller, Message, Options, Request, Response
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from vwt_agents.config import AgentSettings
     from vwt_agents.routing import Route
 
-__all__ = ["Agent", "StageScope"]
+__all__ = ["Agent", "StageScope", "side_by_side"]
 
 T = TypeVar("T")
 
@@ -176,12 +176,10 @@ class Agent:
         """`n` answers to one prompt, each from a seed of its own; those that do not fit the type are left out."""
         shape = shape_of(returns)
         requests = [self._request(prompt, shape, given, prefill, options) for _ in range(n)]
-        if (
-            len({request.options.seed for request in requests}) < n
-        ):  # one seed was given: the first answer is drawn from it
-            first = requests[0].options.seed
+        if len({request.options.seed for request in requests}) < n:
+            first = requests[0].options.seed  # one seed was given: the first answer is drawn from it
             requests[1:] = [each.with_seed(_seed(f"{first}/{number}")) for number, each in enumerate(requests[1:], 1)]
-        responses = await self._call_all(requests)
+        responses = await side_by_side(lambda index: self._caller.call(requests[index]), n)
         values: list[Any] = []
         for response in responses:
             try:
@@ -195,22 +193,7 @@ class Agent:
     ) -> list[Any]:
         """One answer to each prompt, in order, asked side by side as slots allow."""
         asked = list(prompts)
-        answers: list[Any] = [None] * len(asked)
-
-        async def one(index: int) -> None:
-            answers[index] = await self.ask(asked[index], returns, given=given, **options)
-
-        await _side_by_side(one, len(asked))
-        return answers
-
-    async def _call_all(self, requests: Sequence[Request]) -> list[Response]:
-        responses: list[Response | None] = [None] * len(requests)
-
-        async def one(index: int) -> None:
-            responses[index] = await self._caller.call(requests[index])
-
-        await _side_by_side(one, len(requests))
-        return [response for response in responses if response is not None]
+        return await side_by_side(lambda index: self.ask(asked[index], returns, given=given, **options), len(asked))
 
     def _request(
         self, prompt: str, shape: AnswerShape, given: Sequence[str], prefill: str, options: dict[str, Any]
@@ -258,13 +241,14 @@ class Agent:
         return options if options.seed is not None else replace(options, seed=self._scope.next_seed(self.name))
 
 
-async def _side_by_side(one: Any, count: int) -> None:
-    """Run `one(0..count-1)` together; the first error that is ours comes out as itself, not as a group."""
+async def side_by_side(one: Callable[[int], Awaitable[T]], count: int) -> list[T]:
+    """The results of `one(0)` ... `one(count - 1)`, run together; the first error comes out as itself, not as a group."""
+    results: dict[int, T] = {}
     failures: list[Exception] = []
 
     async def guarded(index: int) -> None:
         try:
-            await one(index)
+            results[index] = await one(index)
         except Exception as error:  # noqa: BLE001 - handed on as it is
             failures.append(error)
             tasks.cancel_scope.cancel()
@@ -274,3 +258,4 @@ async def _side_by_side(one: Any, count: int) -> None:
             tasks.start_soon(guarded, index)
     if failures:
         raise failures[0]
+    return [results[index] for index in range(count)]

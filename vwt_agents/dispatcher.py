@@ -12,7 +12,7 @@ import math
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, assert_never
 
 import anyio
 
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from vwt_agents.endpoints.base import Endpoint
-    from vwt_agents.messages import OnChunk, Request, Response
+    from vwt_agents.messages import Chunk, OnChunk, Request, Response
     from vwt_agents.types import Mib, RequestId, Seconds
 
 __all__ = ["Dispatcher", "Lease", "Serving"]
@@ -100,7 +100,7 @@ class _Waiter:
 class Dispatcher:
     """A Caller over several endpoints that keeps the core's promises; an async context manager.
 
-    `board` is kept up to date for views. Leaving the block unloads what `unload_on_close` endpoints hold.
+    `board` is kept up to date for views. Leaving the block unloads what it loaded.
     """
 
     def __init__(
@@ -183,11 +183,11 @@ class Dispatcher:
         """Wait for a slot, make the call, give the slot back. A model that died under the call is loaded again, once."""
         pieces = 0
 
-        def counting(chunk: object) -> None:
+        def counting(chunk: Chunk) -> None:
             nonlocal pieces
             pieces += 1
             if on_chunk is not None:
-                on_chunk(chunk)  # type: ignore[arg-type]
+                on_chunk(chunk)
 
         try:
             return await self._call_once(request, counting)
@@ -264,6 +264,8 @@ class Dispatcher:
                 self._start(self._load, key)
             case Unload(key=key, why=why):
                 self._start(self._unload, key, why)
+            case _:
+                assert_never(action)
 
     def _start(self, work: Callable[..., object], *args: object) -> None:
         if self._tasks is not None:

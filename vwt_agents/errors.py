@@ -19,8 +19,7 @@
     │   └── JournalError            the journal could not be written or read
     └── RunError          1     the run came to a bad end
         ├── StageFailed             a stage raised; names the stage
-        ├── AnswerInvalid           the model's answer did not fit the type, also when asked again
-        └── AttemptsExhausted       a repair loop gave up
+        └── AnswerInvalid           the model's answer did not fit the type, also when asked again
 
 Foreign errors are mapped in one place per endpoint.
 """
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnswerInvalid",
-    "AttemptsExhausted",
     "CallFailed",
     "CallTimeout",
     "ConfigError",
@@ -175,10 +173,6 @@ class StageFailed(RunError):
 
 class AnswerInvalid(RunError):
     """The model's answer did not fit the asked type, also after it was told why."""
-
-
-class AttemptsExhausted(RunError):
-    """A repair loop used up its attempts."""
 
 
 def did_you_mean(word: str, possible: Iterable[str]) -> str | None:

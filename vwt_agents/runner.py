@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from vwt_agents.agents import Agent, StageScope
+from vwt_agents.agents import Agent, StageScope, side_by_side
 from vwt_agents.board import Board, CallLine, StageLine
 from vwt_agents.entries import Entry, call_entry, fingerprint, request_fingerprint
 from vwt_agents.errors import DefinitionError, Fault, StageFailed, VwtError
@@ -252,22 +252,15 @@ class Runner:
             what = f"{each.source!r} gave {type(items).__name__}, which has no items"
             raise DefinitionError([Fault(stage.where, f"stage {stage.name!r}: each={each.source!r}, but {what}")])
         listed = list(items)
-        results: list[Any] = [None] * len(listed)
-        failures: list[Exception] = []
 
-        async def one(index: int) -> None:
+        async def one(index: int) -> Any:
             try:
-                results[index] = await self._once(node, inputs, str(index), {each.parameter: listed[index]})
-            except Exception as error:  # noqa: BLE001 - handed on as it is
-                failures.append(_failure(stage, error, str(index)))
-                tasks.cancel_scope.cancel()
+                return await self._once(node, inputs, str(index), {each.parameter: listed[index]})
+            except Exception as error:  # noqa: BLE001 - handed on as the item's own failure
+                failure = _failure(stage, error, str(index))
+                raise failure from failure.__cause__
 
-        async with anyio.create_task_group() as tasks:
-            for index in range(len(listed)):
-                tasks.start_soon(one, index)
-        if failures:
-            raise failures[0]
-        return results
+        return await side_by_side(one, len(listed))
 
     async def _once(self, node: _Node, inputs: Mapping[str, Any], item: str, bound_items: Mapping[str, Any]) -> Any:
         stage = node.stage

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import CONFIG, PIPELINE, Served, served
+from serving import PIPELINE, Served, served
+from two_models import CONFIG
 
 
 @pytest.fixture

@@ -8,32 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vwt_agents.testing import OllamaServer, ServedModel
+from two_models import MODELS
 
-MODELS = {"small:1b": ServedModel(300), "large:2b": ServedModel(600)}
-
-CONFIG = """
-[budget]
-cpu = "{budget}"
-[endpoints.here]
-kind = "ollama"
-url = "{url}"
-device = "cpu"
-parallel = 2
-[tiers.small]
-endpoint = "here"
-models = ["small:1b"]
-num_ctx = 2048
-[tiers.large]
-endpoint = "here"
-models = ["large:2b"]
-workers = 1
-num_ctx = 2048
-[agents.coder]
-task = "code"
-[agents.reviewer]
-tier = "small"
-"""
+from vwt_agents.testing import OllamaServer
 
 PIPELINE = """
 from vwt_agents import Agent, Pipeline, Run

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import CONFIG, MODELS, Served
+from serving import Served
+from two_models import CONFIG, MODELS
 
 from vwt_agents.cli import run_cli
 from vwt_agents.testing import ServedModel

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vwt_agents.app.world import offer_of
 from vwt_agents.config import DEFAULT_NUM_CTX, canonical, licence_id
 from vwt_agents.errors import VwtError
-from vwt_agents.footprint import shape_from_metadata
-from vwt_agents.routing import ModelOffer
-from vwt_agents.types import MIB
 
 if TYPE_CHECKING:
     from vwt_agents.app.world import World
-    from vwt_agents.config import TierSettings
     from vwt_agents.endpoints.base import ModelInfo
 
 __all__ = ["model_matrix"]
@@ -43,29 +40,17 @@ async def model_matrix(world: World) -> list[dict[str, Any]]:
                 }
             except VwtError:
                 continue  # it went away since it was probed; `doctor` says so
-            rows += [_absent(world, name, model) for model in _named(world, name) if canonical(model) not in infos]
+            rows += [
+                _absent(world, name, model) for model in world.settings.listed(name) if canonical(model) not in infos
+            ]
         rows += [_row(world, name, info, use) for info in infos.values() for use in _uses(world, name, info.name)]
     return sorted(rows, key=lambda row: not row["tiers"])
-
-
-def _ways(world: World, endpoint: str) -> list[tuple[str, TierSettings]]:
-    return [
-        (name, way)
-        for name, tier in world.settings.tiers.items()
-        for way in (tier, tier.otherwise)
-        if way is not None and way.endpoint == endpoint
-    ]
-
-
-def _named(world: World, endpoint: str) -> list[str]:
-    """The models the tiers would have this endpoint serve, in their order."""
-    return list(dict.fromkeys(model for _tier, way in _ways(world, endpoint) for model in way.models))
 
 
 def _uses(world: World, endpoint: str, model: str) -> list[_Use]:
     parallel = world.settings.endpoints[endpoint].parallel
     found: dict[tuple[int, int], tuple[str, ...]] = {}
-    for tier, way in _ways(world, endpoint):
+    for tier, way in world.settings.ways(endpoint):
         if any(canonical(one) == canonical(model) for one in way.models):
             key = (way.num_ctx or DEFAULT_NUM_CTX, way.workers or parallel)
             found[key] = (*found.get(key, ()), tier)
@@ -84,8 +69,7 @@ def _absent(world: World, name: str, model: str) -> dict[str, Any]:
 def _row(world: World, name: str, info: ModelInfo, use: _Use) -> dict[str, Any]:
     settings = world.settings
     endpoint = settings.endpoints[name]
-    shape = shape_from_metadata(info.metadata, size_bytes=info.size_bytes) if info.metadata else None
-    offer = ModelOffer(info.name, shape, info.size_bytes // MIB, info.licence, info.tasks, info.installed)
+    offer = offer_of(info.name, info)
     num_ctx = offer.capped(use.num_ctx)
     need = offer.need(endpoint, num_ctx=num_ctx, slots=use.slots)
     budget = world.budgets.get(endpoint.device, 0)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vwt_agents.config import EndpointSettings, Settings
     from vwt_agents.endpoints.base import Endpoint, Health, ModelInfo
 
-__all__ = ["World", "make_endpoint", "measured_budgets", "open_world"]
+__all__ = ["World", "make_endpoint", "measured_budgets", "offer_of", "open_world"]
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ async def _look(world: World, name: str) -> None:
     health = world.health[name] = await endpoint.probe()
     offers: dict[str, ModelOffer] = {}
     if health.ok:
-        for model in _listed(world.settings, name):
+        for model in world.settings.listed(name):
             try:
                 info = await endpoint.describe(model)
             except ModelMissing:
@@ -95,16 +95,12 @@ async def _look(world: World, name: str) -> None:
                 )
                 continue
             world.infos[name, model] = info
-            offers[model] = _offer(model, info)
+            offers[model] = offer_of(model, info)
     world.offers[name] = Offer(name, health.ok, health.detail, MappingProxyType(offers))
 
 
-def _listed(settings: Settings, endpoint: str) -> list[str]:
-    ways = [way for tier in settings.tiers.values() for way in (tier, tier.otherwise) if way is not None]
-    return list(dict.fromkeys(model for way in ways if way.endpoint == endpoint for model in way.models))
-
-
-def _offer(model: str, info: ModelInfo) -> ModelOffer:
+def offer_of(model: str, info: ModelInfo) -> ModelOffer:
+    """What routing is told of a model that an endpoint described."""
     return ModelOffer(
         model,
         shape_from_metadata(info.metadata, size_bytes=info.size_bytes) if info.metadata else None,

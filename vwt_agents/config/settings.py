@@ -173,3 +173,16 @@ class Settings:
             for name, endpoint in self.endpoints.items()
         }
         return replace(self, endpoints=frozen(endpoints))
+
+    def ways(self, endpoint: str) -> tuple[tuple[TierName, TierSettings], ...]:
+        """Each tier, or the `otherwise` of one, that this endpoint serves, with the tier's name."""
+        return tuple(
+            (name, way)
+            for name, tier in self.tiers.items()
+            for way in (tier, tier.otherwise)
+            if way is not None and way.endpoint == endpoint
+        )
+
+    def listed(self, endpoint: str) -> tuple[str, ...]:
+        """The models the tiers would have this endpoint serve, in their order, each once."""
+        return tuple(dict.fromkeys(model for _tier, way in self.ways(endpoint) for model in way.models))

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from vwt_agents.config import canonical as spelt
 from vwt_agents.errors import EndpointUnavailable
 
 if TYPE_CHECKING:
@@ -25,8 +26,7 @@ _OLLAMA_PORT: Final = 11434
 
 def canonical(model: str) -> str:
     """The one spelling of a model's name: lower case, with its tag, because Ollama ignores case and means `latest`."""
-    name = model.strip().lower()
-    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+    return spelt(model.strip())
 
 
 def server_url(text: str | None = None) -> str:

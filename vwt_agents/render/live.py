@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 if TYPE_CHECKING:
@@ -81,13 +82,12 @@ def summary(line: StageLine) -> str:
     return "  ".join(parts)
 
 
-class PlainView:
-    """Plain lines, as things happen; for logs, CI and pipes."""
+class _Watching(ABC):
+    """A view that says each new line of a board for the length of a block; `_say` is its own."""
 
-    def __init__(self, board: Board, stream: TextIO | None) -> None:
-        self._follower = _Follower(board)
+    def __init__(self, board: Board) -> None:
         self._board = board
-        self._stream = stream
+        self._follower = _Follower(board)
 
     def __enter__(self) -> Self:
         self._board.on_change.append(self._look)
@@ -95,13 +95,28 @@ class PlainView:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._look()
         self._board.on_change.remove(self._look)
         self._board.on_line.remove(self._say)
 
     def _look(self) -> None:
         for line in self._follower.lines():
             self._say(line)
+
+    @abstractmethod
+    def _say(self, line: str) -> None:
+        """Show one line."""
+
+
+class PlainView(_Watching):
+    """Plain lines, as things happen; for logs, CI and pipes."""
+
+    def __init__(self, board: Board, stream: TextIO | None) -> None:
+        super().__init__(board)
+        self._stream = stream
+
+    def __exit__(self, *exc: object) -> None:
+        self._look()
+        super().__exit__(*exc)
 
     def _say(self, line: str) -> None:
         if self._stream is None:
@@ -112,34 +127,27 @@ class PlainView:
             self._stream = None
 
 
-class LiveView:
+class LiveView(_Watching):
     """The live part at the foot of a terminal: stages, who waits for what and why, the budget bar, tokens a second."""
 
     def __init__(self, board: Board, console: Console | None = None) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._board = board
-        self._follower = _Follower(board)
+        super().__init__(board)
         self._painted: RenderableType = ""
         self._console = console if console is not None else Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True, get_renderable=self._paint)
 
     def __enter__(self) -> Self:
-        self._board.on_change.append(self._look)
-        self._board.on_line.append(self._say)
+        super().__enter__()
         self._live.__enter__()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._look()
         self._live.__exit__(None, None, None)
-        self._board.on_change.remove(self._look)
-        self._board.on_line.remove(self._say)
-
-    def _look(self) -> None:
-        for line in self._follower.lines():
-            self._say(line)
+        super().__exit__(*exc)
 
     def _say(self, line: str) -> None:
         from rich.text import Text
