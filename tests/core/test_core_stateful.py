@@ -1,5 +1,6 @@
 """Hypothesis plays the world against the core: late, reordered and failing loads, unloads that fail, callers and models that
-vanish, budgets that shrink, footprints that lie. The world keeps books of its own and checks every action against them.
+vanish, budgets that shrink, footprints and estimates that lie, runs that announce what they then do, or do not, or do in
+another order. The world keeps books of its own and checks every action against them.
 """
 
 from collections import defaultdict
@@ -11,29 +12,35 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from vwt_agents.core import (
+    Announced,
     BudgetSet,
     Cancelled,
     Closing,
-    Exhaustive,
     Grant,
     Load,
     Loaded,
     LoadFailed,
     ModelKey,
     ModelSpec,
+    ProgramAware,
     Registered,
     Reject,
     Released,
+    RunEnded,
     Scheduler,
+    Step,
+    StepBegan,
+    StepEnded,
     Submitted,
     Unload,
     Unloaded,
     UnloadFailed,
+    Use,
     Vanished,
     Woken,
     explain,
 )
-from vwt_agents.core.scheduler import UNLOAD_RETRY
+from vwt_agents.core.scheduler import DEADLINE, LATE, UNLOAD_RETRY
 
 MAX_WAIT = {"interactive": 15.0, "batch": 120.0}
 KEYS = [
@@ -63,8 +70,19 @@ class Asked:
     """A request as the world knows it."""
 
     key: ModelKey
-    due: float
+    klass: str
+    since: float
+    run: str
+    step: str
+    deadline: float = inf
     status: str = "waiting"
+
+    @property
+    def due(self):
+        return self.since + MAX_WAIT[self.klass]
+
+    def late(self, now):
+        return self.since + LATE * MAX_WAIT[self.klass] <= now
 
 
 class World(RuleBasedStateMachine):
@@ -75,28 +93,74 @@ class World(RuleBasedStateMachine):
         slots=st.lists(st.integers(1, 3), min_size=len(KEYS), max_size=len(KEYS)),
         sizes=st.lists(st.sampled_from([2, 3, 5, 8]), min_size=len(KEYS), max_size=len(KEYS)),
         keep_alive=st.sampled_from([None, 10.0, 100.0]),
-        term=st.sampled_from([0.0, 2.0]),
+        share=st.sampled_from([0.2, 0.5, 1.0]),
+        hold=st.sampled_from([0.0, 0.5, 3.0]),
+        load_s=st.sampled_from([0.0, 5.0]),
     )
-    def begin(self, agents, slots, sizes, keep_alive, term):
-        self.make = lambda: Scheduler(max_agents=agents, max_wait=MAX_WAIT, policy=Exhaustive(term=term))
+    def begin(self, agents, slots, sizes, keep_alive, share, hold, load_s):
+        policy = ProgramAware(overhead={"interactive": share, "batch": share}, hold=hold)
+        self.make = lambda: Scheduler(max_agents=agents, max_wait=MAX_WAIT, policy=policy)
+        self.load_s = load_s
         self.core, self.agents, self.now, self.closing = self.make(), agents, 0.0, False
         self.log, self.specs, self.budgets = [], {}, defaultdict(int)
         self.memory: dict[ModelKey, Stay] = {}
         self.asked: dict[int, Asked] = {}
         self.left_at = defaultdict(lambda: -inf)
+        self.announced: dict[str, list[Step]] = {}
+        self.announcements = 0
         self.told(BudgetSet("gpu0", 10))
         self.told(BudgetSet("cpu", 8))
         for key, size, count in zip(KEYS, sizes, slots, strict=True):
-            self.told(Registered(ModelSpec(key, DEVICE[key], size, count, keep_alive)))
+            self.told(Registered(ModelSpec(key, DEVICE[key], size, count, keep_alive, load_s)))
 
     # -- what the world does ----------------------------------------------------------------------------------------
 
-    @rule(key=KEY, klass=st.sampled_from(["interactive", "batch"]), tier=st.sampled_from(["small", "small", "large"]))
-    def submit(self, key, klass, tier):
+    @rule(
+        key=KEY,
+        klass=st.sampled_from(["interactive", "batch"]),
+        tier=st.sampled_from(["small", "small", "large"]),
+        run=st.sampled_from(["run0", "run1", "run2"]),
+        seconds=st.sampled_from([0.0, 3.0, 500.0]),
+        prefix=st.sampled_from(["", "", "p", "q"]),
+        patience=st.sampled_from([inf, inf, 0.0, 20.0]),
+        step=st.sampled_from(["", "s0", "s1", "s2"]),
+    )
+    def submit(self, key, klass, tier, run="run0", seconds=3.0, prefix="", patience=inf, step=""):
         request = len(self.asked)
-        wait = MAX_WAIT["batch" if tier == "large" else klass]
-        self.asked[request] = Asked(key, self.now + wait)
-        self.post(Submitted(request, key, f"run{request % 3}", tier, klass))
+        klass = "batch" if tier == "large" else klass
+        self.asked[request] = Asked(key, klass, self.now, run, step, self.now + patience)
+        deadline = None if patience == inf else self.now + patience
+        self.post(
+            Submitted(request, key, run, tier, klass, step=step, seconds=seconds, prefix=prefix, deadline=deadline)
+        )
+
+    @rule(data=st.data(), klass=st.sampled_from(["interactive", "batch"]))
+    def run_announces(self, data, klass):
+        """A chain, or a fan, of steps with beliefs that nothing that follows has to keep to."""
+        run = f"run{self.announcements % 3}"
+        self.announcements += 1
+        self.post(RunEnded(run))
+        count = data.draw(st.integers(1, 3))
+        steps = []
+        for number in range(count):
+            keys = data.draw(st.lists(KEY, max_size=2, unique=True))
+            seconds, calls = data.draw(st.sampled_from([(0.0, 1.0), (3.0, 1.0), (60.0, 0.2), (1.0, 7.5)]))
+            uses = tuple(Use(key, seconds, calls) for key in keys)
+            after = tuple(f"s{each}" for each in range(number) if data.draw(st.booleans()))
+            steps.append(Step(f"s{number}", uses, data.draw(st.sampled_from([0.0, 2.0, 100.0])), after))
+        self.post(Announced(run, tuple(steps), klass))
+
+    @rule(run=st.sampled_from(["run0", "run1", "run2", "never"]), step=st.sampled_from(["s0", "s1", "s2"]))
+    def step_begins(self, run, step):
+        self.post(StepBegan(run, step))
+
+    @rule(run=st.sampled_from(["run0", "run1", "run2", "never"]), step=st.sampled_from(["s0", "s1", "s2"]))
+    def step_ends(self, run, step):
+        self.post(StepEnded(run, step))
+
+    @rule(run=st.sampled_from(["run0", "run1", "run2", "never"]))
+    def run_ends(self, run):
+        self.post(RunEnded(run))
 
     @rule(key=KEY, count=st.integers(2, 5))
     def submit_many(self, key, count):
@@ -156,7 +220,7 @@ class World(RuleBasedStateMachine):
 
     @rule(key=KEY, size=st.sampled_from([2, 3, 5, 8]), slots=st.integers(1, 3))
     def spec_changes(self, key, size, slots):
-        self.told(Registered(ModelSpec(key, DEVICE[key], size, slots, self.specs[key].keep_alive)))
+        self.told(Registered(ModelSpec(key, DEVICE[key], size, slots, self.specs[key].keep_alive, self.load_s)))
 
     @rule(key=KEY)
     def someone_else_loads(self, key):
@@ -220,10 +284,14 @@ class World(RuleBasedStateMachine):
         return sum(s.mib for key, s in self.memory.items() if DEVICE[key] == device and s.phase in phases)
 
     def cold_and_due(self, device):
-        """By model: its turn, the later of the moment it became due and the moment it last left."""
+        """By model: its turn, the later of the moment its load is to begin and the moment it last left."""
         cold = [key for key in KEYS if DEVICE[key] == device and key not in self.memory and self.waiters(key)]
-        due = {key: self.waiters(key)[0][0] for key in cold}
+        due = {key: self.waiters(key)[0][0] - self.load_time(key) for key in cold}
         return {key: max(moment, self.left_at[key]) for key, moment in due.items() if moment <= self.now}
+
+    def load_time(self, key):
+        """How long the core believes a load to take."""
+        return self.core.state.models[key].load_s
 
     def told(self, event):
         match event:
@@ -246,7 +314,7 @@ class World(RuleBasedStateMachine):
         stay, spec = self.memory[key], self.specs[key]
         if measured is not None:
             stay.mib = measured
-            self.specs[key] = ModelSpec(key, spec.device, measured, spec.slots, spec.keep_alive)
+            self.specs[key] = ModelSpec(key, spec.device, measured, spec.slots, spec.keep_alive, self.load_s)
         stay.phase, stay.since, stay.used = "resident", self.now, self.now
         self.post(Loaded(key, measured))
 
@@ -286,12 +354,19 @@ class World(RuleBasedStateMachine):
         device, spec = DEVICE[key], self.specs[key]
         assert key not in self.memory
         assert not self.closing
-        assert self.waiters(key), "a load nobody waits for"
+        if not self.waiters(key):
+            self.check_prefetch(key)
         assert self.used(device) + spec.footprint <= self.budgets[device], "over budget"
         assert not [k for k in self.in_phase("loading") if DEVICE[k] == device], "two loads at a time"
         turns = self.cold_and_due(device)
         assert not turns or turns.get(key, inf) == min(turns.values()), "a due model was passed by"
         self.memory[key] = Stay("loading", spec.footprint, spec.slots, self.now, self.now)
+
+    def check_prefetch(self, key):
+        """A load nobody waits for takes free room, for a request to come, while nobody waits for another."""
+        assert any(each.at >= self.now for each in self.core.state.programs.expected(key))
+        cold = [k for k in KEYS if DEVICE[k] == DEVICE[key] and k not in self.memory and self.waiters(k)]
+        assert not cold, "loaded what nobody waits for before what somebody waits for"
 
     def check_leaves_alone(self, key, why):
         device, stay = DEVICE[key], self.memory[key]
@@ -319,7 +394,14 @@ class World(RuleBasedStateMachine):
     def check_grant(self, request, key):
         asked, stay = self.asked[request], self.memory[key]
         assert (asked.status, asked.key, stay.phase) == ("waiting", key, "resident")
-        assert self.waiters(key)[0] == (asked.due, request), "out of turn"
+        others = [a for r, a in self.asked.items() if a.status == "waiting" and a.key == key and r != request]
+        late = [a.since + LATE * MAX_WAIT[a.klass] for a in others if a.late(self.now)]
+        if asked.late(self.now):
+            assert all(asked.since + LATE * MAX_WAIT[asked.klass] <= each for each in late), "later than another"
+        else:
+            assert not late, "a late one was passed over"
+            assert asked.klass == "interactive" or not any(a.klass == "interactive" for a in others), "class"
+        assert asked.deadline > self.now, "nobody wants its answer any more"
         assert len(stay.holders) < stay.slots
         assert len(self.running()) < self.agents
         asked.status = "granted"
@@ -330,7 +412,9 @@ class World(RuleBasedStateMachine):
         asked = self.asked[request]
         assert asked.status == "waiting"
         spec = self.specs[asked.key]
-        if reason == "closing":
+        if reason.startswith(DEADLINE):
+            assert asked.deadline <= self.now
+        elif reason == "closing":
             assert self.closing
         elif " needs " in reason:
             assert spec.footprint > self.budgets[spec.device]
@@ -376,12 +460,24 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def the_core_asks_to_be_woken_before_anyone_is_due(self):
+        """In time to load its model."""
         last = self.log[-1][1]
+        for key in KEYS:
+            if key not in self.memory and self.waiters(key):
+                turn = self.waiters(key)[0][0] - self.load_time(key)
+                assert turn <= last or (self.core.deadline is not None and self.core.deadline <= turn)
+
+    @invariant()
+    def nobody_waits_past_a_deadline(self):
         for asked in self.asked.values():
-            cold = asked.status == "waiting" and asked.key not in self.memory and asked.due > last
-            if cold and min(self.waiters(asked.key))[0] > last:
-                assert self.core.deadline is not None
-                assert self.core.deadline <= asked.due
+            assert asked.status != "waiting" or asked.deadline > self.log[-1][1]
+
+    @invariant()
+    def what_is_expected_is_what_runs_announced_and_have_not_asked_for(self):
+        programs = self.core.state.programs
+        for key in KEYS:
+            assert list(programs.expected(key)) == sorted(programs.expected(key))
+            assert programs.work(key) >= 0.0
 
     @invariant()
     def every_wait_can_be_explained(self):

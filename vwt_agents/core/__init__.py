@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vwt_agents.core.actions import Action, Grant, Load, Reject, Unload
 from vwt_agents.core.events import (
+    Announced,
     BudgetSet,
     Cancelled,
     Closing,
@@ -12,6 +13,9 @@ from vwt_agents.core.events import (
     LoadFailed,
     Registered,
     Released,
+    RunEnded,
+    StepBegan,
+    StepEnded,
     Submitted,
     Unloaded,
     UnloadFailed,
@@ -19,19 +23,23 @@ from vwt_agents.core.events import (
     Woken,
 )
 from vwt_agents.core.explain import explain
-from vwt_agents.core.placement import Exhaustive, Placement, Policy
+from vwt_agents.core.placement import NOTHING, Placement, Policy
+from vwt_agents.core.program_aware import ProgramAware
+from vwt_agents.core.programs import Expected, Step, Use
 from vwt_agents.core.queue import Waiting
 from vwt_agents.core.scheduler import Scheduler
 from vwt_agents.core.specs import ModelKey, ModelSpec, RequestClass
 from vwt_agents.core.state import Residency, State
 
 __all__ = [
+    "NOTHING",
     "Action",
+    "Announced",
     "BudgetSet",
     "Cancelled",
     "Closing",
     "Event",
-    "Exhaustive",
+    "Expected",
     "Grant",
     "Load",
     "LoadFailed",
@@ -40,17 +48,23 @@ __all__ = [
     "ModelSpec",
     "Placement",
     "Policy",
+    "ProgramAware",
     "Registered",
     "Reject",
     "Released",
     "RequestClass",
     "Residency",
+    "RunEnded",
     "Scheduler",
     "State",
+    "Step",
+    "StepBegan",
+    "StepEnded",
     "Submitted",
     "Unload",
     "UnloadFailed",
     "Unloaded",
+    "Use",
     "Vanished",
     "Waiting",
     "Woken",

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from vwt_agents.core.programs import Step
     from vwt_agents.core.specs import ModelKey, ModelSpec, RequestClass
-    from vwt_agents.types import Mib, RequestId
+    from vwt_agents.types import Mib, RequestId, Seconds
 
 __all__ = [
+    "Announced",
     "BudgetSet",
     "Cancelled",
     "Closing",
@@ -24,7 +26,11 @@ __all__ = [
     "Released",
     "RequestEvent",
     "ResidencyEvent",
+    "RunEnded",
+    "RunEvent",
     "SettingEvent",
+    "StepBegan",
+    "StepEnded",
     "Submitted",
     "UnloadFailed",
     "Unloaded",
@@ -49,14 +55,54 @@ class BudgetSet:
 
 
 @dataclass(frozen=True, slots=True)
+class Announced:
+    """A run says what it will do, once and before its first request: its steps, each after those it waits for."""
+
+    run: str
+    steps: tuple[Step, ...]
+    klass: RequestClass = "batch"
+
+
+@dataclass(frozen=True, slots=True)
+class StepBegan:
+    """A step that was announced has begun."""
+
+    run: str
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnded:
+    """A step that was announced is over; it makes no more requests."""
+
+    run: str
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """A run is over; nothing more of it comes."""
+
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
 class Submitted:
-    """A request wants a slot. Requests of tier `large` are served in order of arrival, whatever their class."""
+    """A request wants a slot. Runs on the tier `large` are served in order of arrival, whatever their class.
+
+    `step` is the announced step it belongs to, `seconds` how long it is believed to hold its slot, `prefix` names the
+    text its prompt shares with others. From `deadline` on nobody wants its answer: still waiting then, it is rejected.
+    """
 
     request: RequestId
     key: ModelKey
     run: str
     tier: str = "small"
     klass: RequestClass = "batch"
+    step: str = ""
+    seconds: Seconds = 5.0
+    prefix: str = ""
+    deadline: Seconds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +175,7 @@ class Closing:
 
 
 SettingEvent: TypeAlias = Registered | BudgetSet | Closing
+RunEvent: TypeAlias = Announced | StepBegan | StepEnded | RunEnded
 RequestEvent: TypeAlias = Submitted | Cancelled | Released
 ResidencyEvent: TypeAlias = Loaded | LoadFailed | Unloaded | UnloadFailed | Vanished
-Event: TypeAlias = SettingEvent | RequestEvent | ResidencyEvent | Woken
+Event: TypeAlias = SettingEvent | RunEvent | RequestEvent | ResidencyEvent | Woken

@@ -1,71 +1,130 @@
 """The requests that wait for one model. Owns their order; never decides whether one is granted.
 
-A lane is one class's requests in order of arrival, so the one due first is always at its head: adding, removing and
-finding the next are O(1), however many wait.
+Four orders are kept at once, each as a heap whose dead entries are thrown out when they come up: adding, removing and
+finding a next one are O(log n), however many wait.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from vwt_agents.core.specs import REQUEST_CLASSES, ModelKey, RequestClass
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from vwt_agents.core.specs import ModelKey, RequestClass
     from vwt_agents.types import RequestId, Seconds
 
 __all__ = ["Queue", "Waiting"]
 
+K = TypeVar("K", bound=tuple[Any, ...])
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A request that waits: since when, and the moment from which its model is due. `lane` is the class it is ordered
-    by.
+    """A request that waits: since when, and the moment from which its model is due.
+
+    `lane` is the class it is ordered by. `rank` is its place in line, the least first: class, level, age of its run.
+    `tail` is the believed time from its start to the end of its run, `prefix` names the text its prompt begins with,
+    `deadline` is the moment from which nobody wants its answer.
     """
 
     request: RequestId
     key: ModelKey
     run: str
-    tier: str
-    klass: RequestClass
+    step: str
     lane: RequestClass
     since: Seconds
     due: Seconds
+    late: Seconds
+    rank: tuple[int, int, int] = (0, 0, 0)
+    tail: Seconds = 0.0
+    seconds: Seconds = 0.0
+    prefix: str = ""
+    deadline: Seconds | None = None
+
+
+class _Order(Generic[K]):
+    """The waiting requests by one key, the least first."""
+
+    __slots__ = ("_heap", "_key")
+
+    def __init__(self, key: Callable[[Waiting], K]) -> None:
+        self._key = key
+        self._heap: list[tuple[K, RequestId]] = []
+
+    def add(self, waiting: Waiting) -> None:
+        heappush(self._heap, (self._key(waiting), waiting.request))
+
+    def first(self, alive: dict[RequestId, Waiting]) -> Waiting | None:
+        heap = self._heap
+        if len(heap) > 64 + 2 * len(alive):  # the dead outnumber the living: O(1) a removal, taken over all removals
+            self._heap = heap = [entry for entry in heap if entry[1] in alive]
+            heapify(heap)
+        while heap:
+            waiting = alive.get(heap[0][1])
+            if waiting is not None:
+                return waiting
+            heappop(heap)
+        return None
 
 
 class Queue:
-    """The requests waiting for one model, by lane."""
+    """The requests waiting for one model: in program order, by the moment they are due or late, and by their tails."""
 
-    __slots__ = ("_lanes",)
+    __slots__ = ("_alive", "_by_due", "_by_late", "_by_rank", "_by_tail", "_prefixes", "work")
 
     def __init__(self) -> None:
-        self._lanes: dict[RequestClass, OrderedDict[RequestId, Waiting]] = {c: OrderedDict() for c in REQUEST_CLASSES}
+        self._alive: dict[RequestId, Waiting] = {}
+        self._by_rank = _Order(lambda waiting: (*waiting.rank, -waiting.tail))
+        self._by_due = _Order(lambda waiting: (waiting.due,))
+        self._by_late = _Order(lambda waiting: (waiting.late,))
+        self._by_tail = _Order(lambda waiting: (waiting.rank[0], -waiting.tail))
+        self._prefixes: dict[str, dict[RequestId, Waiting]] = {}
+        self.work: Seconds = 0.0
 
     def __len__(self) -> int:
-        return sum(map(len, self._lanes.values()))
+        return len(self._alive)
 
     def __iter__(self) -> Iterator[Waiting]:
-        for lane in self._lanes.values():
-            yield from lane.values()
+        return iter(self._alive.values())
 
     def add(self, waiting: Waiting) -> None:
-        """Put a request at the end of its lane."""
-        self._lanes[waiting.lane][waiting.request] = waiting
+        """Let a request wait."""
+        self._alive[waiting.request] = waiting
+        for order in (self._by_rank, self._by_due, self._by_late, self._by_tail):
+            order.add(waiting)
+        if waiting.prefix:
+            self._prefixes.setdefault(waiting.prefix, {})[waiting.request] = waiting
+        self.work += waiting.seconds
 
     def remove(self, waiting: Waiting) -> None:
         """Take a request out, wherever it stands."""
-        del self._lanes[waiting.lane][waiting.request]
+        del self._alive[waiting.request]
+        self.work = self.work - waiting.seconds if self._alive else 0.0
+        if waiting.prefix:
+            same = self._prefixes[waiting.prefix]
+            del same[waiting.request]
+            if not same:
+                del self._prefixes[waiting.prefix]
 
-    def next(self) -> Waiting | None:
-        """The request to be granted next: the one due first."""
-        return min(self._heads(), key=lambda waiting: (waiting.due, waiting.request), default=None)
+    def first(self) -> Waiting | None:
+        """The next in program order."""
+        return self._by_rank.first(self._alive)
 
-    def oldest(self) -> Waiting | None:
-        """The request that has waited longest."""
-        return min(self._heads(), key=lambda waiting: (waiting.since, waiting.request), default=None)
+    def soonest_due(self) -> Waiting | None:
+        """The one due first."""
+        return self._by_due.first(self._alive)
 
-    def _heads(self) -> Iterator[Waiting]:
-        return (next(iter(lane.values())) for lane in self._lanes.values() if lane)
+    def soonest_late(self) -> Waiting | None:
+        """The one that is, or will be, late first."""
+        return self._by_late.first(self._alive)
+
+    def longest(self) -> Waiting | None:
+        """Of the first class, the one with the longest way to the end of its run."""
+        return self._by_tail.first(self._alive)
+
+    def sharing(self, prefix: str) -> Waiting | None:
+        """The first that came of those whose prompts begin with that text."""
+        return next(iter(self._prefixes.get(prefix, {}).values()), None)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from vwt_agents.core.actions import Action, Grant, Load, Reject, Unload
 from vwt_agents.core.events import (
+    Announced,
     BudgetSet,
     Cancelled,
     Closing,
@@ -32,27 +33,44 @@ from vwt_agents.core.events import (
     Released,
     RequestEvent,
     ResidencyEvent,
+    RunEnded,
+    RunEvent,
     SettingEvent,
+    StepBegan,
+    StepEnded,
     Submitted,
     Unloaded,
     UnloadFailed,
     Vanished,
     Woken,
 )
-from vwt_agents.core.placement import Exhaustive, Placement, Policy
+from vwt_agents.core.program_aware import ProgramAware
 from vwt_agents.core.queue import Waiting
 from vwt_agents.core.specs import REQUEST_CLASSES, ModelKey, RequestClass
 from vwt_agents.core.state import Residency, State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from vwt_agents.core.placement import Placement, Policy
     from vwt_agents.types import Seconds
 
-__all__ = ["UNLOAD_RETRY", "Scheduler"]
+__all__ = ["DEADLINE", "UNLOAD_RETRY", "Scheduler"]
+
+DEADLINE: Final = "deadline passed"
+"""How the reason of a Reject begins when the request waited past its deadline."""
 
 UNLOAD_RETRY: Final[Seconds] = 5.0
 """Seconds until an unload that failed is tried again."""
+
+FAIR_SHARE: Final[Seconds] = 900.0
+"""Seconds of model time after which a run goes behind those that asked for less."""
+
+LATE: Final = 3.0
+"""A request that has waited this many times its class's `max_wait` goes before all that have not."""
+
+LEARN: Final = 0.5
+"""The weight of the last load in how long the next is believed to take."""
 
 
 class Scheduler:
@@ -73,7 +91,7 @@ class Scheduler:
         self._state = State(max_agents=max_agents)
         self._max_wait = dict(max_wait)
         self._patient = max(REQUEST_CLASSES, key=lambda klass: max_wait[klass])
-        self._policy: Policy = Exhaustive() if policy is None else policy
+        self._policy: Policy = ProgramAware() if policy is None else policy
         self._actions: list[Action] = []
 
     @property
@@ -84,13 +102,23 @@ class Scheduler:
     @property
     def deadline(self) -> Seconds | None:
         """The moment at which the core wants `Woken`; None while only another event can change anything."""
-        return self._policy.wake_at(self._state)
+        moment = self._policy.wake_at(self._state)
+        first = self._state.soonest_deadline()
+        if first is None or first.deadline is None:
+            return moment
+        return first.deadline if moment is None else min(moment, first.deadline)
 
     def handle(self, event: Event, now: Seconds) -> tuple[Action, ...]:
         """What to do, in this order, now that the event has happened. ValueError for a request id that is in use."""
+        return self.handle_all((event,), now)
+
+    def handle_all(self, events: Iterable[Event], now: Seconds) -> tuple[Action, ...]:
+        """What to do now that all these happened, in their order and at one moment: decided once, knowing them all."""
         self._state.now = max(self._state.now, now)
         self._actions = []
-        self._apply(event)
+        for event in events:
+            self._apply(event)
+        self._give_up()
         self._plan()
         return tuple(self._actions)
 
@@ -100,6 +128,8 @@ class Scheduler:
                 self._apply_setting(event)
             case Submitted() | Cancelled() | Released():
                 self._apply_request(event)
+            case Announced() | StepBegan() | StepEnded() | RunEnded():
+                self._apply_run(event)
             case Loaded() | LoadFailed() | Unloaded() | UnloadFailed() | Vanished():
                 self._apply_residency(event)
             case Woken():
@@ -118,6 +148,20 @@ class Scheduler:
             case _:
                 assert_never(event)
 
+    def _apply_run(self, event: RunEvent) -> None:
+        programs, now = self._state.programs, self._state.now
+        match event:
+            case Announced(run, steps, klass):
+                programs.announce(run, steps, klass, now)
+            case StepBegan(run, step):
+                programs.begin(run, step, now)
+            case StepEnded(run, step):
+                programs.end(run, step, now)
+            case RunEnded(run):
+                programs.forget(run)
+            case _:
+                assert_never(event)
+
     def _apply_request(self, event: RequestEvent) -> None:
         state = self._state
         match event:
@@ -125,7 +169,7 @@ class Scheduler:
                 self._submit(event)
             case Cancelled(request):
                 if request in state.waiting:
-                    state.dequeue(request)
+                    state.withdraw(request)
                 elif request in state.leases:
                     state.release(request)
             case Released(request):
@@ -143,9 +187,24 @@ class Scheduler:
             self._actions.append(Reject(event.request, f"{event.key} is not registered; registered: {known}"))
             return
         lane = self._patient if event.tier == "large" else event.klass
-        due = state.now + self._max_wait[lane]
+        program = state.programs.program(event.run)
+        level = int(program.asked // FAIR_SHARE)
         state.enqueue(
-            Waiting(event.request, event.key, event.run, event.tier, event.klass, lane, since=state.now, due=due)
+            Waiting(
+                event.request,
+                event.key,
+                event.run,
+                event.step,
+                lane,
+                since=state.now,
+                due=state.now + self._max_wait[lane],
+                late=state.now + LATE * self._max_wait[lane],
+                rank=(REQUEST_CLASSES.index(lane), level, program.order),
+                tail=state.programs.tail(event.run, event.step),
+                seconds=event.seconds,
+                prefix=event.prefix,
+                deadline=event.deadline,
+            )
         )
 
     def _apply_residency(self, event: ResidencyEvent) -> None:
@@ -158,8 +217,8 @@ class Scheduler:
             case LoadFailed(key, reason), "loading":
                 state.drop(key)
                 self._reject_all(key, f"{key} could not be loaded: {reason}")
-            case UnloadFailed(), "unloading" if residency:
-                state.put(replace(residency, phase="resident", stays_until=state.now + UNLOAD_RETRY))
+            case UnloadFailed(), "unloading" if residency is not None:
+                residency.phase, residency.stays_until = "resident", state.now + UNLOAD_RETRY
             case (Unloaded(key), "unloading" | "resident") | (Vanished(key), "resident"):
                 state.drop(key)
             case _:
@@ -175,16 +234,26 @@ class Scheduler:
             state.register(replace(model.spec, footprint=measured))
         if residency is None:
             residency = self._residency(key)
+            state.admit(residency)
         elif residency.phase == "loading":
-            model.load_s = state.now - residency.since
-        footprint = residency.footprint if measured is None else measured
+            took = state.now - residency.since
+            model.load_s = took if not model.loads else model.load_s + LEARN * (took - model.load_s)
+            model.loads += 1
         if residency.phase == "loading":
-            residency = replace(residency, phase="resident", since=state.now, last_used=state.now)
-        state.put(replace(residency, footprint=footprint))
+            residency.phase, residency.since, residency.last_used = "resident", state.now, state.now
+        if measured is not None:
+            residency.footprint = measured
 
     def _residency(self, key: ModelKey) -> Residency:
         spec, now = self._state.models[key].spec, self._state.now
         return Residency(key, spec.device, spec.footprint, spec.slots, phase="loading", since=now, last_used=now)
+
+    def _give_up(self) -> None:
+        """Reject the requests whose deadline has passed while they waited."""
+        now = self._state.now
+        while (waiting := self._state.soonest_deadline()) and waiting.deadline is not None and waiting.deadline <= now:
+            self._state.withdraw(waiting.request)
+            self._actions.append(Reject(waiting.request, f"{DEADLINE} after waiting {now - waiting.since:.0f} s"))
 
     def _plan(self) -> None:
         """Until nothing is left to do: 1. reject what can never be granted; 2. let go of what has idled long enough, or
@@ -195,8 +264,8 @@ class Scheduler:
         while planned < len(self._actions):
             planned = len(self._actions)
             # 1
-            for key, model in self._state.models.items():
-                if model.queue and (reason := self._never(key)):
+            for key in list(self._state.wanted):
+                if reason := self._never(key):
                     self._reject_all(key, reason)
             for device in self._state.devices:
                 # 2
@@ -239,16 +308,16 @@ class Scheduler:
         assert key not in self._state.residencies, key
         assert residency.footprint <= self._state.headroom(residency.device), residency
         assert all(other.phase != "loading" for other in there), there
-        self._state.put(residency)
+        self._state.admit(residency)
         self._actions.append(Load(key))
 
     def _unload(self, key: ModelKey, why: str) -> None:
         residency = self._state.residencies[key]
         assert residency.idle, residency
-        self._state.put(replace(residency, phase="unloading", since=self._state.now, draining=False))
+        residency.phase, residency.since, residency.draining = "unloading", self._state.now, False
         self._actions.append(Unload(key, why))
 
     def _reject_all(self, key: ModelKey, reason: str) -> None:
         for waiting in list(self._state.models[key].queue):
-            self._state.dequeue(waiting.request)
+            self._state.withdraw(waiting.request)
             self._actions.append(Reject(waiting.request, reason))

@@ -5,7 +5,7 @@ memory.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from vwt_agents.types import Mib, Seconds
@@ -18,9 +18,11 @@ RequestClass: TypeAlias = Literal["interactive", "batch"]
 REQUEST_CLASSES: Final[tuple[RequestClass, ...]] = ("interactive", "batch")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ModelKey:
-    """A model on an endpoint: the thing that is loaded, unloaded and waited for."""
+class ModelKey(NamedTuple):
+    """A model on an endpoint: the thing that is loaded, unloaded and waited for.
+
+    A tuple, because it is hashed several times an event.
+    """
 
     endpoint: str
     model: str
@@ -31,13 +33,17 @@ class ModelKey:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Where a model lives and what it takes there; `keep_alive` is the idle time allowed, None for no limit."""
+    """Where a model lives and what it takes there; `keep_alive` is the idle time allowed, None for no limit.
+
+    `load_s` is how long its load is believed to take until one has been seen.
+    """
 
     key: ModelKey
     device: str
     footprint: Mib
     slots: int
     keep_alive: Seconds | None = None
+    load_s: Seconds = 5.0
 
     def __post_init__(self) -> None:
         if self.slots < 1 or self.footprint < 0:

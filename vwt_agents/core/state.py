@@ -9,15 +9,17 @@ free.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from vwt_agents.core.programs import Programs
 from vwt_agents.core.queue import Queue, Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from vwt_agents.core.specs import ModelKey, ModelSpec
     from vwt_agents.types import Mib, RequestId, Seconds
@@ -31,24 +33,26 @@ Phase: TypeAlias = Literal["loading", "resident", "unloading"]
 class Model:
     """A registered model: its spec (with the footprint last measured), who waits for it, and its history.
 
-    `load_s` is how long its last load took. `left_at` and `left_order` say when its last residency ended, as a moment
-    and as a count of all endings, so that two endings at one moment still have an order.
+    `load_s` is how long a load is believed to take: what was given, then what loads took, the last ones most. `left_at`
+    and `left_order` say when its last residency ended, as a moment and as a count of all endings, so that two endings at
+    one moment still have an order.
     """
 
     spec: ModelSpec
     queue: Queue = field(default_factory=Queue)
     load_s: Seconds = 0.0
+    loads: int = 0
     left_at: Seconds = -inf
     left_order: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Residency:
     """A model's stay in memory, with the device, footprint and slots it was loaded with; `since` is when its phase
-    began.
+    began. It changes with the state it belongs to.
 
-    `granted` counts the leases it ever had. `draining`: no new leases. `stays_until`: no unload before, the last one
-    failed.
+    `granted` counts the leases it ever had, `warm` are the prefixes its slots read last. `draining`: no new leases.
+    `stays_until`: no unload before, the last one failed.
     """
 
     key: ModelKey
@@ -58,8 +62,9 @@ class Residency:
     phase: Phase
     since: Seconds
     last_used: Seconds
-    leases: frozenset[RequestId] = frozenset()
+    leases: set[RequestId] = field(default_factory=set)
     granted: int = 0
+    warm: tuple[str, ...] = ()
     draining: bool = False
     stays_until: Seconds = -inf
 
@@ -83,11 +88,17 @@ class State:
         self.closing = False
         self._models: dict[ModelKey, Model] = {}
         self._residencies: dict[ModelKey, Residency] = {}
+        self._there: dict[str, list[Residency]] = {}
+        self._wanted: dict[ModelKey, Model] = {}
+        self._devices: tuple[str, ...] = ()
+        self._deadlines: list[tuple[Seconds, RequestId]] = []
         self._budgets: dict[str, Mib] = {}
         self._waiting: dict[RequestId, Waiting] = {}
         self._leases: dict[RequestId, ModelKey] = {}
+        self._granted: dict[RequestId, Waiting] = {}
         self._targets: dict[str, ModelKey] = {}
         self._endings = 0
+        self.programs = Programs()
 
     @property
     def models(self) -> Mapping[ModelKey, Model]:
@@ -116,19 +127,23 @@ class State:
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Every device a model belongs to or still is on, in a fixed order."""
-        specs = {model.spec.device for model in self._models.values()}
-        return tuple(sorted(specs | {residency.device for residency in self._residencies.values()}))
+        """Every device a model belongs or belonged to, in a fixed order."""
+        return self._devices
 
-    def on(self, device: str) -> tuple[Residency, ...]:
+    def on(self, device: str) -> Sequence[Residency]:
         """The residencies of one device."""
-        return tuple(residency for residency in self._residencies.values() if residency.device == device)
+        return self._there.get(device, ())
 
     def cold(self, device: str) -> Iterator[Model]:
         """The models of one device that requests wait for and that take no memory at all."""
-        for key, model in self._models.items():
-            if model.spec.device == device and key not in self._residencies and model.queue:
+        for key, model in self._wanted.items():
+            if model.spec.device == device and key not in self._residencies:
                 yield model
+
+    @property
+    def wanted(self) -> Mapping[ModelKey, Model]:
+        """The models that requests wait for."""
+        return MappingProxyType(self._wanted)
 
     def budget(self, device: str) -> Mib:
         """What all models together may take there; 0 until it is set."""
@@ -145,6 +160,15 @@ class State:
     def headroom(self, device: str) -> Mib:
         """What is left there now; negative while over budget."""
         return self.budget(device) - self.used(device)
+
+    def soonest_deadline(self) -> Waiting | None:
+        """The waiting request whose answer is the first to be of no use to anybody."""
+        while self._deadlines:
+            waiting = self._waiting.get(self._deadlines[0][1])
+            if waiting is not None and waiting.deadline == self._deadlines[0][0]:
+                return waiting
+            heappop(self._deadlines)
+        return None
 
     def check(self) -> None:
         """Raise AssertionError where the books contradict themselves; true between any two events."""
@@ -163,7 +187,8 @@ class State:
         if model := self._models.get(spec.key):
             model.spec = spec
         else:
-            self._models[spec.key] = Model(spec)
+            self._models[spec.key] = Model(spec, load_s=spec.load_s)
+        self._devices = tuple(sorted({*self._devices, spec.device}))
 
     def set_budget(self, device: str, mib: Mib) -> None:
         """Remember what models may take there."""
@@ -172,54 +197,73 @@ class State:
     def enqueue(self, waiting: Waiting) -> None:
         """Let a request wait for its model."""
         self._waiting[waiting.request] = waiting
-        self._models[waiting.key].queue.add(waiting)
+        model = self._models[waiting.key]
+        model.queue.add(waiting)
+        self._wanted[waiting.key] = model
+        if waiting.deadline is not None:
+            heappush(self._deadlines, (waiting.deadline, waiting.request))
+        self.programs.submitted(waiting.run, waiting.step, waiting.key, waiting.seconds, self.now)
 
-    def dequeue(self, request: RequestId) -> Waiting:
-        """Take a waiting request out."""
+    def withdraw(self, request: RequestId) -> Waiting:
+        """Take out a waiting request that will not be granted."""
+        waiting = self._dequeue(request)
+        self.programs.withdrawn(waiting.run, waiting.step, request, self.now)
+        return waiting
+
+    def _dequeue(self, request: RequestId) -> Waiting:
         waiting = self._waiting.pop(request)
-        self._models[waiting.key].queue.remove(waiting)
+        queue = self._models[waiting.key].queue
+        queue.remove(waiting)
+        if not queue:
+            del self._wanted[waiting.key]
         return waiting
 
     def lease(self, request: RequestId) -> ModelKey:
         """Turn a waiting request into a lease on its model's slot."""
-        key = self.dequeue(request).key
+        waiting = self._dequeue(request)
+        key = waiting.key
         residency = self._residencies[key]
         assert residency.grantable, residency
         assert len(self._leases) < self.max_agents, self._leases
         self._leases[request] = key
-        self.put(
-            replace(
-                residency,
-                leases=residency.leases | {request},
-                granted=residency.granted + 1,
-                last_used=self.now,
-            )
-        )
+        self._granted[request] = waiting
+        if waiting.prefix:
+            others = (each for each in residency.warm if each != waiting.prefix)
+            residency.warm = (waiting.prefix, *others)[: residency.slots]
+        residency.leases.add(request)
+        residency.granted += 1
+        residency.last_used = self.now
+        self.programs.granted(waiting.run, waiting.step, request, self.now + waiting.seconds, self.now)
         return key
 
     def release(self, request: RequestId) -> None:
         """End a lease; where its residency vanished, only the agent is freed."""
         key = self._leases.pop(request)
+        waiting = self._granted.pop(request)
+        self.programs.withdrawn(waiting.run, waiting.step, request, self.now)
         residency = self._residencies.get(key)
         if residency is not None and request in residency.leases:
-            self.put(replace(residency, leases=residency.leases - {request}, last_used=self.now))
+            residency.leases.remove(request)
+            residency.last_used = self.now
 
-    def put(self, residency: Residency) -> None:
-        """Remember a residency as it is now."""
+    def admit(self, residency: Residency) -> None:
+        """A model begins its stay in memory."""
         self._residencies[residency.key] = residency
+        self._there.setdefault(residency.device, []).append(residency)
 
     def drop(self, key: ModelKey) -> None:
         """Forget a residency: its memory is free."""
-        del self._residencies[key]
+        residency = self._residencies.pop(key)
+        self._there[residency.device].remove(residency)
         self._endings += 1
         model = self._models[key]
         model.left_at, model.left_order = self.now, self._endings
 
     def aim(self, device: str, target: ModelKey | None, drain: frozenset[ModelKey]) -> None:
         """Remember which model room is being made for on a device, and who gets no new leases there."""
-        self._targets.pop(device, None)
         if target is not None:
             self._targets[device] = target
+        elif self._targets:
+            self._targets.pop(device, None)
         for residency in self.on(device):
-            if residency.draining != (residency.key in drain):
-                self.put(replace(residency, draining=not residency.draining))
+            residency.draining = residency.key in drain

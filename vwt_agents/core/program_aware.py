@@ -1,0 +1,345 @@
+"""The default policy: serve what is resident, swap when it pays, hold what is about to be asked for, and keep no one waiting.
+
+Program-aware swap scheduling. Where a broker can only react, this knows what each run has announced (programs.py):
+
+1. *Dispatch*: late requests first, then by class; in it the critical ones (much of the believed remaining time hangs on
+   them), then the oldest run's, so that a run ends before the next begins and keeps its warm prefix.
+2. *Room*: a model that is asked for and fits is loaded at once.
+3. *Guard*: a model whose first request is nearly due gets its turn: the cheapest residencies make room for it once their
+   visits were long enough (`overhead` bounds the share of time forced swaps take).
+4. *Swap*: a model nobody asks for leaves for one that is asked for, unless it is *held*: requests for it are near enough
+   that a reload would cost more than waiting for them. Who leaves: who is needed last and reloads cheapest.
+5. *Prefetch*: with nothing else to do, the model that is needed next is loaded into free room.
+
+Which of several models is next: the one whose work sets the end of everything (its shadow price), then the one with
+most requests for its seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+from math import inf
+from typing import TYPE_CHECKING
+
+from vwt_agents.core.placement import NOTHING, Placement, fewest, shortage
+from vwt_agents.core.prices import prices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from vwt_agents.core.queue import Queue, Waiting
+    from vwt_agents.core.specs import ModelKey, RequestClass
+    from vwt_agents.core.state import Model, Residency, State
+    from vwt_agents.types import Mib, RequestId, Seconds
+
+__all__ = ["ProgramAware"]
+
+Cost = tuple[float, ...]
+
+
+def _shares() -> dict[RequestClass, float]:
+    return {"interactive": 0.5, "batch": 0.2}
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramAware:
+    """See the head of this file.
+
+    `overhead`: by class, the share of time that swaps forced by waiting requests may take. `hold`: how much of a swap
+    and its way back an idle model may be held for. `critical`: the share of the believed remaining time that must hang
+    on a request for it to go first.
+    """
+
+    overhead: Mapping[RequestClass, float] = field(default_factory=_shares)
+    hold: float = 0.5
+    critical: float = 0.6
+
+    # -- grants -----------------------------------------------------------------------------------------------------
+
+    def next_grant(self, state: State) -> RequestId | None:
+        """The first in line among the requests whose model has a free slot, while an agent is free."""
+        if len(state.leases) >= state.max_agents:
+            return None
+        best: tuple[tuple[float, ...], RequestId] | None = None
+        for key, residency in state.residencies.items():
+            queue = state.models[key].queue
+            if queue and residency.grantable:
+                waiting = self._pick(state, queue, residency)
+                late = waiting.late <= state.now
+                place = (not late, waiting.late if late else 0.0, *waiting.rank, -waiting.tail)
+                if best is None or (place, waiting.request) < best:
+                    best = (place, waiting.request)
+        return None if best is None else best[1]
+
+    def _pick(self, state: State, queue: Queue, residency: Residency) -> Waiting:
+        late, first, longest = queue.soonest_late(), queue.first(), queue.longest()
+        assert late is not None
+        assert first is not None
+        assert longest is not None
+        if late.late <= state.now:
+            return late
+        if longest.rank[:2] == first.rank[:2] and longest.tail > self.critical * self._remaining(state):
+            return longest
+        for prefix in residency.warm:
+            warm = queue.sharing(prefix)
+            if warm is not None and warm.rank[:2] == first.rank[:2] and first.due > state.now:
+                return warm
+        return first
+
+    @staticmethod
+    def _remaining(state: State) -> Seconds:
+        """How long everything known of takes at least, as believed."""
+        return max(
+            ((model.queue.work + state.programs.work(key)) / model.spec.slots for key, model in state.models.items()),
+            default=0.0,
+        )
+
+    # -- placements -------------------------------------------------------------------------------------------------
+
+    def expired(self, state: State, device: str) -> tuple[ModelKey, ...]:
+        """The idle residencies nobody waits for whose keep-alive has passed."""
+        return tuple(r.key for r in state.on(device) if _unwanted(state, r) and _expiry(state, r) <= state.now)
+
+    def placement(self, state: State, device: str) -> Placement:
+        """The first of the rules at the head of this file that has something to do."""
+        excess = -state.headroom(device) - state.leaving(device)
+        if excess > 0:
+            return self._shed(state, device, excess)
+        there = state.on(device)
+        if any(residency.phase == "loading" for residency in there):
+            return NOTHING
+        cold = list(state.cold(device))
+        if not cold:
+            return self._prefetch(state, device)
+        urgent = min((model for model in cold if _urgent_at(model) <= state.now), key=_turn, default=None)
+        if urgent is not None:
+            return self._guard(state, urgent)
+        ranked = self._ranked(state, device, cold)
+        for model in ranked:
+            if shortage(state, model) <= 0:
+                return _bring(state, model, ())
+        for model in ranked:
+            victims = self._free_victims(state, model)
+            if victims is not None:
+                return _bring(state, model, victims)
+        return NOTHING
+
+    def _ranked(self, state: State, device: str, cold: Sequence[Model]) -> Sequence[Model]:
+        """The models asked for, the one to be loaded first at the head; one that room was made for stays the first."""
+        if len(cold) == 1:
+            return cold
+        price = self._prices(state, device)
+        target = state.targets.get(device)
+
+        def rank(model: Model) -> Cost:
+            batch = model.load_s + model.queue.work / min(model.spec.slots, len(model.queue))
+            rate = len(model.queue) / max(batch, 0.001)
+            return (model.spec.key != target, -round(price.get(model.spec.key, 0.0), 3), -rate, _next(model).since)
+
+        return sorted(cold, key=lambda model: (rank(model), model.spec.key))
+
+    def _prices(self, state: State, device: str) -> Mapping[ModelKey, float]:
+        work: dict[ModelKey, tuple[Mib, Seconds]] = {}
+        for key, model in state.models.items():
+            if model.spec.device == device:
+                seconds = (model.queue.work + state.programs.work(key)) / model.spec.slots
+                if seconds > 0:
+                    load = 0.0 if key in state.residencies else model.load_s
+                    work[key] = model.spec.footprint, seconds + load
+        return prices(work, state.budget(device))
+
+    def _free_victims(self, state: State, model: Model) -> tuple[Residency, ...] | None:
+        """Who leaves for a model that is asked for: idle, asked for by nobody, not held; None where that does not do."""
+        idle = [
+            r
+            for r in _movable(state, model.spec.device)
+            if _unwanted(state, r) and not self._held(state, r, model.load_s)
+        ]
+        return _cheapest(shortage(state, model), idle, lambda victims: self._miss(state, victims))
+
+    def _miss(self, state: State, victims: Sequence[Residency]) -> Cost:
+        """What it costs to let them go: their reloads, the sooner they are needed the more; then the longest unused."""
+        reload = sum(state.models[v.key].load_s / (1.0 + state.programs.next_use(v.key, state.now)) for v in victims)
+        return (reload, max((v.last_used for v in victims), default=0.0))
+
+    def _held(self, state: State, residency: Residency, load_s: Seconds) -> bool:
+        return self._hold_end(state, residency, load_s) > state.now
+
+    def _hold_end(self, state: State, residency: Residency, load_s: Seconds) -> Seconds:
+        """Until when an idle model is kept for the requests to come: as long as k of them come within k shares of the
+        swap's price, a share for each run that is heading for it (a later visit would serve these together).
+        """
+        key = residency.key
+        price = self.hold * (state.models[key].load_s + load_s)
+        heading = state.programs.heading(key)
+        end = -inf
+        for k, each in enumerate(state.programs.expected(key)[: max(heading, 1)], 1):
+            window = price * k / max(k, heading)
+            if each.away(state.now) < window:
+                end = max(end, each.at + window)
+        return end
+
+    def _prefetch(self, state: State, device: str) -> Placement:
+        """Nobody waits for a model that is out: bring in the one needed next, if there is free room for it.
+
+        Never for a request that is overdue: it may not come at all, and its model was let go of for that.
+        """
+        best: tuple[Seconds, ModelKey] | None = None
+        for key in state.programs.awaited:
+            model = state.models.get(key)
+            if model is None or model.spec.device != device or key in state.residencies or shortage(state, model) > 0:
+                continue
+            coming = next((each.at for each in state.programs.expected(key) if each.at >= state.now), None)
+            if coming is not None and (best is None or (coming, key) < best):
+                best = coming, key
+        if best is None:
+            return NOTHING
+        return _bring(state, state.models[best[1]], ())
+
+    def _shed(self, state: State, device: str, excess: Mib) -> Placement:
+        """The idle leave at once; only what is still missing then is drained out of the busy, until it is within."""
+        movable = _movable(state, device)
+        idle = [residency for residency in movable if residency.idle]
+        leaving = fewest(excess, idle)
+        if leaving is None:
+            leaving = tuple(idle)
+        busy = [residency for residency in movable if not residency.idle]
+        missing = excess - sum(residency.footprint for residency in leaving)
+        drained = fewest(missing, busy)
+        if drained is None:
+            drained = tuple(busy)
+        return Placement(
+            unload=tuple(residency.key for residency in leaving),
+            why=f"over budget: {state.used(device)} MiB in use, budget of {device} is {state.budget(device)} MiB",
+            drain=frozenset(residency.key for residency in drained),
+        )
+
+    # -- the guard --------------------------------------------------------------------------------------------------
+
+    def _guard(self, state: State, due: Model) -> Placement:
+        """Nothing but the due model is loaded; victims go together, once all are idle, so that none goes in vain."""
+        device, need = due.spec.device, shortage(state, due)
+        if need <= 0:
+            return _bring(state, due, ())
+        candidates = _movable(state, device)
+        idle = [r for r in candidates if _unwanted(state, r)]
+        victims = _cheapest(
+            need, [r for r in idle if not self._held(state, r, due.load_s)], lambda v: self._miss(state, v)
+        )
+        if victims is not None:
+            return _bring(state, due, victims)
+        yielding = [r for r in candidates if r.draining or self._visit_end(state, r, due) <= state.now]
+        victims = _cheapest(need, yielding, lambda v: self._disruption(state, v, due))
+        if victims is None:
+            return Placement(target=due.spec.key)
+        if all(victim.idle for victim in victims):
+            return _bring(state, due, victims)
+        return Placement(target=due.spec.key, drain=frozenset(victim.key for victim in victims))
+
+    def _disruption(self, state: State, victims: Sequence[Residency], due: Model) -> Cost:
+        price = self._prices(state, due.spec.device)
+        cost = 0.0
+        for victim in victims:
+            wanted = not _unwanted(state, victim) and not victim.draining
+            swap = state.models[victim.key].load_s + due.load_s
+            cost += (1.0 if wanted else 0.1) * (0.5 + price.get(victim.key, 0.0)) * swap
+        return (cost, *self._miss(state, victims))
+
+    def _visit_end(self, state: State, residency: Residency, due: Model) -> Seconds:
+        """The moment from which a residency may be drained for a due model; at once if nobody asks for it."""
+        if not state.models[residency.key].queue:
+            return -inf
+        if not residency.granted:
+            return inf
+        share = self.overhead[_next(due).lane]
+        return residency.since + (state.models[residency.key].load_s + due.load_s) * (1.0 / share - 1.0)
+
+    # -- time -------------------------------------------------------------------------------------------------------
+
+    def wake_at(self, state: State) -> Seconds | None:
+        """The next moment a model becomes due, a keep-alive passes, a visit or a hold ends, an unload is tried again."""
+        return min((moment for moment in self._moments(state) if state.now < moment < inf), default=None)
+
+    def _moments(self, state: State) -> Iterator[Seconds]:
+        for device in state.devices:
+            there = state.on(device)
+            cold = list(state.cold(device))
+            for model in cold:
+                yield _urgent_at(model)
+                for residency in there:
+                    yield self._visit_end(state, residency, model)
+                    if residency.idle:
+                        yield self._hold_end(state, residency, model.load_s)
+            for residency in there:
+                yield residency.stays_until
+                if _unwanted(state, residency):
+                    yield _expiry(state, residency)
+
+
+def _cheapest(need: Mib, candidates: Sequence[Residency], cost: object) -> tuple[Residency, ...] | None:
+    """The set of candidates that frees `need` at the least cost, none of them needlessly; None if all do not."""
+    if need <= 0:
+        return ()
+    best: tuple[Cost, tuple[ModelKey, ...]] | None = None
+    chosen: tuple[Residency, ...] | None = None
+    for count in range(1, len(candidates) + 1):
+        for victims in combinations(candidates, count):
+            freed = sum(victim.footprint for victim in victims)
+            if freed < need or any(freed - victim.footprint >= need for victim in victims):
+                continue
+            price = (cost(victims), tuple(sorted(victim.key for victim in victims)))  # type: ignore[operator]
+            if best is None or price < best:
+                best, chosen = price, victims
+    return chosen
+
+
+def _bring(state: State, model: Model, victims: tuple[Residency, ...]) -> Placement:
+    """Let the victims go and load the model, once it fits."""
+    return Placement(
+        target=model.spec.key,
+        load=state.headroom(model.spec.device) >= model.spec.footprint,
+        unload=tuple(victim.key for victim in victims),
+        why=f"room for {model.spec.key}",
+    )
+
+
+def _movable(state: State, device: str) -> list[Residency]:
+    """Who could leave, the least missed first: unwanted, draining already, idle, busy; each the longest unused first."""
+
+    def rank(residency: Residency) -> tuple[bool, bool, bool, Seconds, ModelKey]:
+        unwanted = _unwanted(state, residency)
+        return (not unwanted, not residency.draining, not residency.idle, residency.last_used, residency.key)
+
+    there = (r for r in state.on(device) if r.phase == "resident" and r.stays_until <= state.now)
+    return sorted(there, key=rank)
+
+
+def _unwanted(state: State, residency: Residency) -> bool:
+    return residency.idle and not state.models[residency.key].queue
+
+
+def _expiry(state: State, residency: Residency) -> Seconds:
+    """When an idle model has not been used for its keep-alive, nor been expected to be."""
+    keep_alive = state.models[residency.key].spec.keep_alive
+    if keep_alive is None:
+        return inf
+    coming = next(iter(state.programs.expected(residency.key)), None)
+    unused = residency.last_used if coming is None else max(residency.last_used, coming.at)
+    return max(unused + keep_alive, residency.stays_until)
+
+
+def _next(model: Model) -> Waiting:
+    head = model.queue.soonest_due()
+    assert head is not None, model.spec.key
+    return head
+
+
+def _urgent_at(model: Model) -> Seconds:
+    """When the model must begin to be loaded for its first request to be granted when due."""
+    return _next(model).due - model.load_s
+
+
+def _turn(model: Model) -> tuple[Seconds, int]:
+    """A due model's place in line: by its due moment, but not ahead of anyone who was due when it last left."""
+    return (max(_urgent_at(model), model.left_at), model.left_order)
