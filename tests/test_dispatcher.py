@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -240,3 +241,42 @@ async def test_a_block_whose_task_is_cancelled_from_outside_unloads_too() -> Non
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (seen[0].unloads, await seen[0].resident()) == (["a"], ())
+
+
+async def test_a_call_whose_deadline_passes_in_the_queue_ends_and_its_place_is_free() -> None:
+    async with running(slots=1) as (dispatcher, endpoint), anyio.create_task_group() as tasks:
+        gate = endpoint.hold("call", "a")
+        tasks.start_soon(dispatcher.call, request())
+        await endpoint.reached("call", "a")
+        with pytest.raises(CallTimeout, match=r"a was not free in time: deadline passed"):
+            await dispatcher.call(replace(request(), deadline=0.001))
+        assert dispatcher.board.queue == {}
+        gate.set()
+
+
+async def test_a_call_whose_deadline_passes_while_it_runs_ends_and_gives_its_slot_back() -> None:
+    async with running(slots=1) as (dispatcher, endpoint):
+        await dispatcher.call(request())
+        endpoint.hold("call", "a")
+        with pytest.raises(CallTimeout, match=r"not answered within 0\.001 s"):
+            await dispatcher.call(replace(request(), deadline=0.001))
+        assert not dispatcher.board.models["here", "a"].leases
+
+
+async def test_an_interactive_call_goes_before_batch_calls_that_came_earlier() -> None:
+    order: list[str] = []
+    async with running(slots=1) as (dispatcher, endpoint), anyio.create_task_group() as tasks:
+        gate = endpoint.hold("call", "a")
+
+        async def ask(name: str, priority: Any) -> None:
+            await dispatcher.call(replace(request(), priority=priority))
+            order.append(name)
+
+        tasks.start_soon(ask, "first", "batch")
+        await endpoint.reached("call", "a")
+        tasks.start_soon(ask, "batch", "batch")
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(ask, "interactive", "interactive")
+        await anyio.wait_all_tasks_blocked()
+        gate.set()
+    assert order == ["first", "interactive", "batch"]

@@ -12,7 +12,7 @@ import math
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, Self, assert_never
+from typing import TYPE_CHECKING, Final, Literal, Self, assert_never
 
 import anyio
 
@@ -41,6 +41,7 @@ from vwt_agents.core import (
 )
 from vwt_agents.core import LoadFailed as LoadFailedEvent
 from vwt_agents.core import UnloadFailed as UnloadFailedEvent
+from vwt_agents.core.scheduler import DEADLINE
 from vwt_agents.errors import (
     CallFailed,
     CallTimeout,
@@ -58,15 +59,14 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from vwt_agents.endpoints.base import Endpoint
-    from vwt_agents.messages import Chunk, OnChunk, Request, Response
+    from vwt_agents.messages import Chunk, OnChunk, Priority, Request, Response
     from vwt_agents.types import Mib, RequestId, Seconds
 
-__all__ = ["Dispatcher", "Lease", "Serving"]
+__all__ = ["Dispatcher", "Lease", "Serving", "Want"]
 
 log = get_logger(__name__)
 
 CLOSE_GRACE: Seconds = 1.0  # the endpoints' own clean-up comes after; together they keep Ctrl-C under 2 s
-NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,32 @@ class Lease:
     key: ModelKey
     wait_s: Seconds
     load_s: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """Who wants a lease, and how much: labels (run, stage, tier), class, the moment from which it is of no use, prefix."""
+
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    priority: Priority | None = None
+    deadline: Seconds | None = None
+    prefix: str = ""
+
+    def submitted(self, request: RequestId, key: ModelKey, priority: Priority) -> Submitted:
+        """The event that says so; `priority` is that of whoever does not say."""
+        return Submitted(
+            request,
+            key,
+            run=self.labels.get("run", ""),
+            tier=self.labels.get("tier", "small"),
+            klass=self.priority or priority,
+            step=self.labels.get("stage", ""),
+            prefix=self.prefix,
+            deadline=self.deadline,
+        )
+
+
+ANYONE: Final = Want()
 
 
 @dataclass(slots=True)
@@ -110,14 +136,14 @@ class Dispatcher:
         *,
         board: Board | None = None,
         clock: Callable[[], Seconds] = anyio.current_time,
-        priority: Literal["interactive", "batch"] = "batch",
+        priority: Priority = "batch",
     ) -> None:
         self.board = board if board is not None else Board()
         self.board.waits = self.explain
         self._scheduler = scheduler
         self._endpoints = endpoints
         self._clock = clock
-        self._class: Literal["interactive", "batch"] = priority
+        self._class: Priority = priority
         self._ids = itertools.count(1)
         self._waiters: dict[RequestId, _Waiter] = {}
         self._serving: dict[ModelKey, Serving] = {}
@@ -181,7 +207,7 @@ class Dispatcher:
 
     async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
         """Wait for a slot, make the call, give the slot back. A model that died under the call is loaded again, once."""
-        pieces = 0
+        pieces, asked = 0, self._clock()
 
         def counting(chunk: Chunk) -> None:
             nonlocal pieces
@@ -190,7 +216,7 @@ class Dispatcher:
                 on_chunk(chunk)
 
         try:
-            return await self._call_once(request, counting)
+            return await self._call_once(request, counting, asked)
         except (CallFailed, EndpointUnavailable) as error:
             # What the caller has already seen cannot be taken back, and a call that was too slow once will be again.
             heard = on_chunk is not None and pieces > 0
@@ -198,24 +224,32 @@ class Dispatcher:
             if final or not await self._lost(request, error.message):
                 raise
             log.warning("call.retried", model=request.model, endpoint=request.endpoint, error=error.message)
-            return await self._call_once(request, counting)
+            return await self._call_once(request, counting, asked)
 
-    async def _call_once(self, request: Request, on_chunk: OnChunk) -> Response:
-        async with self.lease(_key(request), labels=request.labels) as lease:
-            response = await self._endpoints[request.endpoint].call(request, on_chunk)
+    async def _call_once(self, request: Request, on_chunk: OnChunk, asked: Seconds) -> Response:
+        deadline = None if request.deadline is None else asked + request.deadline
+        want = Want(request.labels, request.priority, deadline, request.prefix)
+        async with self.lease(_key(request), want) as lease:
+            left = math.inf if deadline is None else max(0.0, deadline - self._clock())
+            with anyio.move_on_after(left) as scope:
+                response = await self._endpoints[request.endpoint].call(request, on_chunk)
+            if scope.cancelled_caught:
+                raise CallTimeout(
+                    f"{request.model} had not answered within {request.deadline:g} s, {lease.wait_s:.1f} s of it queued",
+                    hint="raise the agent's deadline, or ask it for less",
+                )
         return replace(response, usage=replace(response.usage, wait_s=lease.wait_s, load_s=lease.load_s))
 
     @asynccontextmanager
-    async def lease(self, key: ModelKey, *, labels: Mapping[str, str] = NO_LABELS) -> AsyncIterator[Lease]:
+    async def lease(self, key: ModelKey, want: Want = ANYONE) -> AsyncIterator[Lease]:
         """A slot of a resident model for the length of the block; Rejected or LoadFailed when there will never be one."""
         if key not in self._serving:
             raise Rejected(f"model {key.model!r} on endpoint {key.endpoint!r} is not served in this run")
         request = next(self._ids)
         waiter = self._waiters[request] = _Waiter(key, self._clock())
-        self.board.queue[request] = labels.get("stage", "")
-        run, tier = labels.get("run", ""), labels.get("tier", "small")
+        self.board.queue[request] = want.labels.get("stage", "")
         try:
-            self.post(Submitted(request, key, run=run, tier=tier, klass=self._class))
+            self.post(want.submitted(request, key, self._class))
             await waiter.granted.wait()
             del self.board.queue[request]
             if waiter.error is not None:
@@ -258,7 +292,7 @@ class Dispatcher:
                 waiter.granted.set()
             case Reject(request=request, reason=reason):
                 waiter = self._waiters[request]
-                waiter.error = self._failures.get(waiter.key) or Rejected(reason)
+                waiter.error = self._refusal(waiter, reason)
                 waiter.granted.set()
             case Load(key=key):
                 self._start(self._load, key)
@@ -266,6 +300,12 @@ class Dispatcher:
                 self._start(self._unload, key, why)
             case _:
                 assert_never(action)
+
+    def _refusal(self, waiter: _Waiter, reason: str) -> VwtError:
+        if reason.startswith(DEADLINE):
+            hint = "raise the agent's deadline, or have fewer agents at work at once"
+            return CallTimeout(f"{waiter.key.model} was not free in time: {reason}", hint=hint)
+        return self._failures.get(waiter.key) or Rejected(reason)
 
     def _start(self, work: Callable[..., object], *args: object) -> None:
         if self._tasks is not None:

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeAlias
 
-__all__ = ["Caller", "Chunk", "Message", "OnChunk", "Options", "Request", "Response", "Role", "Usage"]
+__all__ = ["Caller", "Chunk", "Message", "OnChunk", "Options", "Priority", "Request", "Response", "Role", "Usage"]
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
+Priority: TypeAlias = Literal["interactive", "batch"]
+"""A person waits for the answer, or nobody does: the class decides who goes first and how long one may wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,9 @@ class Request:
 
     `num_ctx` is tokens per slot and the same in every request to one model, because another value would reload it.
     `format` is a JSON schema the answer is constrained to. `labels` name who asks (run, stage, agent, attempt); they never
-    change the answer and are left out of the fingerprint. `timeout` bounds the call itself, from grant to last token.
+    change the answer and are left out of the fingerprint. `timeout` bounds the call itself, from grant to last token;
+    `deadline`, in seconds from the asking, bounds the wait and the call together. `priority` is the class it waits in
+    (None: the run's), `prefix` names the text its prompt shares with others, so that they can be served one after another.
     """
 
     endpoint: str
@@ -69,6 +73,9 @@ class Request:
     format: Mapping[str, Any] | None = None
     timeout: float = 600.0
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    deadline: float | None = None
+    priority: Priority | None = None
+    prefix: str = ""
 
     def with_seed(self, seed: int) -> Request:
         """The same call, sampled from another seed."""

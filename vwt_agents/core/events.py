@@ -90,8 +90,9 @@ class RunEnded:
 class Submitted:
     """A request wants a slot. Runs on the tier `large` are served in order of arrival, whatever their class.
 
-    `step` is the announced step it belongs to, `seconds` how long it is believed to hold its slot, `prefix` names the
-    text its prompt shares with others. From `deadline` on nobody wants its answer: still waiting then, it is rejected.
+    `step` is the announced step it belongs to, `seconds` how long it is believed to hold its slot (None: as announced),
+    `prefix` names the text its prompt shares with others. From `deadline` on nobody wants its answer: still waiting
+    then, it is rejected.
     """
 
     request: RequestId
@@ -100,7 +101,7 @@ class Submitted:
     tier: str = "small"
     klass: RequestClass = "batch"
     step: str = ""
-    seconds: Seconds = 5.0
+    seconds: Seconds | None = None
     prefix: str = ""
     deadline: Seconds | None = None
 

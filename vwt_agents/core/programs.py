@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Expected", "Program", "Programs", "Step", "Use"]
 
+LEARN: Final = 0.5
+"""The weight of what a step did last in what it is believed to do next."""
+
 LIKELY: Final = 0.5
 """A request is expected when at least this many are believed to be still to come."""
 
@@ -54,24 +57,36 @@ class Expected:
     at: Seconds
     order: int
     step: str
-    seconds: Seconds = 0.0
 
     def away(self, now: Seconds) -> Seconds:
         """Seconds until it comes; one that is overdue by x is believed to be x away still."""
         return abs(self.at - now)
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    key: ModelKey
+    began: Seconds
+    ends_at: Seconds
+
+
 @dataclass(slots=True)
 class _Stage:
-    """A step on its way."""
+    """A step on its way. `pace` and `think` are what was believed of it, corrected by what it then did.
+
+    `free_since`: it has asked before and has no request under way since then.
+    """
 
     step: Step
     before: tuple[_Stage, ...]
     tail: Seconds = 0.0
     followers: list[_Stage] = field(default_factory=list)
     made: dict[ModelKey, int] = field(default_factory=dict)
+    pace: dict[ModelKey, Seconds] = field(default_factory=dict)
     queued: int = 0
-    running: dict[int, Seconds] = field(default_factory=dict)
+    running: dict[int, _Call] = field(default_factory=dict)
+    think: Seconds = 0.0
+    free_since: Seconds | None = None
     began: Seconds | None = None
     ended: bool = False
     ends_at: Seconds | None = None
@@ -149,6 +164,12 @@ class Programs:
         stage = program.stages.get(step) if program else None
         return stage.tail if stage else 0.0
 
+    def seconds(self, run: str, step: str, key: ModelKey) -> Seconds | None:
+        """How long a request of a step for a model is believed to take; None where nothing was announced."""
+        program = self._programs.get(run)
+        stage = program.stages.get(step) if program else None
+        return stage.pace.get(key) if stage else None
+
     # -- what happened ----------------------------------------------------------------------------------------------
 
     def announce(self, run: str, steps: Sequence[Step], klass: RequestClass, now: Seconds) -> None:
@@ -157,7 +178,8 @@ class Programs:
         program.klass = klass
         for step in steps:
             before = tuple(program.stages[name] for name in step.after)
-            stage = program.stages[step.name] = _Stage(step, before)
+            pace = {use.key: use.seconds for use in step.uses}
+            stage = program.stages[step.name] = _Stage(step, before, pace=pace, think=step.think)
             for each in before:
                 each.followers.append(stage)
             for use in step.uses:
@@ -202,24 +224,32 @@ class Programs:
         program.asked += seconds
         if stage := self._stage(run, step):
             stage.began = now if stage.began is None else stage.began
+            if stage.free_since is not None:
+                stage.think += LEARN * (now - stage.free_since - stage.think)
+                stage.free_since = None
             left = stage.left(key)
             stage.made[key] = stage.made.get(key, 0) + 1
             self._add(program, key, stage.left(key) - left, 0)
             stage.queued += 1
             self._refresh(program, stage, now)
 
-    def granted(self, run: str, step: str, request: int, ends_at: Seconds, now: Seconds) -> None:
+    def granted(self, run: str, step: str, request: int, key: ModelKey, ends_at: Seconds, now: Seconds) -> None:
         """A step's request runs, and is believed to end then."""
         if stage := self._stage(run, step):
             stage.queued -= 1
-            stage.running[request] = ends_at
+            stage.running[request] = _Call(key, now, ends_at)
             self._refresh(self._programs[run], stage, now)
 
     def withdrawn(self, run: str, step: str, request: int, now: Seconds) -> None:
         """A step's request has ended, or left the queue."""
         if stage := self._stage(run, step):
-            if stage.running.pop(request, None) is None:
+            call = stage.running.pop(request, None)
+            if call is None:
                 stage.queued -= 1
+            elif call.key in stage.pace:
+                stage.pace[call.key] += LEARN * (now - call.began - stage.pace[call.key])
+            if not stage.queued and not stage.running:
+                stage.free_since = now
             self._refresh(self._programs[run], stage, now)
 
     # -- beliefs ----------------------------------------------------------------------------------------------------
@@ -244,7 +274,7 @@ class Programs:
         if use is None or asks_at is None:
             self._unlist(stage)
         else:
-            self._list(stage, use.key, Expected(asks_at, program.order, stage.step.name, use.seconds))
+            self._list(stage, use.key, Expected(asks_at, program.order, stage.step.name))
         if ends_at != stage.ends_at:
             stage.ends_at = ends_at
             for follower in stage.followers:
@@ -253,11 +283,11 @@ class Programs:
     @staticmethod
     def _belief(stage: _Stage, now: Seconds) -> tuple[Seconds | None, Seconds | None, Use | None]:
         """When a step ends, when it asks next, and for what; None where that is not believed to be soon."""
-        use, think = stage.next_use(), stage.step.think
+        use, think = stage.next_use(), stage.think
         if stage.queued:
             return None, None, None
         if stage.running:
-            free = max(stage.running.values())
+            free = max(call.ends_at for call in stage.running.values())
             return (free, None, None) if use is None else (None, free + think, use)
         if stage.began is not None:
             if stage.made:  # between two requests, or after the last

@@ -63,6 +63,9 @@ DEADLINE: Final = "deadline passed"
 UNLOAD_RETRY: Final[Seconds] = 5.0
 """Seconds until an unload that failed is tried again."""
 
+CALL_S: Final[Seconds] = 5.0
+"""How long a request that nothing is known of is believed to hold its slot."""
+
 FAIR_SHARE: Final[Seconds] = 900.0
 """Seconds of model time after which a run goes behind those that asked for less."""
 
@@ -189,6 +192,9 @@ class Scheduler:
         lane = self._patient if event.tier == "large" else event.klass
         program = state.programs.program(event.run)
         level = int(program.asked // FAIR_SHARE)
+        seconds = event.seconds
+        if seconds is None:
+            seconds = state.programs.seconds(event.run, event.step, event.key)
         state.enqueue(
             Waiting(
                 event.request,
@@ -201,7 +207,7 @@ class Scheduler:
                 late=state.now + LATE * self._max_wait[lane],
                 rank=(REQUEST_CLASSES.index(lane), level, program.order),
                 tail=state.programs.tail(event.run, event.step),
-                seconds=event.seconds,
+                seconds=CALL_S if seconds is None else seconds,
                 prefix=event.prefix,
                 deadline=event.deadline,
             )

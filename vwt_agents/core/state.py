@@ -233,7 +233,7 @@ class State:
         residency.leases.add(request)
         residency.granted += 1
         residency.last_used = self.now
-        self.programs.granted(waiting.run, waiting.step, request, self.now + waiting.seconds, self.now)
+        self.programs.granted(waiting.run, waiting.step, request, key, self.now + waiting.seconds, self.now)
         return key
 
     def release(self, request: RequestId) -> None:
