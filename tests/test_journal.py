@@ -203,6 +203,88 @@ async def test_appends_that_wait_share_a_transaction_and_each_gets_its_own_numbe
     assert used < 320 / 4
 
 
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_an_entry_is_there_for_other_processes_when_append_returns(path, at_once, full):
+    async with Journal.open(path, full=full) as journal:
+        run = await journal.new_run("p")
+        for number in range(1, 4):
+            assert await journal.append(stage(run), at_once=at_once) == number
+            assert query(path, "SELECT count(*) FROM entries") == [(number,)]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_the_event_loop_goes_on_while_another_process_writes(path, at_once):
+    async with Journal.open(path) as journal:
+        run = await journal.new_run("p")
+        await journal.append(stage(run))
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            async with anyio.create_task_group() as tasks:
+
+                async def append() -> None:
+                    assert await journal.append(stage(run), at_once=at_once) == 2
+
+                tasks.start_soon(append)
+                for _ in range(100):
+                    await anyio.lowlevel.checkpoint()
+                assert len(await journal.entries(run)) == 1
+                other.execute("COMMIT")
+        assert len(await journal.entries(run)) == 2
+
+
+async def test_two_journals_that_write_to_one_run_never_give_a_number_twice(path):
+    async with Journal.open(path) as one, Journal.open(path) as other:
+        run = await one.new_run("p")
+        numbers = [
+            await journal.append(stage(run), at_once=number % 3 > 0) for number in range(6) for journal in (one, other)
+        ]
+    assert numbers == list(range(1, 13))
+
+
+async def test_an_entry_after_one_that_was_rolled_back_leaves_no_gap(path):
+    async with Journal.open(path) as journal:
+        run = await journal.new_run("p")
+        await journal.append(stage(run))
+        async with anyio.create_task_group() as tasks:
+
+            async def refused() -> None:
+                with pytest.raises(UsageError):
+                    await journal.append(stage("nobody"))
+
+            tasks.start_soon(journal.append, stage(run))
+            tasks.start_soon(refused)
+        assert await journal.append(stage(run), at_once=True) == 3
+
+
+async def test_the_log_is_moved_into_the_database_while_the_journal_is_open(path, tmp_path):
+    async with Journal.open(path) as journal:
+        run = await journal.new_run("p")
+        for _ in range(600):
+            await journal.append(stage(run), at_once=True)
+        await journal.finish_run(run, "good", exit_code=0)  # the thread has done all that came before
+        alone = tmp_path / "without-its-log.db"
+        alone.write_bytes(path.read_bytes())
+        assert query(alone, "SELECT count(*) FROM entries")[0][0] >= 256
+
+
+async def test_a_journal_of_the_first_version_is_read_and_gone_on_with(path):
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        migrate(connection, path, steps=MIGRATIONS[:1])
+        connection.execute("INSERT INTO contents VALUES (1, x'00', 2, 0, x'7b7d')")
+        connection.execute(
+            """INSERT INTO runs (id, pipeline, file, started_at, status, promoted, tier, inputs, settings, out_dir, pid,
+               pid_started, boot, host) VALUES ('old', 'p', '', 0, 'good', 0, 'small', 1, '', '', 1, 1, '', '')"""
+        )
+        connection.execute("INSERT INTO entries VALUES (1, 1, 'stage', 'draft', '', NULL, 'done', 0, 1.5)")
+        connection.execute("INSERT INTO parts VALUES (1, 1, 0, 1, x'226122', NULL), (1, 1, 1, 1, x'62', NULL)")
+    async with Journal.open(path) as journal:
+        assert await journal.append(stage("old", "2")) == 2
+        old, new = await journal.entries("old")
+    assert (old.payload, old.texts, new.payload) == ('"a"', ("b",), "2")
+
+
 async def test_a_job_that_fails_spoils_no_other_of_its_transaction(path):
     outcomes: list[str] = []
     async with Journal.open(path) as journal:
@@ -484,7 +566,13 @@ def test_all_that_shapes_the_answer_is_in_a_request_s_fingerprint():
         "options": Options(seed=8),
         "format": None,
     }
-    left_out = {"timeout": 1.0, "labels": {"agent": "tester"}}
+    left_out = {
+        "timeout": 1.0,
+        "deadline": 1.0,
+        "priority": "interactive",
+        "prefix": "p",
+        "labels": {"agent": "tester"},
+    }
     assert {field.name for field in fields(Request)} == changes.keys() | left_out.keys()
     assert len({request_fingerprint(replace(REQUEST, **{name: value})) for name, value in changes.items()}) == 6
     assert {request_fingerprint(replace(REQUEST, **{name: value})) for name, value in left_out.items()} == {

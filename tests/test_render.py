@@ -120,6 +120,31 @@ def test_a_plan_has_its_stages_inputs_routes_models_and_loads(width: int | None)
     assert "<opaque>" in inputs
 
 
+@pytest.mark.parametrize(
+    ("budget", "loads", "residency"),
+    [
+        (1000, "predicted loads: 2\n", "gpu0: 2 models side by side, 600 of 1000 MiB"),
+        (
+            599,
+            "predicted loads: 2 at least, as models are swapped\n",
+            "gpu0: swaps: 2 models in turn (600 MiB together, budget 599 MiB)",
+        ),
+    ],
+)
+def test_a_plan_says_whether_its_models_are_side_by_side_or_swapped(budget: int, loads: str, residency: str) -> None:
+    sure = PLAN.specs[0]
+    both = (replace(sure, footprint=300), replace(sure, model="other:1b", footprint=300))
+    text = plan_text(graph(), replace(PLAN, specs=both), {"gpu0": budget}, {})
+    assert f"{loads}residency on {residency}\n" in text
+
+
+def test_a_reason_that_several_stages_share_is_said_once_in_parts() -> None:
+    route = next(iter(PLAN.routes.values()))
+    routes = {(stage, "coder"): replace(route, stage=stage, reason="because; and so") for stage in ("one", "two")}
+    text = plan_text(graph(), replace(PLAN, routes=routes), {"gpu0": 1000}, {})
+    assert text.count("  coder on small:1b:\n    because\n    and so\n") == 1
+
+
 def test_a_value_that_is_cut_says_so() -> None:
     assert shorten("x" * 30, 10) == "x" * 10 + "\n... (20 more characters)"
     assert json.loads(shorten({"a": [1]})) == {"a": [1]}

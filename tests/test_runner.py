@@ -1,7 +1,9 @@
 """A runner walks a graph: side by side, within its limits, every end written down, every error readable."""
 
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -359,6 +361,65 @@ async def test_every_stage_and_call_is_journaled_also_those_that_failed(bench: B
     assert [(entry.kind, entry.status, entry.payload) for entry in entries][1:] == [("stage", "done", '"HELLO"')]
 
 
+async def test_what_a_stage_returned_is_durable_before_a_stage_that_needs_it_begins(bench: Bench) -> None:
+    pipeline = Pipeline("p")
+
+    def kept() -> list[str]:
+        with closing(sqlite3.connect(bench.journal.path)) as connection:
+            return [name for (name,) in connection.execute("SELECT name FROM entries ORDER BY seq")]
+
+    @pipeline.stage
+    async def first() -> None:
+        assert kept() == []
+
+    @pipeline.stage
+    async def left(first: None) -> list[str]:
+        return kept()
+
+    @pipeline.stage
+    async def right(first: None) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    @pipeline.stage
+    async def last(left: list[str], right: None) -> list[str]:
+        return kept()
+
+    values = await bench.run(pipeline)
+    assert values["left"][:1] == ["first"]
+    assert sorted(values["last"]) == ["first", "left", "right"]
+
+
+async def test_items_that_fail_side_by_side_are_told_as_one_failure_of_their_stage(bench: Bench) -> None:
+    pipeline, gate = Pipeline("p"), anyio.Event()
+
+    @pipeline.stage(each={"number": "numbers"})
+    async def inverse(number: int) -> float:
+        if number:
+            try:
+                await gate.wait()
+            finally:
+                raise ValueError("cut off")
+        return 1 / number
+
+    with pytest.raises(StageFailed, match=r"item 1, raised ZeroDivisionError"):
+        await bench.run(pipeline, inputs={"numbers": [1, 0, 2]})
+    entries = await bench.journal.entries(bench.run_id)
+    assert [(entry.name, entry.status) for entry in entries] == [("inverse", "failed")]
+
+
+async def test_a_stage_that_was_cancelled_while_it_waited_for_a_seat_counts_as_stopped(bench: Bench) -> None:
+    pipeline = wide(2)
+
+    @pipeline.stage
+    async def broken() -> None:
+        raise ValueError("bad luck")
+
+    with pytest.raises(StageFailed):
+        await bench.run(pipeline, Calls(gate=anyio.Event()), max_agents=1)
+    assert bench.board is not None
+    assert [line.status for line in bench.board.stages.values()] == ["stopped", "stopped", "failed"]
+
+
 async def test_a_stages_fingerprint_follows_its_inputs_and_what_it_needs(bench: Bench) -> None:
     pipeline = Pipeline("p")
 
@@ -493,3 +554,28 @@ async def test_text_no_utf8_can_hold_is_kept_in_the_journal(bench: Bench) -> Non
     values = await bench.run(pipeline)
     (entry,) = await bench.journal.entries(bench.run_id)
     assert json.loads(str(entry.payload)) == values["half"] == "half \ud83d"
+
+
+async def test_a_run_without_a_journal_gives_the_same_values(bench: Bench, tmp_path: Path) -> None:
+    pipeline = Pipeline("p")
+
+    @pipeline.stage
+    async def asked(coder: Agent, run: Run) -> list[str]:
+        answers = []
+        async for attempt in run.attempts(2):
+            answers.append(await coder.ask(f"attempt {attempt.number}"))
+        return answers
+
+    routes = {("asked", "coder"): replace(SMALL, stage="asked")}
+    runner = Runner(
+        build_graph(pipeline, agents=["coder"]),
+        Plan(False, "small", "", routes, ()),
+        Settings(None, {}, {}, {"coder": AgentSettings("coder")}),
+        run_id="run",
+        caller=Calls(),
+        journal=None,
+        folder=RunFolder(tmp_path),
+        services={},
+        board=Board(),
+    )
+    assert await runner.run({}) == await bench.run(pipeline) == {"asked": ["ATTEMPT 1", "ATTEMPT 2"]}

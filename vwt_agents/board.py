@@ -39,8 +39,8 @@ class StageLine:
     started: Seconds | None = None
     ended: Seconds | None = None
     attempts: int = 0
-    models: list[str] = field(default_factory=list)
-    endpoints: list[str] = field(default_factory=list)
+    models: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] = ()
     calls: int = 0
     replayed: int = 0
     prompt_tokens: int = 0

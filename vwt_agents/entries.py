@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Set
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from dataclasses import dataclass, fields, is_dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from vwt_agents.messages import Message, Options, Request, Response, Usage
 
@@ -30,6 +31,8 @@ __all__ = [
 EntryKind: TypeAlias = Literal["stage", "call", "attempt", "event"]
 RunStatus: TypeAlias = Literal["running", "good", "bad", "failed", "interrupted"]
 Value: TypeAlias = str | bytes
+
+_USAGE: Final = tuple(field.name for field in fields(Usage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +91,7 @@ def fingerprint(*parts: object) -> str:
     Takes what JSON takes, and mappings, sets, bytes, dataclasses and pydantic models (told apart by their class's
     name) and anything with `isoformat`; TypeError names any other type.
     """
-    import hashlib
-
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_plain)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
+    return sha256(_canonical(parts).encode("ascii")).hexdigest()
 
 
 def _plain(value: object) -> object:
@@ -113,6 +113,10 @@ def _plain(value: object) -> object:
         f"a {type(value).__qualname__} has no fingerprint; possible: JSON values, dataclasses, pydantic models, bytes, "
         "sets, paths and dates"
     )
+
+
+_canonical: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_plain).encode
+_compact: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def request_fingerprint(request: Request) -> str:
@@ -156,7 +160,12 @@ def call_entry(
     if request.format is not None:
         texts.append(json.dumps(request.format, default=_plain))
     if isinstance(answer, Response):
-        header["response"] = {name: value for name, value in asdict(answer).items() if name not in {"text", "replayed"}}
+        header["response"] = {
+            "model": answer.model,
+            "endpoint": answer.endpoint,
+            "done_reason": answer.done_reason,
+            "usage": {name: getattr(answer.usage, name) for name in _USAGE},
+        }
         texts.append(answer.text)
     else:
         header["error"] = answer
@@ -169,7 +178,7 @@ def call_entry(
         status="failed" if failed else "done",
         started_at=started_at,
         seconds=seconds,
-        payload=json.dumps(header, separators=(",", ":")),
+        payload=_compact(header),
         texts=tuple(texts),
     )
 

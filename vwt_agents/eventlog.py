@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator, Mapping
 
-__all__ = ["EventLog", "EventText", "bound", "bound_keys", "get_logger"]
+__all__ = ["EventLog", "EventText", "bind_here", "bound", "bound_keys", "get_logger"]
 
 ExcInfo: TypeAlias = bool | BaseException | tuple[type[BaseException], BaseException, TracebackType | None] | None
 
@@ -31,6 +31,11 @@ def bound(**keys: object) -> Iterator[None]:
         yield
     finally:
         _bound.reset(token)
+
+
+def bind_here(**keys: object) -> None:
+    """From here to the end of the current context, events carry these keys; for who owns the whole context."""
+    _bound.set({**_bound.get(), **keys})
 
 
 def bound_keys() -> Mapping[str, object]:

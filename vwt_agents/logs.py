@@ -32,6 +32,7 @@ Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 EVENTS: Final[frozenset[str]] = frozenset(
     {
         "call.retried",
+        "habits.unread",
         "log.lost",
         "model.load_failed",
         "model.loaded",

@@ -82,7 +82,15 @@ _FIRST: Final = (
     "CREATE INDEX parts_by_content ON parts (content) WHERE content IS NOT NULL",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST,)
+# A finished stage dirties one page instead of three: its value stands in its entry (is_text NULL: it is too long, or of
+# the first version, and stands in parts), and a run's entries are few enough to be walked for a fingerprint.
+_SHORT_PAYLOADS: Final = (
+    "ALTER TABLE entries ADD COLUMN is_text INTEGER",
+    "ALTER TABLE entries ADD COLUMN payload BLOB",
+    "DROP INDEX entries_by_fingerprint",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _SHORT_PAYLOADS)
 
 
 def version_of(connection: sqlite3.Connection, path: Path, *, newest: int = len(MIGRATIONS)) -> int:

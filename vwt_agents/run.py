@@ -113,7 +113,7 @@ class Run:
         *,
         line: StageLine,
         board: Board,
-        journal: Journal,
+        journal: Journal | None,
         folder: RunFolder,
     ) -> None:
         self.id = run_id
@@ -155,6 +155,8 @@ class Run:
 
     async def _keep(self, attempt: Attempt) -> None:
         assert attempt.outcome is not None
+        if self._journal is None:
+            return
         await self._journal.append(
             Entry(
                 run=self.id,
@@ -163,7 +165,8 @@ class Run:
                 key=f"{self._scope.item}/{attempt.number}" if self._scope.item else str(attempt.number),
                 status="good" if attempt.outcome.passed else "bad",
                 payload=encode({"number": attempt.number, "escalated": attempt.escalated, "outcome": attempt.outcome}),
-            )
+            ),
+            at_once=True,
         )
 
     async def deliver(self, files: Mapping[str, str]) -> list[Path]:

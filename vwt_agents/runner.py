@@ -1,133 +1,78 @@
-"""Walks a checked graph: each stage as a coroutine once what it needs is there, at most `max_agents` of them with agents.
+"""Walks a checked graph: each stage once what it needs is there, at most `max_agents` of them with agents at once.
 
-Owns the stage values, the wiring of their arguments and the journal entries of stages and calls. It picks no model and waits
-for no memory: that is the caller's business. Loops and branches are the stage's own Python.
+Owns the stage values, the wiring of their arguments and the journal entries of stages. It picks no model and waits for no
+memory: that is the caller's business. Loops and branches are the stage's own Python.
+
+What a stage returned is durable before a stage that needs it begins. What can be known before a run is worked out when
+the Runner is made, so that a stage costs little more than its body and its commit (`bench/overhead.py`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections import deque
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from vwt_agents.agents import Agent, StageScope, side_by_side
-from vwt_agents.board import Board, CallLine, StageLine
-from vwt_agents.entries import Entry, call_entry, fingerprint, request_fingerprint
+from vwt_agents.agents import Agent, StageScope
+from vwt_agents.board import Board, StageLine
+from vwt_agents.core import Announced, RunEnded, StepBegan, StepEnded
+from vwt_agents.crew import Crew
+from vwt_agents.entries import Entry
 from vwt_agents.errors import DefinitionError, Fault, StageFailed, VwtError
-from vwt_agents.eventlog import bound, get_logger
-from vwt_agents.messages import Chunk
+from vwt_agents.eventlog import bind_here, get_logger
+from vwt_agents.journaling import JournalingCaller
 from vwt_agents.pipeline import Place
 from vwt_agents.run import Run, RunFolder
 from vwt_agents.values import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Literal
 
     from vwt_agents.config import Settings
+    from vwt_agents.core import Step
+    from vwt_agents.core.events import RunEvent
     from vwt_agents.graph import Graph, Stage
     from vwt_agents.journal import Journal
-    from vwt_agents.messages import Caller, OnChunk, Request, Response
+    from vwt_agents.messages import Caller, Response
     from vwt_agents.routing import Plan
+    from vwt_agents.types import Seconds
 
-__all__ = ["JournalingCaller", "Runner"]
+__all__ = ["Runner"]
 
 log = get_logger(__name__)
 
 
-class JournalingCaller:
-    """A Caller that answers from the run's journal where it can, and journals every answer that had to be asked for."""
-
-    def __init__(
-        self,
-        caller: Caller,
-        journal: Journal,
-        run_id: str,
-        line: StageLine,
-        board: Board,
-        known: Mapping[str, deque[Response]],
-    ) -> None:
-        self._known = known
-        self._caller = caller
-        self._journal = journal
-        self._run = run_id
-        self._line = line
-        self._board = board
-
-    async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
-        """The journaled answer to this very request, or a new one; durable before it is returned.
-
-        A request that was made several times has several answers; each is used once, in their order.
-        """
-        known = self._known.get(request_fingerprint(request)) if self._known else None
-        if known:
-            response = known.popleft()
-            if on_chunk is not None and response.text:
-                on_chunk(Chunk(response.text))
-            self._count(request, response)
-            return response
-        started, now = anyio.current_time(), datetime.now(UTC)
-        line = CallLine(request.labels.get("agent", ""), request.model)
-        self._line.in_flight[id(line)] = line
-        try:
-            response = await self._caller.call(request, _counting(line, on_chunk))
-        except VwtError as error:
-            await self._keep(request, error.message, started, now)
-            raise
-        finally:
-            del self._line.in_flight[id(line)]
-        self._count(request, response)
-        await self._keep(request, response, started, now)
-        return response
-
-    async def _keep(self, request: Request, answer: Response | str, started: float, now: datetime) -> None:
-        seconds = anyio.current_time() - started
-        key = request.labels.get("item", "")
-        entry = call_entry(self._run, request, answer, name=self._line.name, key=key, started_at=now, seconds=seconds)
-        await self._journal.append(entry)
-
-    def _count(self, request: Request, response: Response) -> None:
-        line, usage = self._line, response.usage
-        line.calls += 1
-        if request.model not in line.models:
-            line.models.append(request.model)
-        if request.endpoint not in line.endpoints:
-            line.endpoints.append(request.endpoint)
-        if response.replayed:
-            line.replayed += 1
-        line.prompt_tokens += usage.prompt_tokens
-        line.output_tokens += usage.output_tokens
-        line.cached_tokens += usage.cached_tokens or 0
-        line.wait_s += usage.wait_s
-        line.load_s += usage.load_s
-        line.output_s += usage.output_s
-        self._board.changed()
-
-
-def _counting(line: CallLine, on_chunk: OnChunk | None) -> OnChunk:
-    def count(chunk: Any) -> None:
-        if line.first is None:
-            line.first = anyio.current_time()
-        line.pieces += 1
-        if on_chunk is not None:
-            on_chunk(chunk)
-
-    return count
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Node:
+    """One stage on its way: how many of the stages it needs have not ended yet, and the sha256 of its value's JSON."""
+
     stage: Stage
     line: StageLine
-    done: anyio.Event = field(default_factory=anyio.Event)
-    encoded: str = ""  # its value as JSON, once for the journal and all who need it
+    lacks: int
+    digest: bytes = b""
+
+
+@dataclass(slots=True, eq=False)
+class _Items:
+    """The items of a stage that runs once for each, their results, and how many of those are still to come."""
+
+    given: list[Any]
+    results: list[Any]
+    to_come: int
 
 
 class Runner:
-    """One run of one graph. `run(inputs)` gives every stage's value by name; a stage's failure ends the run as itself."""
+    """One run of one graph. `run(inputs)` gives every stage's value by name; a stage's failure ends the run as itself.
+
+    Without a journal (None) nothing is kept, and the run cannot be resumed. `steps` are announced through `tell` before the
+    first stage begins, and which of them begins and ends, so that the scheduler can look ahead.
+    """
 
     def __init__(
         self,
@@ -137,15 +82,18 @@ class Runner:
         *,
         run_id: str,
         caller: Caller,
-        journal: Journal,
+        journal: Journal | None,
         folder: RunFolder,
         services: Mapping[str, Any],
         board: Board,
         seed: int = 0,
         known: Mapping[str, Sequence[Response]] | None = None,
+        steps: tuple[Step, ...] = (),
+        tell: Callable[[RunEvent], None] | None = None,
     ) -> None:
+        self._steps = steps
+        self._tell = tell if steps else None
         self._known = {key: deque(answers) for key, answers in (known or {}).items()}
-        self._graph = graph
         self._plan = plan
         self._settings = settings
         self._run_id = run_id
@@ -155,12 +103,16 @@ class Runner:
         self._services = services
         self._board = board
         self._seed = seed
-        self._limiter = anyio.CapacityLimiter(settings.scheduler.max_agents)
+        self._crew = Crew(settings.scheduler.max_agents)
+        self._clock: Callable[[], Seconds] = anyio.current_time
         self._failure: VwtError | None = None
         self._values: dict[str, Any] = {}
-        self._inputs: dict[str, str] = {}
+        self._inputs: Mapping[str, Any] = {}
+        self._input_digests: dict[str, bytes] = {}
+        self._followers = graph.followers
         self._nodes = {
-            stage.name: _Node(stage, StageLine(stage.name, stage.agents, stage.needs)) for stage in graph.stages
+            stage.name: _Node(stage, StageLine(stage.name, stage.agents, stage.needs), len(set(stage.needs)))
+            for stage in graph.stages
         }
         board.stages = {name: node.line for name, node in self._nodes.items()}
 
@@ -171,137 +123,188 @@ class Runner:
 
     async def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Every stage's value, once all have ended; the first stage that fails stops the others and is raised."""
-        self._inputs = {name: encode(value) for name, value in inputs.items()}
-        async with anyio.create_task_group() as tasks:
+        self._clock = asyncio.get_running_loop().time
+        self._inputs = inputs
+        if self._journal is not None:
+            self._input_digests = {name: _digest(encode(value)) for name, value in inputs.items()}
+        if self._tell is not None:
+            self._tell(Announced(self._run_id, self._steps))
+        try:
             for node in self._nodes.values():
-                tasks.start_soon(self._run_node, node, inputs, tasks.cancel_scope)
+                if not node.lacks:
+                    self._begin(node)
+            await self._crew.run()
+        finally:
+            self._mark_stopped()
+            if self._tell is not None:
+                self._tell(RunEnded(self._run_id))
         if self._failure is not None:
             raise self._failure
         return self.values
 
-    async def _run_node(self, node: _Node, inputs: Mapping[str, Any], scope: anyio.CancelScope) -> None:
-        for need in node.stage.needs:
-            await self._nodes[need].done.wait()
-        line, stage = node.line, node.stage
-        line.status, line.started = "running", anyio.current_time()
-        self._board.changed()
-        try:
-            with bound(stage=stage.name):
-                log.info("stage.started")
-                value = await self._value(node, inputs)
-                node.encoded = encode(value)
-                self._values[stage.name] = value
-                await self._ended(node, "done", node.encoded)
-                log.info("stage.done", seconds=line.seconds(anyio.current_time()))
-        except Exception as error:  # noqa: BLE001 - it becomes the run's own failure
-            failure = _failure(stage, error)
-            self._failure = self._failure or failure
-            scope.cancel()
-            await self._told(node, failure)
-        except BaseException:
-            if line.status == "running":
-                line.status, line.ended = "stopped", anyio.current_time()
-            raise
-        else:
-            node.done.set()
+    def _mark_stopped(self) -> None:
+        for node in self._nodes.values():
+            if node.line.status == "running":
+                node.line.status, node.line.ended = "stopped", self._clock()
 
-    async def _told(self, node: _Node, failure: VwtError) -> None:
-        """Write a failure down; a journal that cannot be written must not hide what it would have held."""
+    # -- one stage --------------------------------------------------------------------------------------------------
+
+    def _begin(self, node: _Node) -> None:
+        line, stage = node.line, node.stage
+        line.status, line.started = "running", self._clock()
+        self._board.changed()
+        log.info("stage.started", stage=stage.name)
+        if (
+            self._tell is not None and not stage.agents
+        ):  # one with agents begins, for the scheduler, with its first call
+            self._tell(StepBegan(self._run_id, stage.name))
+        if stage.each is None:
+            self._crew.add(self._stage, node, limited=bool(stage.agents))
+        else:
+            self._crew.add(self._open, node)
+
+    async def _stage(self, node: _Node) -> None:
+        bind_here(stage=node.stage.name)
+        try:
+            await self._end(node, await self._body(node))
+        except Exception as error:  # noqa: BLE001 - it becomes the run's own failure
+            await self._fail(node, error)
+
+    async def _open(self, node: _Node) -> None:
+        """Begin a stage that runs once per item."""
+        bind_here(stage=node.stage.name)
+        try:
+            given = self._items(node)
+            if not given:
+                await self._end(node, [])
+        except Exception as error:  # noqa: BLE001 - as above
+            await self._fail(node, error)
+            return
+        items = _Items(given, [None] * len(given), len(given))
+        for index in range(len(given)):
+            self._crew.add(self._item, node, items, index, limited=bool(node.stage.agents))
+
+    async def _item(self, node: _Node, items: _Items, index: int) -> None:
+        bind_here(stage=node.stage.name)
+        try:
+            items.results[index] = await self._body(node, items, index)
+            items.to_come -= 1
+            if not items.to_come:
+                await self._end(node, items.results)
+        except Exception as error:  # noqa: BLE001 - as above
+            await self._fail(node, error, str(index))
+
+    async def _end(self, node: _Node, value: Any) -> None:
+        name = node.stage.name
+        self._values[name] = value
+        await self._ended(node, "done", value)
+        log.info("stage.done", stage=name, seconds=node.line.seconds(self._clock()))
+        if self._tell is not None:
+            self._tell(StepEnded(self._run_id, name))
+        for follower in map(self._nodes.__getitem__, self._followers[name]):
+            follower.lacks -= 1
+            if not follower.lacks:
+                self._begin(follower)
+
+    async def _fail(self, node: _Node, error: Exception, item: str = "") -> None:
+        """End the run, and write down why; a journal that cannot be written must not hide what it would have held."""
+        failure = _failure(node.stage, error, item)
+        self._failure = self._failure or failure
+        self._crew.stop()
+        if node.line.status == "failed":  # by another of its items
+            return
         foreign = failure.__cause__ if isinstance(failure, StageFailed) else None
-        with bound(stage=node.stage.name):
-            if foreign is not None:
-                log.error("stage.failed", exc_info=foreign, error=failure.message)
-            else:
-                log.warning("stage.failed", error=failure.message)
+        if foreign is not None:
+            log.error("stage.failed", exc_info=foreign, error=failure.message)
+        else:
+            log.warning("stage.failed", error=failure.message)
         with anyio.CancelScope(shield=True):
             try:
-                await self._ended(node, "failed", encode({"error": failure.message}))
-            except VwtError as error:
-                log.warning("stage.failed", stage=node.stage.name, error=error.message)
+                await self._ended(node, "failed", {"error": failure.message})
+            except VwtError as unwritten:
+                log.warning("stage.failed", error=unwritten.message)
 
-    async def _ended(self, node: _Node, status: Any, payload: str) -> None:
+    async def _ended(self, node: _Node, status: Literal["done", "failed"], value: Any) -> None:
         line = node.line
-        line.status, line.ended = status, anyio.current_time()
+        line.status, line.ended = status, self._clock()
         self._board.changed()
+        if self._journal is None:
+            return
+        payload = encode(value)
+        node.digest = _digest(payload) if self._followers[line.name] else b""
         await self._journal.append(
             Entry(
                 run=self._run_id,
                 kind="stage",
                 name=line.name,
-                fingerprint=self._fingerprint(node.stage),
+                fingerprint=self._fingerprint(node),
                 status=status,
                 seconds=line.seconds(line.ended),
                 payload=payload,
-            )
+            ),
+            at_once=self._crew.alone,
         )
 
-    def _fingerprint(self, stage: Stage) -> str:
-        inputs = {param.source: self._inputs[param.source] for param in stage.params if param.role == "input"}
-        return fingerprint(stage.fingerprint(), [self._nodes[need].encoded for need in stage.needs], inputs)
-
-    # -- one stage --------------------------------------------------------------------------------------------------
-
-    async def _value(self, node: _Node, inputs: Mapping[str, Any]) -> Any:
+    def _fingerprint(self, node: _Node) -> str:
+        """Of the stage's code, the values it needs and the inputs it is given: by their digests, however long they are."""
         stage = node.stage
-        each = stage.each
-        if each is None:
-            return await self._once(node, inputs, "", {})
+        mark = sha256(stage.fingerprint().encode())
+        for need in stage.needs:
+            mark.update(self._nodes[need].digest)
+        for param in stage.params:
+            if param.role == "input":
+                mark.update(self._input_digests[param.source])
+        return mark.hexdigest()
+
+    # -- its body ---------------------------------------------------------------------------------------------------
+
+    def _items(self, node: _Node) -> list[Any]:
+        stage, each = node.stage, node.stage.each
+        assert each is not None
         fed = next(param for param in stage.params if param.name == each.parameter)
-        items = fed.value(self._values, inputs)
+        items = fed.value(self._values, self._inputs)
         if isinstance(items, str | bytes) or not hasattr(items, "__iter__"):
             what = f"{each.source!r} gave {type(items).__name__}, which has no items"
             raise DefinitionError([Fault(stage.where, f"stage {stage.name!r}: each={each.source!r}, but {what}")])
-        listed = list(items)
+        return list(items)
 
-        async def one(index: int) -> Any:
-            try:
-                return await self._once(node, inputs, str(index), {each.parameter: listed[index]})
-            except Exception as error:  # noqa: BLE001 - handed on as the item's own failure
-                failure = _failure(stage, error, str(index))
-                raise failure from failure.__cause__
-
-        return await side_by_side(one, len(listed))
-
-    async def _once(self, node: _Node, inputs: Mapping[str, Any], item: str, bound_items: Mapping[str, Any]) -> Any:
+    async def _body(self, node: _Node, items: _Items | None = None, index: int = 0) -> Any:
+        """What the stage's function gives, for the stage or for one of its items."""
         stage = node.stage
-        routes = [self._plan.routes[stage.name, name] for name in stage.agents]
-        larger = any(route.escalated is not None for route in routes)
+        values, inputs = self._values, self._inputs
+        arguments = {param.name: param.value(values, inputs) for param in stage.fed}
+        if items is not None and stage.each is not None:
+            arguments[stage.each.parameter] = items.given[index]
+        agents = self._introduce(node, "" if items is None else str(index), arguments) if stage.introduced else {}
+        try:
+            if stage.timeout is None:
+                return await _called(stage, arguments, agents)
+            with anyio.move_on_after(stage.timeout):
+                return await _called(stage, arguments, agents)
+        except SystemExit as error:
+            raise StageFailed(f"stage {stage.name!r} called exit({error.code!r}) ({_place(stage, error)})") from error
+        raise StageFailed(
+            f"stage {stage.name!r} took longer than its limit of {stage.timeout:g} s ({stage.where})",
+            hint="raise the stage's timeout=, or give it less to do",
+        )
+
+    def _introduce(self, node: _Node, item: str, arguments: dict[str, Any]) -> dict[str, Agent]:
+        """Hand the stage its agents and services, which know who asks; the agents by their names."""
+        stage = node.stage
+        routes = {name: self._plan.routes[stage.name, name] for name in stage.agents}
+        larger = any(route.escalated is not None for route in routes.values())
         scope = StageScope(self._run_id, stage.name, self._seed, item, can_escalate=larger)
         caller = JournalingCaller(self._caller, self._journal, self._run_id, node.line, self._board, self._known)
-        arguments = dict(bound_items)
-        agents = {name: self._agent(stage, name, caller, scope) for name in stage.agents}
+        agents = {
+            name: Agent(self._settings.agents[name], route, caller=caller, scope=scope)
+            for name, route in routes.items()
+        }
         for param in stage.params:
-            if param.name in arguments:
-                continue
             if param.role == "agent":
                 arguments[param.name] = agents[param.source]
             elif param.role == "service":
                 arguments[param.name] = self._service(param.source, node, scope)
-            else:
-                arguments[param.name] = param.value(self._values, inputs)
-        if not stage.agents:
-            return await self._body(stage, arguments, agents)
-        async with self._limiter:
-            return await self._body(stage, arguments, agents)
-
-    async def _body(self, stage: Stage, arguments: Mapping[str, Any], agents: Mapping[str, Agent]) -> Any:
-        try:
-            with anyio.move_on_after(stage.timeout):
-                value = stage.func(**arguments)
-                if inspect.isawaitable(value):
-                    value = await value
-                if stage.kind == "ask":
-                    value = await agents[stage.agent or stage.agents[0]].ask(value, stage.returns)
-                return value
-        except SystemExit as error:
-            raise StageFailed(f"stage {stage.name!r} called exit({error.code!r}) ({_place(stage, error)})") from error
-        raise StageFailed(
-            f"stage {stage.name!r} took longer than its limit of {stage.timeout or 0:g} s ({stage.where})",
-            hint="raise the stage's timeout=, or give it less to do",
-        )
-
-    def _agent(self, stage: Stage, name: str, caller: Caller, scope: StageScope) -> Agent:
-        return Agent(self._settings.agents[name], self._plan.routes[stage.name, name], caller=caller, scope=scope)
+        return agents
 
     def _service(self, name: str, node: _Node, scope: StageScope) -> Any:
         if name == "Run":
@@ -309,6 +312,19 @@ class Runner:
                 self._run_id, scope, line=node.line, board=self._board, journal=self._journal, folder=self._folder
             )
         return self._services[name]
+
+
+def _digest(text: str) -> bytes:
+    return sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+async def _called(stage: Stage, arguments: Mapping[str, Any], agents: Mapping[str, Agent]) -> Any:
+    value = stage.func(**arguments)
+    if inspect.isawaitable(value):
+        value = await value
+    if stage.kind == "ask":
+        value = await agents[stage.agent or stage.agents[0]].ask(value, stage.returns)
+    return value
 
 
 def _failure(stage: Stage, error: Exception, item: str = "") -> VwtError:

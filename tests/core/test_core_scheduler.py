@@ -483,15 +483,27 @@ def test_a_visit_outlasts_what_its_swap_costs_before_it_is_cut_short_for_a_due_m
     """Interactive requests may make forced swaps take half of the time: a load of 20 s is followed by 20 s of service."""
     core = Core(spec(CODER, slots=1), spec(CHAT))
     core.ask(1, CODER)
-    core.post(Loaded(CODER), after=20.0)
     core.ask(2, CHAT, klass="interactive")
+    core.post(Loaded(CODER), after=20.0)
     core.ask(3, CODER)
-    core.post(Woken(), after=15.0)
+    assert core.post(Woken(), after=10.0) == []
     assert core.post(Released(1)) == [Grant(3, CODER)]
     core.ask(4, CODER)
     assert core.scheduler.deadline == 40.0
-    core.post(Woken(), after=5.0)
+    core.post(Woken(), after=10.0)
     assert core.post(Released(3)) == [Unload(CODER, f"{ROOM}{CHAT}")]
+
+
+def test_a_wait_shorter_than_swaps_can_keep_lasts_as_long_as_they_need():
+    """15 s cannot be kept with loads of 20 s and half of the time for them: the first swap comes after 40 s."""
+    core = Core(spec(CODER, slots=1), spec(CHAT))
+    core.ask(1, CODER)
+    core.post(Loaded(CODER), after=20.0)
+    core.ask(2, CHAT, klass="interactive")
+    core.ask(3, CODER)
+    core.post(Woken(), after=39.0)
+    assert core.post(Released(1)) == [Grant(3, CODER)]
+    assert core.scheduler.deadline == 60.0
 
 
 def test_a_model_that_has_not_served_yet_is_not_driven_out_again():

@@ -100,7 +100,7 @@ class World(RuleBasedStateMachine):
     def begin(self, agents, slots, sizes, keep_alive, share, hold, load_s):
         policy = ProgramAware(overhead={"interactive": share, "batch": share}, hold=hold)
         self.make = lambda: Scheduler(max_agents=agents, max_wait=MAX_WAIT, policy=policy)
-        self.load_s = load_s
+        self.load_s, self.share = load_s, share
         self.core, self.agents, self.now, self.closing = self.make(), agents, 0.0, False
         self.log, self.specs, self.budgets = [], {}, defaultdict(int)
         self.memory: dict[ModelKey, Stay] = {}
@@ -286,12 +286,16 @@ class World(RuleBasedStateMachine):
     def cold_and_due(self, device):
         """By model: its turn, the later of the moment its load is to begin and the moment it last left."""
         cold = [key for key in KEYS if DEVICE[key] == device and key not in self.memory and self.waiters(key)]
-        due = {key: self.waiters(key)[0][0] - self.load_time(key) for key in cold}
+        due = {key: self.turn(key) for key in cold}
         return {key: max(moment, self.left_at[key]) for key, moment in due.items() if moment <= self.now}
 
-    def load_time(self, key):
-        """How long the core believes a load to take."""
-        return self.core.state.models[key].load_s
+    def turn(self, key):
+        """When a model's load has to begin: its first request due, but a swap's price over its share of time at least."""
+        due, request = self.waiters(key)[0]
+        believed = self.core.state.models
+        longest = max((believed[k].load_s for k in self.memory if DEVICE[k] == DEVICE[key]), default=0.0)
+        feasible = self.asked[request].since + (believed[key].load_s + longest) / self.share
+        return max(due, feasible) - believed[key].load_s
 
     def told(self, event):
         match event:
@@ -464,7 +468,7 @@ class World(RuleBasedStateMachine):
         last = self.log[-1][1]
         for key in KEYS:
             if key not in self.memory and self.waiters(key):
-                turn = self.waiters(key)[0][0] - self.load_time(key)
+                turn = self.turn(key)
                 assert turn <= last or (self.core.deadline is not None and self.core.deadline <= turn)
 
     @invariant()

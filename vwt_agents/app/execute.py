@@ -15,17 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from vwt_agents.app.foresight import habits_of, serving
 from vwt_agents.app.world import World, open_world
 from vwt_agents.board import Board
 from vwt_agents.config import load_settings
-from vwt_agents.core import ModelKey, ModelSpec, Scheduler
-from vwt_agents.dispatcher import Dispatcher, Serving
+from vwt_agents.core import Scheduler
+from vwt_agents.dispatcher import Dispatcher
 from vwt_agents.entries import fingerprint, read_call, request_fingerprint
 from vwt_agents.errors import RunError, UsageError, VwtError
 from vwt_agents.eventlog import bound, get_logger
 from vwt_agents.graph import Graph, build_graph
+from vwt_agents.habits import Habits
 from vwt_agents.inputs import read_inputs
 from vwt_agents.journal import Journal, JournalReader, new_run_id
+from vwt_agents.lookahead import steps
 from vwt_agents.pipeline_file import load_pipeline
 from vwt_agents.result import RunResult, Status
 from vwt_agents.routing import Plan, plan_routes
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
     from vwt_agents.config import SandboxSettings, Settings
     from vwt_agents.endpoints.base import OnProgress
     from vwt_agents.messages import Response
-    from vwt_agents.routing import ModelPlan
     from vwt_agents.sandbox.judge import Verdict
     from vwt_agents.sandbox.service import Sandbox
 
@@ -131,6 +133,7 @@ class _Execution:
         job, graph = planned.job, planned.graph
         self.id = job.resume or new_run_id(graph.name, datetime.now(UTC))
         self.folder = RunFolder((job.out if job.out is not None else Path("runs") / self.id).absolute())
+        self._habits = Habits()
         self.result = RunResult(
             run_id=self.id,
             pipeline=graph.name,
@@ -189,6 +192,7 @@ class _Execution:
         planned = self.planned
         settings = planned.settings
         scheduler = Scheduler(max_agents=settings.scheduler.max_agents, max_wait=settings.scheduler.max_wait)
+        self._habits = await habits_of(planned.graph.name, self.journal)
         services = await self._services()
         async with Dispatcher(scheduler, planned.world.endpoints, board=self.board) as dispatcher:
             await self._prepare(dispatcher)
@@ -204,6 +208,8 @@ class _Execution:
                 board=self.board,
                 seed=planned.job.seed,
                 known=planned.job.known,
+                steps=steps(planned.graph, planned.plan, self._habits),
+                tell=dispatcher.post,
             )
             try:
                 await runner.run(planned.inputs)
@@ -226,7 +232,7 @@ class _Execution:
         for device, mib in self.planned.world.budgets.items():
             dispatcher.set_budget(device, mib)
         for spec in self.planned.plan.specs:
-            dispatcher.serve(_serving(spec, self.planned.settings))
+            dispatcher.serve(serving(spec, self.planned.settings, self._habits))
 
     def _judge(self, values: Mapping[str, Any]) -> None:
         verdict = find_verdict(values, self.planned.graph)
@@ -267,14 +273,6 @@ async def open_sandbox(settings: SandboxSettings) -> Sandbox:
 
     limits = Limits(wall_s=settings.timeout, memory_mib=settings.memory)
     return await Sandbox.open(settings.backend, allow_unsafe=settings.backend == "unsafe", limits=limits)
-
-
-def _serving(spec: ModelPlan, settings: Settings) -> Serving:
-    key = ModelKey(spec.endpoint, spec.model)
-    return Serving(
-        ModelSpec(key, spec.device, spec.footprint, spec.slots, keep_alive=settings.scheduler.keep_alive),
-        num_ctx=spec.num_ctx,
-    )
 
 
 async def resumed(journal: JournalReader, run: str) -> Job:

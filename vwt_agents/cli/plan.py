@@ -69,6 +69,10 @@ def _as_data(planned: PlannedRun) -> dict[str, Any]:
         "routes": list(chosen.routes.values()),
         "models": list(chosen.specs),
         "loads": predicted_loads(chosen, planned.world.budgets),
+        "residency": [
+            {"device": one.device, "models": one.models, "mib": one.needed, "side_by_side": one.side_by_side}
+            for one in chosen.residency(planned.world.budgets)
+        ],
         "budgets": planned.world.budgets,
         "notes": list(chosen.notes),
     }

@@ -154,6 +154,7 @@ class Routing(_Table):
 
     promote_at: Count = RoutingSettings().promote_at
     scope: Scope = RoutingSettings().scope
+    substitute: bool = RoutingSettings().substitute
 
 
 class Sampling(_Table):
@@ -239,7 +240,7 @@ class AgentsToml(_Table):
             agents=_named(self.agents),
             budget=self.budget.settings(),
             scheduler=self.scheduler.settings(),
-            routing=RoutingSettings(self.routing.promote_at, self.routing.scope),
+            routing=RoutingSettings(self.routing.promote_at, self.routing.scope, self.routing.substitute),
             licences=LicenceSettings(tuple(self.licences.allow), tuple(self.licences.accept)),
             sandbox=SandboxSettings(self.sandbox.backend, self.sandbox.timeout, self.sandbox.memory),
         )

@@ -108,10 +108,14 @@ class TierSettings:
 
 @dataclass(frozen=True, slots=True)
 class RoutingSettings:
-    """When a run is promoted: at this many high-importance stages, and whether all its stages move or only those."""
+    """When a run is promoted: at this many high-importance stages, and whether all its stages move or only those.
+
+    `substitute`: agents that may share a model do, where their models would otherwise be swapped.
+    """
 
     promote_at: int = 2
     scope: Scope = "run"
+    substitute: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class ProgramAware:
 
     overhead: Mapping[RequestClass, float] = field(default_factory=_shares)
     hold: float = 0.5
-    critical: float = 0.6
+    critical: float = 0.75
 
     # -- grants -----------------------------------------------------------------------------------------------------
 
@@ -79,7 +79,7 @@ class ProgramAware:
         assert longest is not None
         if late.late <= state.now:
             return late
-        if longest.rank[:2] == first.rank[:2] and longest.tail > self.critical * self._remaining(state):
+        if longest is not first and longest.rank[:2] == first.rank[:2] and self._critical(state, longest.tail):
             return longest
         for prefix in residency.warm:
             warm = queue.sharing(prefix)
@@ -87,13 +87,12 @@ class ProgramAware:
                 return warm
         return first
 
-    @staticmethod
-    def _remaining(state: State) -> Seconds:
-        """How long everything known of takes at least, as believed."""
-        return max(
-            ((model.queue.work + state.programs.work(key)) / model.spec.slots for key, model in state.models.items()),
-            default=0.0,
-        )
+    def _critical(self, state: State, tail: Seconds) -> bool:
+        """Much of how long everything known of takes at least, on the device that takes longest, hangs on this tail."""
+        busiest = max((_work(state, key) / model.spec.slots for key, model in state.models.items()), default=0.0)
+        if tail <= self.critical * busiest:  # the same answer as below, for less
+            return False
+        return tail > self.critical * max(self._outlook(state, device)[1] for device in state.devices)
 
     # -- placements -------------------------------------------------------------------------------------------------
 
@@ -112,9 +111,9 @@ class ProgramAware:
         cold = list(state.cold(device))
         if not cold:
             return self._prefetch(state, device)
-        urgent = min((model for model in cold if _urgent_at(model) <= state.now), key=_turn, default=None)
-        if urgent is not None:
-            return self._guard(state, urgent)
+        urgent = [model for model in cold if self._urgent_at(state, model) <= state.now]
+        if urgent:
+            return self._guard(state, min(urgent, key=lambda model: self._turn(state, model)))
         ranked = self._ranked(state, device, cold)
         for model in ranked:
             if shortage(state, model) <= 0:
@@ -129,7 +128,7 @@ class ProgramAware:
         """The models asked for, the one to be loaded first at the head; one that room was made for stays the first."""
         if len(cold) == 1:
             return cold
-        price = self._prices(state, device)
+        price, _ = self._outlook(state, device)
         target = state.targets.get(device)
 
         def rank(model: Model) -> Cost:
@@ -139,15 +138,17 @@ class ProgramAware:
 
         return sorted(cold, key=lambda model: (rank(model), model.spec.key))
 
-    def _prices(self, state: State, device: str) -> Mapping[ModelKey, float]:
+    def _outlook(self, state: State, device: str) -> tuple[Mapping[ModelKey, float], Seconds]:
+        """The shadow prices of a device's models, and the seconds that the work known of keeps it busy at least."""
         work: dict[ModelKey, tuple[Mib, Seconds]] = {}
         for key, model in state.models.items():
             if model.spec.device == device:
-                seconds = (model.queue.work + state.programs.work(key)) / model.spec.slots
+                seconds = _work(state, key) / model.spec.slots
                 if seconds > 0:
                     load = 0.0 if key in state.residencies else model.load_s
                     work[key] = model.spec.footprint, seconds + load
-        return prices(work, state.budget(device))
+        price = prices(work, state.budget(device))
+        return price, sum(price[key] * work[key][1] for key in price)
 
     def _free_victims(self, state: State, model: Model) -> tuple[Residency, ...] | None:
         """Who leaves for a model that is asked for: idle, asked for by nobody, not held; None where that does not do."""
@@ -237,8 +238,23 @@ class ProgramAware:
             return _bring(state, due, victims)
         return Placement(target=due.spec.key, drain=frozenset(victim.key for victim in victims))
 
+    def _urgent_at(self, state: State, model: Model) -> Seconds:
+        """When the model's load has to begin for its first request to be granted when due.
+
+        A wait shorter than a swap's price over its share of time cannot be kept but by swapping for ever; there the
+        price sets the moment.
+        """
+        first = _next(model)
+        longest = max((state.models[each.key].load_s for each in state.on(model.spec.device)), default=0.0)
+        feasible = first.since + (model.load_s + longest) / self.overhead[first.lane]
+        return max(first.due, feasible) - model.load_s
+
+    def _turn(self, state: State, model: Model) -> tuple[Seconds, int]:
+        """A due model's place in line: by its moment, but not ahead of anyone who was due when it last left."""
+        return (max(self._urgent_at(state, model), model.left_at), model.left_order)
+
     def _disruption(self, state: State, victims: Sequence[Residency], due: Model) -> Cost:
-        price = self._prices(state, due.spec.device)
+        price, _ = self._outlook(state, due.spec.device)
         cost = 0.0
         for victim in victims:
             wanted = not _unwanted(state, victim) and not victim.draining
@@ -266,7 +282,7 @@ class ProgramAware:
             there = state.on(device)
             cold = list(state.cold(device))
             for model in cold:
-                yield _urgent_at(model)
+                yield self._urgent_at(state, model)
                 for residency in there:
                     yield self._visit_end(state, residency, model)
                     if residency.idle:
@@ -315,6 +331,11 @@ def _movable(state: State, device: str) -> list[Residency]:
     return sorted(there, key=rank)
 
 
+def _work(state: State, key: ModelKey) -> Seconds:
+    """Seconds of slot time that requests wait for, or are announced to."""
+    return state.models[key].queue.work + state.programs.work(key)
+
+
 def _unwanted(state: State, residency: Residency) -> bool:
     return residency.idle and not state.models[residency.key].queue
 
@@ -333,13 +354,3 @@ def _next(model: Model) -> Waiting:
     head = model.queue.soonest_due()
     assert head is not None, model.spec.key
     return head
-
-
-def _urgent_at(model: Model) -> Seconds:
-    """When the model must begin to be loaded for its first request to be granted when due."""
-    return _next(model).due - model.load_s
-
-
-def _turn(model: Model) -> tuple[Seconds, int]:
-    """A due model's place in line: by its due moment, but not ahead of anyone who was due when it last left."""
-    return (max(_urgent_at(model), model.left_at), model.left_order)

@@ -173,6 +173,11 @@ class OllamaClient:
                 emit(echo.feed(part.message.content or ""))
                 if part.done:
                     emit(echo.finish())
+                    with contextlib.suppress(
+                        CallFailed
+                    ):  # the answer is complete; read to its end, its connection is used again
+                        async for _ in parts:
+                            pass
                     return Response(
                         "".join(texts), request.model, request.endpoint, part.done_reason or "stop", _usage(part)
                     )

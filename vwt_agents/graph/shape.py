@@ -5,8 +5,9 @@ Owns what can be asked of them (width, waves, the picture, fingerprints); never 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from vwt_agents.graph.fingerprint import fingerprint
@@ -91,11 +92,28 @@ class Stage:
     kind: Kind
     where: str
     agent: str | None = None
+    fed: tuple[Param, ...] = field(init=False, repr=False, compare=False)
+    """The parameters that are fed with values: all but agents, services and the item of an `each`."""
+    introduced: bool = field(init=False, repr=False, compare=False)
+    """Whether it is handed agents or services, which are told who asks."""
+    _mark: str = field(default="", init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        item = self.each.parameter if self.each is not None else None
+        fed = tuple(param for param in self.params if param.role in {"stage", "input"} and param.name != item)
+        object.__setattr__(self, "fed", fed)
+        introduced = bool(self.agents) or any(param.role == "service" for param in self.params)
+        object.__setattr__(self, "introduced", introduced)
 
     def fingerprint(self) -> str:
-        """The sha256 of what the stage does (for the journal): its code, and for an ask whom it asks for what."""
-        more = (self.agent, type_name(self.returns)) if self.agent is not None else ()
-        return fingerprint(self.func, *more)
+        """The sha256 of what the stage does (for the journal): its code, and for an ask whom it asks for what.
+
+        Taken once: neither changes.
+        """
+        if not self._mark:
+            more = (self.agent, type_name(self.returns)) if self.agent is not None else ()
+            object.__setattr__(self, "_mark", fingerprint(self.func, *more))
+        return self._mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +145,16 @@ class Graph:
     inputs: tuple[Input, ...]
     terminals: tuple[str, ...]
     output: Param
+    followers: Mapping[str, tuple[str, ...]] = field(init=False, repr=False, compare=False)
+    """The stages that wait for each stage, by its name."""
+
+    def __post_init__(self) -> None:
+        found: dict[str, list[str]] = {stage.name: [] for stage in self.stages}
+        for stage in self.stages:
+            for need in dict.fromkeys(stage.needs):
+                found[need].append(stage.name)
+        followers = MappingProxyType({name: tuple(names) for name, names in found.items()})
+        object.__setattr__(self, "followers", followers)
 
     def stage(self, name: str) -> Stage:
         """The stage of that name; KeyError if there is none."""

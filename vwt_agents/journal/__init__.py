@@ -10,14 +10,14 @@ import secrets
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from vwt_agents.errors import UsageError
 from vwt_agents.journal import rows
 from vwt_agents.journal.reader import JournalReader, default_path
-from vwt_agents.journal.writer import Writer
+from vwt_agents.journal.writer import Size, Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from vwt_agents.entries import Entry, RunStatus
 
 __all__ = ["Journal", "JournalReader", "default_path", "new_run_id"]
+
+_BRIEF: Final = 4096
+"""Bytes of an entry that may be written on the event loop: packing more would keep it longer than the write does."""
 
 
 def new_run_id(pipeline: str, now: datetime) -> str:
@@ -38,9 +41,10 @@ def new_run_id(pipeline: str, now: datetime) -> str:
 class Journal(JournalReader):
     """A journal open for writing; also reads. Made by `Journal.open`."""
 
-    def __init__(self, path: Path, writer: Writer) -> None:
+    def __init__(self, path: Path, writer: Writer, numbers: rows.Numbers) -> None:
         super().__init__(path)
         self._writer = writer
+        self._numbers = numbers
 
     @classmethod
     @asynccontextmanager
@@ -52,10 +56,11 @@ class Journal(JournalReader):
         why the file can't be written.
         """
         path = default_path() if path is None else path
-        writer = Writer(path, full=full)
+        numbers = rows.Numbers()
+        writer = Writer(path, full=full, on_rollback=numbers.clear)
         await writer.start()
         try:
-            yield cls(path, writer)
+            yield cls(path, writer, numbers)
         finally:
             with anyio.CancelScope(shield=True):
                 await writer.close()
@@ -112,11 +117,16 @@ class Journal(JournalReader):
         """Record how the run ended; `summary` is JSON."""
         now = datetime.now(UTC)
         await self._writer.do(lambda connection: rows.finish_run(connection, run_id, status, exit_code, summary, now))
+        self._numbers.forget(run_id)
 
-    async def append(self, entry: Entry) -> int:
+    async def append(self, entry: Entry, *, at_once: bool = False) -> int:
         """Write an entry and return its number in the run (1, 2, ...) once it is durable.
 
-        The entry is accepted before the first wait: cancelling the caller neither loses nor halves it.
+        The entry is accepted before the first wait: cancelling the caller neither loses nor halves it. Entries of one
+        turn of the event loop share a commit; `at_once` is for who knows that no other is about to come.
         """
         row = rows.entry_row(entry)
-        return await self._writer.do(lambda connection: rows.insert_entry(connection, row))
+        size = Size.LONG if row.size > _BRIEF else Size.BRIEF if row.parts else Size.STATEMENT
+        return await self._writer.do(
+            lambda connection: rows.insert_entry(connection, row, self._numbers), size, at_once=at_once
+        )

@@ -36,9 +36,9 @@ _RUNS: Final = """
     LEFT JOIN contents s ON s.n = r.summary
     LEFT JOIN runs q ON q.n = r.parent"""
 _ENTRIES: Final = """
-    SELECT e.seq, e.kind, e.name, e.key, e.fingerprint, e.status, e.started_at, e.seconds,
+    SELECT e.seq, e.kind, e.name, e.key, e.fingerprint, e.status, e.started_at, e.seconds, e.is_text, e.payload,
            p.position, p.is_text, coalesce(p.data, c.data), coalesce(c.packed, 0)
-    FROM entries e {index}
+    FROM entries e
     LEFT JOIN parts p ON p.run = e.run AND p.seq = e.seq
     LEFT JOIN contents c ON c.n = p.content
     WHERE e.run = (SELECT n FROM runs WHERE id = ?)"""
@@ -83,9 +83,7 @@ class JournalReader:
     async def find(self, run: str, kind: EntryKind, fingerprint: str) -> tuple[Entry, ...]:
         """The entries of a run with this fingerprint, oldest first; the same request made twice is there twice."""
         where, values = " AND e.kind = ? AND e.fingerprint = ?", (kind, bytes.fromhex(fingerprint))
-        # named: without statistics SQLite would rather walk the whole run in order
-        index = "INDEXED BY entries_by_fingerprint"
-        return await self._read(lambda connection: _find_entries(connection, run, where, values, index=index))
+        return await self._read(lambda connection: _find_entries(connection, run, where, values))
 
     async def _read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
         return await anyio.to_thread.run_sync(self._read_now, query)
@@ -132,11 +130,9 @@ def _find_run(connection: sqlite3.Connection, run: str) -> RunRecord:
     return _record(rows[0])
 
 
-def _find_entries(
-    connection: sqlite3.Connection, run: str, where: str, values: tuple[Any, ...], *, index: str = ""
-) -> tuple[Entry, ...]:
+def _find_entries(connection: sqlite3.Connection, run: str, where: str, values: tuple[Any, ...]) -> tuple[Entry, ...]:
     run_id = _find_run(connection, run).id
-    sql = f"{_ENTRIES.format(index=index)}{where} ORDER BY e.seq, p.position"
+    sql = f"{_ENTRIES}{where} ORDER BY e.seq, p.position"
     return tuple(_entries(run_id, connection.execute(sql, (run_id, *values))))
 
 
@@ -170,13 +166,13 @@ def _entries(run: str, rows: sqlite3.Cursor) -> Iterator[Entry]:
     """One entry per number: its rows, one for each part, stand together."""
     for _, group in groupby(rows, key=lambda row: row[0]):
         parts = list(group)
-        seq, kind, name, key, mark, status, started_at, seconds = parts[0][:8]
+        seq, kind, name, key, mark, status, started_at, seconds, is_text, data = parts[0][:10]
         values = {
-            position: _value(is_text, packed, data)
-            for *_, position, is_text, data, packed in parts
+            position: _value(part_is_text, packed, part)
+            for *_, position, part_is_text, part, packed in parts
             if position is not None
         }
-        payload = values.pop(0, None)
+        payload = values.pop(0, None) if is_text is None else _value(is_text, 0, data)
         yield Entry(
             run=run,
             kind=kind,

@@ -5,21 +5,22 @@ transaction.
 from __future__ import annotations
 
 import hashlib
+import sqlite3
+import time
 import zlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vwt_agents.errors import UsageError, did_you_mean
 from vwt_agents.processes import ProcessMark
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from vwt_agents.entries import Entry, RunStatus, Value
 
 __all__ = [
     "EntryRow",
+    "Numbers",
     "RunStart",
     "entry_row",
     "finish_run",
@@ -56,18 +57,23 @@ class RunStart:
         return replace(self, id=run_id)
 
 
-@dataclass(frozen=True, slots=True)
-class EntryRow:
+class EntryRow(NamedTuple):
     """An entry as its columns and parts, checked before it is queued, so that a fault is the caller's own."""
 
     run: str
-    columns: tuple[str, str, str, bytes | None, str, int, float | None]
+    columns: tuple[str, str, str, bytes | None, str, int, float | None, bool | None, bytes | None]
     parts: tuple[tuple[int, bool, bytes], ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its payload and texts."""
+        return len(self.columns[-1] or b"") + sum(len(raw) for _, _, raw in self.parts)
 
 
 def micros(when: datetime) -> int:
     """Microseconds since 1970 UTC; exact, unlike a float."""
-    return (when - _EPOCH) // timedelta(microseconds=1)
+    since = when - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def moment(stamp: int) -> datetime:
@@ -77,33 +83,75 @@ def moment(stamp: int) -> datetime:
 
 def entry_row(entry: Entry) -> EntryRow:
     """The rows of an entry; ValueError for a fingerprint that is not hex or a time without a zone."""
-    started = entry.started_at or datetime.now(UTC)
-    if started.tzinfo is None:
-        raise ValueError(f"started_at={started!r} has no time zone; journal times are UTC")
+    if entry.started_at is None:
+        started = time.time_ns() // 1000
+    elif entry.started_at.tzinfo is None:
+        raise ValueError(f"started_at={entry.started_at!r} has no time zone; journal times are UTC")
+    else:
+        started = micros(entry.started_at)
     mark = bytes.fromhex(entry.fingerprint) or None
-    columns = (entry.kind, entry.name, entry.key, mark, entry.status, micros(started), entry.seconds)
-    values = ([] if entry.payload is None else [(0, entry.payload)]) + list(enumerate(entry.texts, 1))
-    return EntryRow(
-        entry.run, columns, tuple((position, isinstance(value, str), _raw(value)) for position, value in values)
-    )
+    parts = [(position, isinstance(text, str), _raw(text)) for position, text in enumerate(entry.texts, 1)]
+    is_text = payload = None
+    if entry.payload is not None:
+        is_text, payload = isinstance(entry.payload, str), _raw(entry.payload)
+        if len(payload) > _INLINE:
+            parts.insert(0, (0, is_text, payload))
+            is_text = payload = None
+    columns = (entry.kind, entry.name, entry.key, mark, entry.status, started, entry.seconds, is_text, payload)
+    return EntryRow(entry.run, columns, tuple(parts))
 
 
-def insert_entry(connection: sqlite3.Connection, row: EntryRow) -> int:
-    """The entry's number in its run."""
-    found = connection.execute(
-        "SELECT n, (SELECT coalesce(max(seq), 0) + 1 FROM entries WHERE run = n) FROM runs WHERE id = ?", (row.run,)
+class Numbers:
+    """The number of each run that is written to here and of its last entry, so that an entry is one statement.
+
+    Used within transactions only; `clear` it when one is rolled back.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, int]] = {}
+        self.clear = self._known.clear
+
+    def forget(self, run_id: str) -> None:
+        """A run that has ended, or that somebody else has written to."""
+        self._known.pop(run_id, None)
+
+    def insert(self, connection: sqlite3.Connection, row: EntryRow) -> tuple[int, int]:
+        """Insert the entry with the next number of its run; the run's number and the entry's."""
+        run, last = self._known.get(row.run) or _last_entry(connection, row.run)
+        connection.execute(
+            "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (run, last + 1, *row.columns)
+        )
+        self._known[row.run] = numbers = (run, last + 1)
+        return numbers
+
+
+def insert_entry(connection: sqlite3.Connection, row: EntryRow, numbers: Numbers) -> int:
+    """The entry's number in its run. One statement, if it has no parts and the run is known."""
+    try:
+        run, seq = numbers.insert(connection, row)
+    except sqlite3.IntegrityError:  # somebody else has written to this run
+        numbers.forget(row.run)
+        run, seq = numbers.insert(connection, row)
+    if row.parts:
+        connection.executemany(
+            "INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (run, seq, position, is_text, raw, None)
+                if len(raw) <= _INLINE
+                else (run, seq, position, is_text, None, _content(connection, raw))
+                for position, is_text, raw in row.parts
+            ],
+        )
+    return seq
+
+
+def _last_entry(connection: sqlite3.Connection, run_id: str) -> tuple[int, int]:
+    found: tuple[int, int] | None = connection.execute(
+        "SELECT n, (SELECT coalesce(max(seq), 0) FROM entries WHERE run = n) FROM runs WHERE id = ?", (run_id,)
     ).fetchone()
     if found is None:
-        raise unknown_run(connection, row.run)
-    run, seq = found
-    connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (run, seq, *row.columns))
-    for position, is_text, raw in row.parts:
-        short = len(raw) <= _INLINE
-        connection.execute(
-            "INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?)",
-            (run, seq, position, is_text, raw if short else None, None if short else _content(connection, raw)),
-        )
-    return int(seq)
+        raise unknown_run(connection, run_id)
+    return found
 
 
 def insert_run(connection: sqlite3.Connection, start: RunStart) -> bool:

@@ -100,8 +100,9 @@ def plan_text(
     table("stages", ["stage", "importance", "after", "agents"], [_stage_row(stage) for stage in graph.stages])
     inputs = [[item.name, "needed" if item.required else _one_line(item.default)] for item in graph.inputs]
     table("inputs", ["input", "default"], inputs)
-    routes = [[r.stage, r.agent, r.tier, r.model, r.endpoint, r.reason] for r in plan.routes.values()]
-    table("routes", ["stage", "agent", "tier", "model", "endpoint", "why"], routes)
+    routes = [[r.stage, r.agent, r.tier, r.model, r.endpoint] for r in plan.routes.values()]
+    table("routes", ["stage", "agent", "tier", "model", "endpoint"], routes)
+    lines += _reasons(plan, width)
     models = [
         [spec.model, spec.device, str(spec.footprint), str(spec.slots), str(spec.num_ctx), _when(spec), spec.arithmetic]
         for spec in plan.specs
@@ -110,7 +111,7 @@ def plan_text(
     used = sorted({spec.device for spec in plan.specs})
     how = {device: arithmetic.get(device, "").removeprefix(f"{device}: ") for device in used}
     table("budgets", ["device", "MiB", "how"], [[device, str(budgets.get(device, 0)), how[device]] for device in used])
-    lines += ["", wrapped(_loads(plan, budgets), width, hang="  ")]
+    lines += ["", *(wrapped(line, width, hang="  ") for line in _loads(plan, budgets))]
     lines += [wrapped(f"note: {note}", width, hang="  ") for note in plan.notes]
     return "\n".join(lines)
 
@@ -132,30 +133,34 @@ def _when(spec: ModelPlan) -> str:
     return ("only on escalation" if spec.only_escalation else "yes") + pull
 
 
-def _crowded(plan: Plan, budgets: Mapping[str, int]) -> dict[str, int]:
-    """The devices that cannot hold all their models of the plan at once, and the MiB that would take."""
-    needs: dict[str, int] = {}
-    for spec in plan.specs:
-        if not spec.only_escalation:
-            needs[spec.device] = needs.get(spec.device, 0) + spec.footprint
-    return {device: need for device, need in sorted(needs.items()) if need > budgets.get(device, 0)}
+def _reasons(plan: Plan, width: int | None) -> list[str]:
+    """Why each route is as it is: what several agents have in common is said once, each part on a line of its own."""
+    agents: dict[tuple[str, str], dict[str, None]] = {}
+    for route in plan.routes.values():
+        agents.setdefault((route.model, route.reason), {})[route.agent] = None
+    lines = ["", "why"] if agents else []
+    for (model, reason), names in agents.items():
+        lines.append(wrapped(f"{', '.join(names)} on {model}:", width, indent="  "))
+        lines += [wrapped(part, width, indent="    ", hang="  ") for part in reason.split("; ")]
+    return lines
 
 
 def predicted_loads(plan: Plan, budgets: Mapping[str, int]) -> dict[str, Any]:
     """How many loads to expect: `at_least` so many, and exactly that where there are no `swaps`."""
-    sure = [spec for spec in plan.specs if not spec.only_escalation]
-    return {"at_least": len(sure), "swaps": bool(_crowded(plan, budgets))}
+    residency = plan.residency(budgets)
+    return {
+        "at_least": sum(len(device.models) for device in residency),
+        "swaps": any(not device.side_by_side for device in residency),
+    }
 
 
-def _loads(plan: Plan, budgets: Mapping[str, int]) -> str:
-    sure = predicted_loads(plan, budgets)["at_least"]
-    crowded = [
-        f"{device} needs {need} MiB for all of them and has {budgets.get(device, 0)}"
-        for device, need in _crowded(plan, budgets).items()
+def _loads(plan: Plan, budgets: Mapping[str, int]) -> list[str]:
+    expected = predicted_loads(plan, budgets)
+    more = " at least, as models are swapped" if expected["swaps"] else ""
+    return [
+        f"predicted loads: {expected['at_least']}{more}",
+        *(f"residency on {device}" for device in plan.residency(budgets)),
     ]
-    if crowded:
-        return f"predicted loads: {sure} at least, with swaps: {'; '.join(crowded)}"
-    return f"predicted loads: {sure}" + (", no swaps: they fit side by side" if sure > 1 else ", no swaps")
 
 
 def findings_text(config: str, findings: Sequence[Finding], *, width: int | None = None) -> str:

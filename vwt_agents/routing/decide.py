@@ -5,20 +5,22 @@ Owns rules 1, 2 and 5 of routing; `pool` has 3 and 4. Same graph, settings, offe
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vwt_agents.config import AgentSettings, Settings, canonical
 from vwt_agents.errors import VwtError
+from vwt_agents.routing.concurrency import Concurrency
 from vwt_agents.routing.plan import GraphView, ModelPlan, Plan, Route, StageView
-from vwt_agents.routing.pool import Pick, Pool, fitting_slots, open_pool
+from vwt_agents.routing.pool import Pick, Pool, open_pool
+from vwt_agents.routing.residents import Use, demands, listed, settle, side_by_side, substitution
+from vwt_agents.routing.substitute import Seat, reseated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from vwt_agents.routing.offers import ModelOffer, Offer
+    from vwt_agents.routing.offers import Offer
     from vwt_agents.types import Mib, TierName
 
 __all__ = ["plan_routes"]
@@ -42,16 +44,6 @@ class _Promotion:
     whole: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Use:
-    """An agent in a stage: its model, and the model its escalation leads to."""
-
-    stage: str
-    agent: AgentSettings
-    pick: Pick
-    escalation: Pick | None = None
-
-
 class _Decision:
     """One run being planned; `notes` gathers what the user should know, in order, once each."""
 
@@ -62,6 +54,7 @@ class _Decision:
         self.settings = settings
         self.offers = offers
         self.budgets = budgets
+        self.concurrency = Concurrency(self.stages, settings.scheduler.max_agents)
         self.pools: dict[TierName, Pool] = {}
         self.notes: dict[str, None] = {}
 
@@ -70,11 +63,14 @@ class _Decision:
         uses = [
             self._use(stage, self.settings.agents[name], promotion) for stage in self.stages for name in stage.agents
         ]
-        uses = self._side_by_side(uses)
-        uses = [replace(use, escalation=self._escalation(use)) for use in uses]
-        specs = {(spec.endpoint, spec.model): spec for spec in self._specs(uses)}
+        for device in dict.fromkeys(use.pick.endpoint.device for use in uses):
+            uses = self._substituted(uses, device)
+        uses = self._within_reach([replace(use, escalation=self._escalation(use)) for use in uses])
+        residents = settle(uses, self.concurrency, self.budgets)
+        specs = {(spec.endpoint, spec.model): spec for spec in residents}
         routes = {(use.stage, use.agent.name): _route(use, specs) for use in uses}
         self._tell(uses)
+        self._tell_sizes(uses, residents)
         return Plan(
             promoted=bool(promotion.stages),
             tier="large" if promotion.whole else "small",
@@ -103,10 +99,10 @@ class _Decision:
                 return _Promotion(f"promoted: one stage only, {why}", frozenset({only.name}), whole=True)
         return _Promotion(f"not promoted: {counted}")
 
-    def _use(self, stage: StageView, agent: AgentSettings, promotion: _Promotion) -> _Use:
+    def _use(self, stage: StageView, agent: AgentSettings, promotion: _Promotion) -> Use:
         tier, why = self._tier(stage, agent, promotion)
-        pick = self._pool(tier).pick(agent)
-        return _Use(stage.name, agent, replace(pick, reason=f"{why}; {pick.reason}"))
+        at_once = self.concurrency.of({other.name for other in self.stages if agent.name in other.agents})
+        return Use(stage.name, agent, why, self._pool(tier).pick(agent, at_once=at_once))
 
     def _tier(self, stage: StageView, agent: AgentSettings, promotion: _Promotion) -> tuple[TierName, str]:
         if agent.tier is not None:
@@ -127,104 +123,84 @@ class _Decision:
             self.pools[tier] = open_pool(self.settings.tiers[tier], self.settings, self.offers, self.budgets)
         return self.pools[tier]
 
-    def _budget(self, pick: Pick) -> Mib:
-        return self.budgets.get(pick.endpoint.device, 0)
-
-    def _side_by_side(self, uses: Sequence[_Use]) -> list[_Use]:
-        """Rule 5: where the small tier's models do not fit together, one of them serves every agent that it may."""
-        small = [use for use in uses if use.pick.tier == "small"]
-        models = [spec.model for spec in self._specs(small)]
-        crowded = self._crowded(small)
-        if crowded is None:
+    def _substituted(self, uses: Sequence[Use], device: str) -> list[Use]:
+        """Rule 5: where a device's models do not fit side by side, agents that may move share fewer of them."""
+        here = [use for use in uses if use.pick.endpoint.device == device]
+        before, budget = demands(here, self.concurrency), self.budgets.get(device, 0)
+        if not self.settings.routing.substitute or side_by_side(before, budget):
             return list(uses)
-        served = Counter(use.pick.model.name for use in small)
-        order = [canonical(name) for name in self._pool("small").tier.models]
-        targets = sorted(models, key=lambda name: (-served[name], order.index(canonical(name))))
-        ways = [way for target in targets if (way := self._onto(target, uses, crowded)) is not None]
-        best = min(ways, key=_models_in_small, default=list(uses))
-        if still := self._crowded([use for use in best if use.pick.tier == "small"]):
-            self.notes[f"{still}: they will be swapped, because their agents name them"] = None
-        return best
+        seats = {(use.agent.name, use.pick.tier): self._seat(use, before) for use in here}
+        picks = dict(zip(seats, reseated(list(seats.values()), budget), strict=True))
+        after = [replace(use, pick=picks[use.agent.name, use.pick.tier]) for use in here]
+        why = substitution(before, demands(after, self.concurrency), budget)
+        moved = {
+            (old.stage, old.agent.name): replace(
+                new, moved=f"{new.pick.model.name} instead of {old.pick.model.name}: {why}"
+            )
+            for old, new in zip(here, after, strict=True)
+            if old.pick.key != new.pick.key
+        }
+        return [moved.get((use.stage, use.agent.name), use) for use in uses]
 
-    def _crowded(self, small: Sequence[_Use]) -> str | None:
-        """The sum, if these uses' models are several and do not fit side by side."""
-        specs = self._specs(small)
-        needed = sum(spec.footprint for spec in specs)
-        if len(specs) < 2 or needed <= self._budget(small[0].pick):
-            return None
-        names = " and ".join(spec.model for spec in specs)
-        return f"{names} need {needed} MiB side by side, {specs[0].device} has {self._budget(small[0].pick)}"
+    def _seat(self, use: Use, models: Iterable[tuple[str, str]]) -> Seat:
+        accepted = {pick.key: pick for pick in self._pool(use.pick.tier).accepted(use.agent)}
+        return Seat(use.agent.name, use.pick, {key: accepted[key] for key in models if key in accepted})
 
-    def _onto(self, target: str, uses: Sequence[_Use], crowded: str) -> list[_Use] | None:
-        """The uses with every small-tier agent that may on the model `target`; None if it then does not fit itself."""
-        model = next(use.pick.model for use in uses if use.pick.tier == "small" and use.pick.model.name == target)
-        moved = [self._moved(use, model) for use in uses]
-        there = [use.pick for use in moved if use.pick.tier == "small" and use.pick.model == model]
-        context, wanted = max(pick.capped for pick in there), max(pick.slots for pick in there)
-        slots = fitting_slots(model, there[0].endpoint, self._budget(there[0]), num_ctx=context, slots=wanted)
-        if slots is None:
-            return None
-        agents = len({use.agent.name for use in moved if use.pick in there})
-        why = f"{crowded}, so {target} with {slots} slot{'' if slots == 1 else 's'} serves {agents} agents"
-        return [
-            replace(use, pick=replace(use.pick, reason=f"{use.pick.reason}; {why}")) if use.pick in there else use
-            for use in moved
-        ]
-
-    def _moved(self, use: _Use, model: ModelOffer) -> _Use:
-        """The use on `model`, if it is of the small tier and its agent does not insist on another."""
-        pick, agent = use.pick, use.agent
-        insists = agent.model is not None and canonical(agent.model) == canonical(pick.model.name)
-        accepts = canonical(model.name) in {canonical(name) for name in agent.fallback}
-        if pick.tier != "small" or pick.model == model or (insists and not accepts):
-            return use
-        return replace(use, pick=replace(pick, model=model))
-
-    def _escalation(self, use: _Use) -> Pick | None:
+    def _escalation(self, use: Use) -> Pick | None:
         """The large tier's model for attempts without progress; None if there is no other, or it cannot be had now."""
         if use.pick.tier == "large" or use.agent.tier is not None or "large" not in self.settings.tiers:
             return None
         try:
-            pick = self._pool("large").pick(use.agent)
+            pick = self._pool("large").pick(use.agent, at_once=1)
         except VwtError as error:
             self.notes[f"no escalation to the large tier: {error.message}"] = None
             return None
         if not pick.model.installed:
             self.notes[f"no escalation to the large tier: {pick.model.name} has not been pulled"] = None
             return None
-        return None if pick.key == use.pick.key else replace(pick, reason=f"escalated; {pick.reason}")
+        return None if pick.key == use.pick.key else pick
 
-    def _specs(self, uses: Iterable[_Use]) -> list[ModelPlan]:
-        """Each model once, with the most context and slots any use wants; fewer slots if it does not fit with all."""
-        uses = list(uses)
-        routed = [use.pick for use in uses]
-        escalations = [use.escalation for use in uses if use.escalation is not None]
-        shared: dict[tuple[str, str], list[Pick]] = {}
-        for pick in (*routed, *escalations):
-            shared.setdefault(pick.key, []).append(pick)
-        return [self._spec(picks, only_escalation=picks[0] not in routed) for picks in shared.values()]
+    def _within_reach(self, uses: Sequence[Use]) -> list[Use]:
+        """Without the escalations whose context would cost models that routes lead to their place side by side."""
+        routed = {use.pick.key for use in uses}
+        kept = list(uses)
+        for index, use in enumerate(uses):
+            pick = use.escalation
+            if pick is None or pick.key not in routed:
+                continue
+            device = pick.endpoint.device
+            plain = [replace(one, escalation=None) for one in uses if one.pick.endpoint.device == device]
+            if self._side_by_side(plain, device) and not self._side_by_side([*plain, use], device):
+                kept[index] = replace(use, escalation=None)
+                self.notes[
+                    f"no escalation of {use.agent.name} to {pick.model.name}: with its num_ctx {pick.floor} the models "
+                    f"would no longer fit side by side"
+                ] = None
+        return kept
 
-    def _spec(self, picks: Sequence[Pick], *, only_escalation: bool) -> ModelPlan:
-        first = picks[0]
-        context, wanted = max(pick.capped for pick in picks), max(pick.slots for pick in picks)
-        budget = self._budget(first)
-        slots = fitting_slots(first.model, first.endpoint, budget, num_ctx=context, slots=wanted)
-        assert slots is not None, "the pick with the most context fitted, so one of these does"
-        need = first.model.need(first.endpoint, num_ctx=context, slots=slots)
-        return ModelPlan(
-            endpoint=first.endpoint.name,
-            model=first.model.name,
-            device=first.endpoint.device,
-            footprint=need.mib,
-            arithmetic=need.arithmetic,
-            num_ctx=context,
-            slots=slots,
-            tiers=tuple(sorted({pick.tier for pick in picks}, reverse=True)),
-            needs_pull=not first.model.installed,
-            only_escalation=only_escalation,
-        )
+    def _side_by_side(self, uses: Sequence[Use], device: str) -> bool:
+        routed = {use.pick.key for use in uses}
+        wanted = {key: demand for key, demand in demands(uses, self.concurrency).items() if key in routed}
+        return side_by_side(wanted, self.budgets.get(device, 0))
 
-    def _tell(self, uses: Sequence[_Use]) -> None:
+    def _tell_sizes(self, uses: Sequence[Use], residents: Iterable[ModelPlan]) -> None:
+        """The notes on models that are swapped, and on those that got less than was wanted."""
+        wanted = demands(uses, self.concurrency)
+        because = "their agents accept no other" if self.settings.routing.substitute else "routing.substitute is false"
+        sure = [spec for spec in residents if not spec.only_escalation]
+        for device in dict.fromkeys(spec.device for spec in sure):
+            budget = self.budgets.get(device, 0)
+            here = [spec for spec in sure if spec.device == device]
+            if sum(spec.footprint for spec in here) > budget:
+                least = sum(wanted[spec.endpoint, spec.model].least() for spec in here)
+                names = listed([spec.model for spec in here])
+                said = f"{names} need at least {least} MiB side by side, {device} has {budget}"
+                self.notes[f"{said}: they are swapped, because {because}"] = None
+        for spec in sure:
+            if spec.given_up:
+                self.notes[f"{spec.model} has {spec.given_up}"] = None
+
+    def _tell(self, uses: Sequence[Use]) -> None:
         """The notes on what was passed over, and one line for each endpoint that does not answer."""
         picks = [pick for use in uses for pick in (use.pick, use.escalation) if pick is not None]
         told: dict[str, None] = {}
@@ -239,20 +215,14 @@ class _Decision:
         self.notes = {**told, **self.notes}
 
 
-def _models_in_small(uses: Sequence[_Use]) -> int:
-    return len({use.pick.key for use in uses if use.pick.tier == "small"})
+def _route(use: Use, specs: Mapping[tuple[str, str], ModelPlan]) -> Route:
+    reasons = (use.why, use.pick.reason, use.moved)
+    escalated = _routed(use, use.escalation, specs, ("escalated", use.escalation.reason)) if use.escalation else None
+    return replace(_routed(use, use.pick, specs, reasons), escalated=escalated)
 
 
-def _route(use: _Use, specs: Mapping[tuple[str, str], ModelPlan]) -> Route:
-    escalated = _routed(use, use.escalation, specs) if use.escalation is not None else None
-    return replace(_routed(use, use.pick, specs), escalated=escalated)
-
-
-def _routed(use: _Use, pick: Pick, specs: Mapping[tuple[str, str], ModelPlan]) -> Route:
+def _routed(use: Use, pick: Pick, specs: Mapping[tuple[str, str], ModelPlan], reasons: Sequence[str]) -> Route:
     spec = specs[pick.key]
-    reason = pick.reason
-    if spec.slots < pick.slots:
-        reason = f"{reason}; {spec.slots} of {pick.slots} slots, because another agent needs num_ctx {spec.num_ctx}"
     return Route(
         stage=use.stage,
         agent=use.agent.name,
@@ -264,6 +234,6 @@ def _routed(use: _Use, pick: Pick, specs: Mapping[tuple[str, str], ModelPlan]) -
         slots=spec.slots,
         footprint=spec.footprint,
         arithmetic=spec.arithmetic,
-        reason=reason,
+        reason="; ".join(reason for reason in (*reasons, spec.given_up) if reason),
         needs_pull=spec.needs_pull,
     )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from vwt_agents.types import Importance, Mib, TierName
 
-__all__ = ["GraphView", "ModelPlan", "Plan", "Route", "StageView"]
+__all__ = ["GraphView", "ModelPlan", "Plan", "Residency", "Route", "StageView"]
 
 
 class StageView(Protocol):
@@ -31,13 +31,28 @@ class StageView(Protocol):
         """The agents it may call, by name; each of them is in agents.toml."""
         ...
 
+    @property
+    def needs(self) -> Sequence[str]:
+        """The stages whose results it waits for, by name."""
+        ...
+
+    @property
+    def kind(self) -> Literal["stage", "ask"]:
+        """`ask` for a stage that makes one call and nothing else."""
+        ...
+
+    @property
+    def each(self) -> object | None:
+        """Set where it runs once per item, side by side."""
+        ...
+
 
 class GraphView(Protocol):
     """What routing needs to know of a graph."""
 
     @property
     def stages(self) -> Sequence[StageView]:
-        """All of them, each once."""
+        """All of them, each once, in an order in which they could run."""
         ...
 
 
@@ -68,7 +83,8 @@ class Route:
 class ModelPlan:
     """A model as the whole run uses it: one num_ctx and one number of slots, so that nothing is loaded again for them.
 
-    `only_escalation`: no route leads to it but those of an escalation.
+    `only_escalation`: no route leads to it but those of an escalation. `given_up` says what its agents would have liked
+    and did not get, and is empty where they got all of it.
     """
 
     endpoint: str
@@ -81,6 +97,30 @@ class ModelPlan:
     tiers: tuple[TierName, ...]
     needs_pull: bool = False
     only_escalation: bool = False
+    given_up: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Residency:
+    """How the models of a plan share a device: all resident `side_by_side`, or loaded in turn. MiB."""
+
+    device: str
+    models: tuple[str, ...]
+    needed: Mib
+    budget: Mib
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether all of them fit at once."""
+        return self.needed <= self.budget
+
+    def __str__(self) -> str:
+        count, room = len(self.models), f"{self.needed} of {self.budget} MiB"
+        if count == 1:
+            return f"{self.device}: one model, {room}"
+        if self.side_by_side:
+            return f"{self.device}: {count} models side by side, {room}"
+        return f"{self.device}: swaps: {count} models in turn ({self.needed} MiB together, budget {self.budget} MiB)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +136,16 @@ class Plan:
     routes: Mapping[tuple[str, str], Route]
     specs: tuple[ModelPlan, ...]
     notes: tuple[str, ...] = ()
+
+    def residency(self, budgets: Mapping[str, Mib]) -> tuple[Residency, ...]:
+        """How the models that routes lead to share each device, by its name; one for an escalation may never come."""
+        sure = [spec for spec in self.specs if not spec.only_escalation]
+        return tuple(
+            Residency(
+                device,
+                tuple(spec.model for spec in sure if spec.device == device),
+                sum(spec.footprint for spec in sure if spec.device == device),
+                budgets.get(device, 0),
+            )
+            for device in sorted({spec.device for spec in sure})
+        )

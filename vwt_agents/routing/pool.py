@@ -6,7 +6,7 @@ Owns rules 3 and 4 of routing, and the errors that say why a tier has nothing fo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vwt_agents.config import (
     DEFAULT_NUM_CTX,
@@ -23,22 +23,36 @@ from vwt_agents.errors import EndpointUnavailable, LicenceRefused, ModelMissing,
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from vwt_agents.routing.offers import ModelOffer, Offer
+    from vwt_agents.routing.offers import ModelOffer, Need, Offer
     from vwt_agents.types import Mib, TierName
 
-__all__ = ["Pick", "Pool", "fitting_slots", "open_pool"]
+__all__ = ["LEAST_NUM_CTX", "Pick", "Pool", "open_pool"]
+
+LEAST_NUM_CTX: Final = 2048
+"""Tokens a slot that an agent without a num_ctx of its own is left with at least."""
+
+_PROMPT_TOKENS: Final = 1024
+_CHARACTERS_A_TOKEN: Final = 3
+_CONTEXT_UNIT: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """A model chosen for an agent: the context and slots it wants, why it was chosen, and what was passed over."""
+    """A model chosen for an agent, why, and what was passed over.
+
+    `num_ctx` is the context it would like and `floor` what it cannot do without, both no more than the model was trained
+    for; `slots` is what its tier gives. `rank` is how well the model suits the agent: 0 named by it, 1 made for its
+    task, 2 a general model, 3 made for something else.
+    """
 
     tier: TierName
     endpoint: EndpointSettings
     model: ModelOffer
     num_ctx: int
+    floor: int
     slots: int
     reason: str
+    rank: int = 0
     notes: tuple[str, ...] = ()
 
     @property
@@ -46,26 +60,16 @@ class Pick:
         """The residency it needs."""
         return self.endpoint.name, self.model.name
 
-    @property
-    def capped(self) -> int:
-        """The context it gets: what it wants, but no more than the model was trained for."""
-        return self.model.capped(self.num_ctx)
+    def least(self) -> Need:
+        """What the model takes at least to serve it."""
+        return self.model.need(self.endpoint, num_ctx=self.floor, slots=1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     model: ModelOffer
     why: str
-
-
-def fitting_slots(
-    model: ModelOffer, endpoint: EndpointSettings, budget: Mib, *, num_ctx: int, slots: int
-) -> int | None:
-    """The most slots, up to `slots`, with which the model fits the budget; None if it does not fit with one."""
-    for fewer in range(slots, 0, -1):
-        if model.need(endpoint, num_ctx=num_ctx, slots=fewer).mib <= budget:
-            return fewer
-    return None
+    rank: int
 
 
 def open_pool(tier: TierSettings, settings: Settings, offers: Mapping[str, Offer], budgets: Mapping[str, Mib]) -> Pool:
@@ -110,9 +114,12 @@ class Pool:
         workers = self.tier.workers or (1 if self.tier.name == "large" else self.endpoint.parallel)
         return min(workers, self.endpoint.parallel)
 
-    def pick(self, agent: AgentSettings) -> Pick:
-        """The best model for the agent that is here, licensed and fits. ModelMissing, LicenceRefused, Rejected."""
-        listed = [(name, self.offer.find(name)) for name in self._preferred(agent)]
+    def pick(self, agent: AgentSettings, *, at_once: int) -> Pick:
+        """The best model for the agent that is here, licensed and fits. ModelMissing, LicenceRefused, Rejected.
+
+        `at_once` is how many calls the agent can have in flight: a model needs no more slots than that.
+        """
+        listed = self._listed(agent)
         known = [found for _, found in listed if found is not None]
         allowed = [found for found in known if self.licences.allows(found.name, found.licence)]
         usable = [found for found in allowed if found.installed]
@@ -123,7 +130,24 @@ class Pool:
         if not usable:
             raise self._nothing_usable(agent, passed, refused=[found for found in known if found not in allowed])
         candidates = self._candidates(agent, usable, by_task=by_task)
-        return self._fitting(agent, candidates, passed)
+        return self._fitting(agent, candidates, passed, wanted=min(self.slots(), at_once))
+
+    def accepted(self, agent: AgentSettings) -> list[Pick]:
+        """The tier's models that the agent may be moved to, best first; whether they fit is not looked at.
+
+        An agent that names a model accepts its `fallback` and nothing else; one that names none, any model of the tier
+        that was trained for the context it declares.
+        """
+        known = [found for _, found in self._listed(agent) if found is not None]
+        allowed = [found for found in known if self.licences.allows(found.name, found.licence)]
+        candidates = self._candidates(agent, allowed, by_task=True)
+        if agent.model is not None:
+            candidates = [candidate for candidate in candidates if candidate.rank == 0]
+        long_enough = [one for one in candidates if one.model.capped(agent.num_ctx or 0) == (agent.num_ctx or 0)]
+        return [self._seat(agent, candidate, ()) for candidate in long_enough]
+
+    def _listed(self, agent: AgentSettings) -> list[tuple[str, ModelOffer | None]]:
+        return [(name, self.offer.find(name)) for name in self._preferred(agent)]
 
     def _preferred(self, agent: AgentSettings) -> list[str]:
         """The tier's models, those that the agent names itself first."""
@@ -137,18 +161,16 @@ class Pool:
         if agent.model is not None:
             own[canonical(agent.model)] = f"agents.{agent.name}.model"
         by_task = by_task and self.tier.name == "small"
-        ranked: list[tuple[int, _Candidate]] = []
+        candidates = []
         for model in usable:
-            why = own.get(canonical(model.name))
+            why, suits = own.get(canonical(model.name)), model.suits(agent.task)
             if why is not None:
-                ranked.append((-1, _Candidate(model, why)))
-            elif by_task:
-                rank = model.suits(agent.task)
-                made = (f"{self.name} for task {agent.task!r}", f"general model of {self.name}", f"next of {self.name}")
-                ranked.append((rank, _Candidate(model, made[rank])))
-            else:
-                ranked.append((0, _Candidate(model, f"first of {self.name} that can be used")))
-        return [candidate for _, candidate in sorted(ranked, key=lambda pair: pair[0])]
+                candidates.append(_Candidate(model, why, 0))
+                continue
+            made = (f"{self.name} for task {agent.task!r}", f"general model of {self.name}", f"next of {self.name}")
+            why = made[suits] if by_task else f"first of {self.name} that can be used"
+            candidates.append(_Candidate(model, why, 1 + suits))
+        return sorted(candidates, key=lambda one: one.rank if by_task else min(one.rank, 1))
 
     def _passed_over(
         self, listed: Iterable[tuple[str, ModelOffer | None]], usable: Sequence[ModelOffer]
@@ -182,24 +204,49 @@ class Pool:
             return f"ollama pull {model}   (or: python -m vwt_agents models pull {model})"
         return "python -m vwt_agents models list shows what the embedded engine can pull"
 
-    def _fitting(self, agent: AgentSettings, candidates: Sequence[_Candidate], passed: Mapping[str, str]) -> Pick:
-        """Rule 4: the first that fits with all slots, else the first that fits with fewer, else Rejected."""
-        num_ctx, wanted = agent.num_ctx or self.tier.num_ctx or DEFAULT_NUM_CTX, self.slots()
+    def _fitting(
+        self, agent: AgentSettings, candidates: Sequence[_Candidate], passed: Mapping[str, str], *, wanted: int
+    ) -> Pick:
+        """Rule 4: the first that fits with all slots, else the first that fits with fewer, else Rejected.
+
+        What has to fit is the context that the agent needs; how much of what it would like it gets is decided for all.
+        """
         # Ollama's KV cache does not depend on the slots we use, so fewer of them save nothing there.
         least = wanted if self.endpoint.kind == "ollama" else 1
         for slots in range(wanted, least - 1, -1):
             too_big: list[str] = []
             for candidate in candidates:
                 model = candidate.model
-                need = model.need(self.endpoint, num_ctx=model.capped(num_ctx), slots=slots)
-                if need.mib > self.budget:
-                    too_big.append(f"{model.name} needs {need.mib} MiB, {self.endpoint.device} has {self.budget}")
-                    continue
-                notes = (*self._before(candidate, agent, passed), *too_big, *_remarks(model, num_ctx, slots, wanted))
-                return Pick(
-                    self.tier.name, self.endpoint, model, num_ctx, slots, "; ".join((candidate.why, *notes)), notes
-                )
-        raise self._rejected(agent, candidates, num_ctx=num_ctx, slots=wanted)
+                need = model.need(self.endpoint, num_ctx=model.capped(self._floor(agent)), slots=slots)
+                if need.mib <= self.budget:
+                    return self._seat(agent, candidate, (*self._before(candidate, agent, passed), *too_big))
+                too_big.append(f"{model.name} needs {need.mib} MiB, {self.endpoint.device} has {self.budget}")
+        raise self._rejected(agent, candidates, slots=wanted)
+
+    def _seat(self, agent: AgentSettings, candidate: _Candidate, passed: Sequence[str]) -> Pick:
+        model, num_ctx = candidate.model, self._wish(agent)
+        notes = (*passed, *_remarks(model, num_ctx))
+        return Pick(
+            self.tier.name,
+            self.endpoint,
+            model,
+            num_ctx=model.capped(num_ctx),
+            floor=model.capped(self._floor(agent)),
+            slots=self.slots(),
+            reason="; ".join((candidate.why, *notes)),
+            rank=candidate.rank,
+            notes=notes,
+        )
+
+    def _wish(self, agent: AgentSettings) -> int:
+        return agent.num_ctx or self.tier.num_ctx or DEFAULT_NUM_CTX
+
+    def _floor(self, agent: AgentSettings) -> int:
+        """The context an agent cannot do without: its own num_ctx, else room for its instructions, a prompt and an answer."""
+        if agent.num_ctx is not None:
+            return agent.num_ctx
+        tokens = len(agent.system) // _CHARACTERS_A_TOKEN + _PROMPT_TOKENS + (agent.options.num_predict or 0)
+        return min(self._wish(agent), max(LEAST_NUM_CTX, -(-tokens // _CONTEXT_UNIT) * _CONTEXT_UNIT))
 
     def _before(self, chosen: _Candidate, agent: AgentSettings, passed: Mapping[str, str]) -> list[str]:
         """What was preferred to the chosen model but could not be used."""
@@ -207,24 +254,26 @@ class Pool:
         names = [canonical(name) for name in preferred]
         return [passed[name] for name in preferred[: names.index(canonical(chosen.model.name))] if name in passed]
 
-    def _rejected(
-        self, agent: AgentSettings, candidates: Sequence[_Candidate], *, num_ctx: int, slots: int
-    ) -> Rejected:
+    def _rejected(self, agent: AgentSettings, candidates: Sequence[_Candidate], *, slots: int) -> Rejected:
         device = self.endpoint.device
+        num_ctx = self._floor(agent)
         sums = "; ".join(self._sum(candidate.model, num_ctx=num_ctx, slots=slots) for candidate in candidates)
         message = f"agents.{agent.name}: no model of {self.name} fits {device}: {sums}"
         if not self.budget and device != "cpu":
             hint = f'{device} has no memory to give: set device = "cpu" for endpoints.{self.endpoint.name} if it runs'
             return Rejected(message, hint=f'{hint} there, or name a size: [budget] {device} = "14 GiB"')
-        return Rejected(
-            message, hint=f"a lower num_ctx, an endpoint with parallel = 1, or more under [budget] {device}"
-        )
+        lower = "a lower num_ctx, " if agent.num_ctx is not None else ""
+        parallel = "an endpoint with parallel = 1, or " if self._allotted(slots) > 1 else "a smaller model, or "
+        return Rejected(message, hint=f"{lower}{parallel}more under [budget] {device}")
+
+    def _allotted(self, slots: int) -> int:
+        return self.endpoint.parallel if self.endpoint.kind == "ollama" else slots
 
     def _sum(self, model: ModelOffer, *, num_ctx: int, slots: int) -> str:
         """The arithmetic of a rejection, with what one slot would need."""
         context = model.capped(num_ctx)
         need = model.need(self.endpoint, num_ctx=context, slots=slots)
-        allotted = self.endpoint.parallel if self.endpoint.kind == "ollama" else slots
+        allotted = self._allotted(slots)
         text = f"{model.name} needs {need.mib} MiB at num_ctx {context} x {allotted} ({need.arithmetic})"
         text = f"{text}, budget {self.budget} MiB"
         if allotted == 1:
@@ -233,10 +282,8 @@ class Pool:
         return f"{text}; with parallel = 1 it needs {model.need(single, num_ctx=context, slots=1).mib} MiB"
 
 
-def _remarks(model: ModelOffer, num_ctx: int, slots: int, wanted: int) -> list[str]:
+def _remarks(model: ModelOffer, num_ctx: int) -> list[str]:
     remarks = []
-    if slots < wanted:
-        remarks.append(f"{model.name} fits with {slots} of {wanted} slots")
     if model.capped(num_ctx) < num_ctx:
         remarks.append(
             f"{model.name} was trained for num_ctx {model.capped(num_ctx)}, less than the {num_ctx} asked for"

@@ -1,0 +1,130 @@
+"""Crew: does turns that are ready in as few tasks as they allow, each in a context of its own.
+
+Owns the ready turns, the seats of those that are limited, and the tasks. Knows nothing of what a turn is about.
+
+A task costs more than a short turn. So a worker goes on with the next ready turn when one has ended, and a second worker
+is only called when a turn begins while others are ready: if that turn waits, the second one takes the next, and calls a
+third. A chain of turns is thus done in the task that called `run`, and turns that never wait are done by two tasks.
+"""
+
+from __future__ import annotations
+
+import types
+from contextvars import Context, copy_context
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import anyio
+import anyio.lowlevel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+
+    from anyio.abc import TaskGroup
+
+__all__ = ["Crew"]
+
+Turn: TypeAlias = "Callable[..., Coroutine[Any, Any, None]]"
+
+_SLICE_S: Final = 0.005
+"""How long turns that never wait may keep the event loop: then whatever else is ready there goes first."""
+
+
+class Crew:
+    """Turns and who does them. At most `limit` turns that were added as limited are at work at once.
+
+    A turn that raises ends all the others, and `run` with what it raised, or with a group of it where several tasks were
+    at work. Turns may add turns, which begin when that turn or another has ended; `run` returns when none is left.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._seats = limit
+        # Lists: they are short as a rule, and a deque takes 0.7 kB, of every run there is.
+        self._ready: list[tuple[Turn, tuple[Any, ...], bool]] = []
+        self._seatless: list[tuple[Turn, tuple[Any, ...]]] = []
+        self._called = False
+        self._workers = 0
+        self._tasks: TaskGroup | None = None
+        self._until = 0.0
+        self._context: Context
+
+    def add(self, turn: Turn, *args: Any, limited: bool = False) -> None:
+        """Have `turn(*args)` done, after the turns that are ready already; a limited one once it has a seat."""
+        if not limited:
+            self._ready.append((turn, args, False))
+        elif self._seats:
+            self._seats -= 1
+            self._ready.append((turn, args, True))
+        else:
+            self._seatless.append((turn, args))
+
+    async def run(self) -> None:
+        """Do what was added, and what that adds; returns early when it is stopped."""
+        self._context = copy_context()
+        self._until = monotonic() + _SLICE_S
+        while len(self._ready) == 1:  # a chain so far: there is nobody to share with, so no task group is needed
+            await self._take()
+        if self._ready:
+            async with anyio.create_task_group() as self._tasks:
+                await self._work()
+
+    @property
+    def alone(self) -> bool:
+        """Whether the turn at work is the only one there is, so that nobody gains when it makes room for others."""
+        return self._workers <= 1 and not self._ready
+
+    def stop(self) -> None:
+        """Cancel the turns at work and begin no other."""
+        self._ready.clear()
+        self._seatless.clear()
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
+
+    async def _work(self) -> None:
+        self._workers += 1
+        while self._ready:
+            if len(self._ready) > 1 and not self._called and self._tasks is not None:
+                self._called = True
+                self._tasks.start_soon(self._join)
+            await self._take()
+        self._workers -= 1
+
+    async def _take(self) -> None:
+        turn, args, limited = self._ready.pop(0)
+        await _within(self._context.copy(), turn(*args))
+        if limited:
+            self._stand_up()
+        if monotonic() > self._until:
+            await anyio.lowlevel.checkpoint()
+            self._until = monotonic() + _SLICE_S
+
+    async def _join(self) -> None:
+        self._called = False
+        await self._work()
+
+    def _stand_up(self) -> None:
+        if self._seatless:
+            self._ready.append((*self._seatless.pop(0), True))
+        else:
+            self._seats += 1
+
+
+@types.coroutine
+def _within(context: Context, coroutine: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
+    """Await the coroutine with `context` current in all its steps: what it sets is not seen by the task's next turn."""
+    step: Callable[[Any], Any] = coroutine.send
+    value: Any = None
+    while True:
+        try:
+            awaited = context.run(step, value)
+        except StopIteration:
+            return
+        try:
+            value = yield awaited
+            step = coroutine.send
+        except GeneratorExit:
+            context.run(coroutine.close)
+            raise
+        except BaseException as error:  # noqa: BLE001 - a cancellation, say: the coroutine's to handle
+            value = error
+            step = coroutine.throw

@@ -1,0 +1,112 @@
+"""JournalingCaller: the Caller between a stage's agents and the dispatcher that remembers every answer.
+
+Owns the entries of calls, which old answers are left to use, and the sums on a stage's line. It never decides where a
+call goes nor whether it is made again.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import anyio
+
+from vwt_agents.board import Board, CallLine, StageLine
+from vwt_agents.entries import call_entry, request_fingerprint
+from vwt_agents.errors import VwtError
+from vwt_agents.messages import Chunk
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Mapping
+
+    from vwt_agents.journal import Journal
+    from vwt_agents.messages import Caller, OnChunk, Request, Response
+
+__all__ = ["JournalingCaller"]
+
+
+class JournalingCaller:
+    """A Caller that answers from the run's journal where it can, and journals every answer that had to be asked for.
+
+    Without a journal (None) it only counts. `known` are old answers by the fingerprint of their request; each is used
+    once.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        journal: Journal | None,
+        run_id: str,
+        line: StageLine,
+        board: Board,
+        known: Mapping[str, deque[Response]],
+    ) -> None:
+        self._known = known
+        self._caller = caller
+        self._journal = journal
+        self._run = run_id
+        self._line = line
+        self._board = board
+
+    async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
+        """The journaled answer to this very request, or a new one; durable before it is returned.
+
+        A request that was made several times has several answers; each is used once, in their order.
+        """
+        known = self._known.get(request_fingerprint(request)) if self._known else None
+        if known:
+            response = known.popleft()
+            if on_chunk is not None and response.text:
+                on_chunk(Chunk(response.text))
+            self._count(request, response)
+            return response
+        started, now = anyio.current_time(), datetime.now(UTC)
+        line = CallLine(request.labels.get("agent", ""), request.model)
+        self._line.in_flight[id(line)] = line
+        try:
+            response = await self._caller.call(request, _counting(line, on_chunk))
+        except VwtError as error:
+            await self._keep(request, error.message, started, now)
+            raise
+        finally:
+            del self._line.in_flight[id(line)]
+        self._count(request, response)
+        await self._keep(request, response, started, now)
+        return response
+
+    async def _keep(self, request: Request, answer: Response | str, started: float, now: datetime) -> None:
+        if self._journal is None:
+            return
+        seconds = anyio.current_time() - started
+        key = request.labels.get("item", "")
+        entry = call_entry(self._run, request, answer, name=self._line.name, key=key, started_at=now, seconds=seconds)
+        await self._journal.append(entry, at_once=True)  # answers seldom come together
+
+    def _count(self, request: Request, response: Response) -> None:
+        line, usage = self._line, response.usage
+        line.calls += 1
+        if request.model not in line.models:
+            line.models += (request.model,)
+        if request.endpoint not in line.endpoints:
+            line.endpoints += (request.endpoint,)
+        if response.replayed:
+            line.replayed += 1
+        line.prompt_tokens += usage.prompt_tokens
+        line.output_tokens += usage.output_tokens
+        line.cached_tokens += usage.cached_tokens or 0
+        line.wait_s += usage.wait_s
+        line.load_s += usage.load_s
+        line.output_s += usage.output_s
+        self._board.changed()
+
+
+def _counting(line: CallLine, on_chunk: OnChunk | None) -> OnChunk:
+    def count(chunk: Chunk) -> None:
+        if line.first is None:
+            line.first = anyio.current_time()
+        line.pieces += 1
+        if on_chunk is not None:
+            on_chunk(chunk)
+
+    return count
