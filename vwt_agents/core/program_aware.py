@@ -39,7 +39,7 @@ Cost = tuple[float, ...]
 
 
 def _shares() -> dict[RequestClass, float]:
-    return {"interactive": 0.5, "batch": 0.2}
+    return {"interactive": 0.5, "batch": 0.1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ class ProgramAware:
         """
         key = residency.key
         price = self.hold * (state.models[key].load_s + load_s)
-        heading = state.programs.heading(key)
+        heading = state.programs.heading(key, state.now - price)
         end = -inf
         for k, each in enumerate(state.programs.expected(key)[: max(heading, 1)], 1):
             window = price * k / max(k, heading)

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from vwt_agents.core.specs import ModelKey, RequestClass
     from vwt_agents.types import Seconds
+
+SwapCost: TypeAlias = "Callable[[ModelKey, ModelKey], Seconds]"
 
 __all__ = ["Expected", "Program", "Programs", "Step", "Use"]
 
@@ -80,6 +83,7 @@ class _Stage:
     step: Step
     before: tuple[_Stage, ...]
     tail: Seconds = 0.0
+    enters: ModelKey | None = None
     followers: list[_Stage] = field(default_factory=list)
     made: dict[ModelKey, int] = field(default_factory=dict)
     pace: dict[ModelKey, Seconds] = field(default_factory=dict)
@@ -91,6 +95,19 @@ class _Stage:
     ended: bool = False
     ends_at: Seconds | None = None
     listed: tuple[ModelKey, Expected] | None = None
+
+    def look_ahead(self, swap: SwapCost) -> None:
+        """Sum up the longest way from its start to the end of its run, and the first model on it; followers first."""
+        uses = self.step.uses
+        last = uses[-1].key if uses else None
+        for each in self.followers:
+            onward = each.tail + (swap(last, each.enters) if last and each.enters else 0.0)
+            if onward >= self.tail:
+                self.tail, self.enters = onward, each.enters
+        self.tail += self.step.think + sum(use.calls * use.seconds for use in uses)
+        self.tail += sum(swap(one.key, other.key) for one, other in pairwise(uses))
+        if uses:
+            self.enters = uses[0].key
 
     def next_use(self) -> Use | None:
         """The use its next request is believed to be of."""
@@ -108,12 +125,16 @@ class _Stage:
 
 @dataclass(slots=True)
 class Program:
-    """A run that announced its steps; `order` is its place among all runs by age."""
+    """A run; `order` is its place among all runs by age.
+
+    In seconds of slot time: `asked` is what its requests came to so far, `left` what is to be done of them and to come.
+    """
 
     run: str
     order: int
     klass: RequestClass = "batch"
     asked: Seconds = 0.0
+    left: Seconds = 0.0
     stages: dict[str, _Stage] = field(default_factory=dict)
 
 
@@ -146,9 +167,17 @@ class Programs:
         """The models some request is expected for."""
         return self._expected.keys()
 
-    def heading(self, key: ModelKey) -> int:
-        """How many runs have work for a model that they have not asked for yet."""
-        return len(self._heading.get(key, ()))
+    def heading(self, key: ModelKey, since: Seconds) -> int:
+        """How many runs have work for a model that they have not asked for yet, less those that have been expected to ask
+        for anything since before that moment: they hang.
+        """
+        hanging: set[int] = set()
+        for listed in self._expected.values():
+            for each in listed:
+                if each.at >= since:
+                    break
+                hanging.add(each.order)
+        return len(self._heading.get(key, {}).keys() - hanging)
 
     def work(self, key: ModelKey) -> Seconds:
         """Seconds of work for a model that runs have announced and not asked for yet."""
@@ -172,8 +201,11 @@ class Programs:
 
     # -- what happened ----------------------------------------------------------------------------------------------
 
-    def announce(self, run: str, steps: Sequence[Step], klass: RequestClass, now: Seconds) -> None:
-        """A run says what it will do, once and before its first request. Steps are given after those they wait for."""
+    def announce(self, run: str, steps: Sequence[Step], klass: RequestClass, swap: SwapCost, now: Seconds) -> None:
+        """A run says what it will do, once and before its first request. Steps are given after those they wait for.
+
+        `swap` is what going from one model to another takes: nothing where both fit side by side.
+        """
         program = self.program(run)
         program.klass = klass
         for step in steps:
@@ -185,9 +217,7 @@ class Programs:
             for use in step.uses:
                 self._add(program, use.key, use.calls * use.seconds, 1)
         for step in reversed(steps):
-            stage = program.stages[step.name]
-            work = sum(use.calls * use.seconds for use in step.uses)
-            stage.tail = step.think + work + max((each.tail for each in stage.followers), default=0.0)
+            program.stages[step.name].look_ahead(swap)
         for step in steps:
             if not step.after:
                 self._refresh(program, program.stages[step.name], now)
@@ -222,6 +252,7 @@ class Programs:
         """A step has asked."""
         program = self.program(run)
         program.asked += seconds
+        program.left += seconds
         if stage := self._stage(run, step):
             stage.began = now if stage.began is None else stage.began
             if stage.free_since is not None:
@@ -240,8 +271,10 @@ class Programs:
             stage.running[request] = _Call(key, now, ends_at)
             self._refresh(self._programs[run], stage, now)
 
-    def withdrawn(self, run: str, step: str, request: int, now: Seconds) -> None:
-        """A step's request has ended, or left the queue."""
+    def withdrawn(self, run: str, step: str, request: int, seconds: Seconds, now: Seconds) -> None:
+        """A step's request has ended, or left the queue; `seconds` is how long it was believed to take."""
+        if program := self._programs.get(run):
+            program.left = max(0.0, program.left - seconds)
         if stage := self._stage(run, step):
             call = stage.running.pop(request, None)
             if call is None:
@@ -260,6 +293,7 @@ class Programs:
 
     def _add(self, program: Program, key: ModelKey, seconds: Seconds, steps: int) -> None:
         self._work[key] = self._work.get(key, 0.0) + seconds
+        program.left += seconds
         if steps:
             heading = self._heading.setdefault(key, {})
             heading[program.order] = heading.get(program.order, 0) + steps

@@ -25,7 +25,7 @@ K = TypeVar("K", bound=tuple[Any, ...])
 class Waiting:
     """A request that waits: since when, and the moment from which its model is due.
 
-    `lane` is the class it is ordered by. `rank` is its place in line, the least first: class, level, age of its run.
+    `lane` is the class it is ordered by. `rank` is its place in line, the least first: class, level, and its run's size and age.
     `tail` is the believed time from its start to the end of its run, `prefix` names the text its prompt begins with,
     `deadline` is the moment from which nobody wants its answer.
     """
@@ -38,7 +38,7 @@ class Waiting:
     since: Seconds
     due: Seconds
     late: Seconds
-    rank: tuple[int, int, int] = (0, 0, 0)
+    rank: tuple[int, int, int, int] = (0, 0, 0, 0)
     tail: Seconds = 0.0
     seconds: Seconds = 0.0
     prefix: str = ""

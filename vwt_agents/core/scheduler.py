@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from vwt_agents.core.placement import Placement, Policy
+    from vwt_agents.core.programs import Program
     from vwt_agents.types import Seconds
 
 __all__ = ["DEADLINE", "UNLOAD_RETRY", "Scheduler"]
@@ -68,6 +69,9 @@ CALL_S: Final[Seconds] = 5.0
 
 FAIR_SHARE: Final[Seconds] = 900.0
 """Seconds of model time after which a run goes behind those that asked for less."""
+
+SHORT: Final[Seconds] = 30.0
+"""Runs with less left than this are all as short as can be; above it, sizes are told apart by factors of two."""
 
 LATE: Final = 3.0
 """A request that has waited this many times its class's `max_wait` goes before all that have not."""
@@ -155,7 +159,7 @@ class Scheduler:
         programs, now = self._state.programs, self._state.now
         match event:
             case Announced(run, steps, klass):
-                programs.announce(run, steps, klass, now)
+                programs.announce(run, steps, klass, self._state.swap_cost, now)
             case StepBegan(run, step):
                 programs.begin(run, step, now)
             case StepEnded(run, step):
@@ -191,10 +195,10 @@ class Scheduler:
             return
         lane = self._patient if event.tier == "large" else event.klass
         program = state.programs.program(event.run)
-        level = int(program.asked // FAIR_SHARE)
         seconds = event.seconds
         if seconds is None:
             seconds = state.programs.seconds(event.run, event.step, event.key)
+        seconds = CALL_S if seconds is None else seconds
         state.enqueue(
             Waiting(
                 event.request,
@@ -205,13 +209,22 @@ class Scheduler:
                 since=state.now,
                 due=state.now + self._max_wait[lane],
                 late=state.now + LATE * self._max_wait[lane],
-                rank=(REQUEST_CLASSES.index(lane), level, program.order),
+                rank=self._rank(program, lane, seconds),
                 tail=state.programs.tail(event.run, event.step),
-                seconds=CALL_S if seconds is None else seconds,
+                seconds=seconds,
                 prefix=event.prefix,
                 deadline=event.deadline,
             )
         )
+
+    @staticmethod
+    def _rank(program: Program, lane: RequestClass, seconds: Seconds) -> tuple[int, int, int, int]:
+        """A request's place in line. People are served in the order in which they came; of the other runs one with half
+        as much left goes first, which is what makes runs short on average; of about equal ones the oldest does.
+        """
+        level = int(program.asked // FAIR_SHARE)
+        size = 0 if lane == "interactive" else int(max(program.left, seconds) / SHORT).bit_length()
+        return REQUEST_CLASSES.index(lane), level, size, program.order
 
     def _apply_residency(self, event: ResidencyEvent) -> None:
         """Only what answers the residency's phase counts; a report that came too late changes nothing."""

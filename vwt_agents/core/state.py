@@ -161,6 +161,13 @@ class State:
         """What is left there now; negative while over budget."""
         return self.budget(device) - self.used(device)
 
+    def swap_cost(self, here: ModelKey, there: ModelKey) -> Seconds:
+        """Seconds that going from one model to another takes, as believed: nothing where both fit side by side."""
+        one, other = self._models.get(here), self._models.get(there)
+        if here == there or one is None or other is None or one.spec.device != other.spec.device:
+            return 0.0
+        return other.load_s if one.spec.footprint + other.spec.footprint > self.budget(one.spec.device) else 0.0
+
     def soonest_deadline(self) -> Waiting | None:
         """The waiting request whose answer is the first to be of no use to anybody."""
         while self._deadlines:
@@ -207,7 +214,7 @@ class State:
     def withdraw(self, request: RequestId) -> Waiting:
         """Take out a waiting request that will not be granted."""
         waiting = self._dequeue(request)
-        self.programs.withdrawn(waiting.run, waiting.step, request, self.now)
+        self.programs.withdrawn(waiting.run, waiting.step, request, waiting.seconds, self.now)
         return waiting
 
     def _dequeue(self, request: RequestId) -> Waiting:
@@ -240,7 +247,7 @@ class State:
         """End a lease; where its residency vanished, only the agent is freed."""
         key = self._leases.pop(request)
         waiting = self._granted.pop(request)
-        self.programs.withdrawn(waiting.run, waiting.step, request, self.now)
+        self.programs.withdrawn(waiting.run, waiting.step, request, waiting.seconds, self.now)
         residency = self._residencies.get(key)
         if residency is not None and request in residency.leases:
             residency.leases.remove(request)
