@@ -59,7 +59,7 @@ class Policy(Protocol):
 
 def shortage(state: State, model: Model) -> Mib:
     """What is missing for a model once the unloads under way are done; 0 or less when it will fit."""
-    return model.spec.footprint - state.headroom(model.spec.device) - state.leaving(model.spec.device)
+    return model.spec.footprint - state.room(model.spec.device)
 
 
 def fewest(need: Mib, candidates: Sequence[Residency]) -> tuple[Residency, ...] | None:

@@ -102,26 +102,29 @@ class ProgramAware:
 
     def placement(self, state: State, device: str) -> Placement:
         """The first of the rules at the head of this file that has something to do."""
-        excess = -state.headroom(device) - state.leaving(device)
-        if excess > 0:
-            return self._shed(state, device, excess)
+        room = state.room(device)
+        if room < 0:
+            return self._shed(state, device, -room)
         there = state.on(device)
-        if any(residency.phase == "loading" for residency in there):
-            return NOTHING
+        idle = False
+        for residency in there:
+            if residency.phase == "loading":
+                return NOTHING
+            idle = idle or _unwanted(state, residency)
         cold = list(state.cold(device))
         if not cold:
             return self._prefetch(state, device)
         urgent = [model for model in cold if self._urgent_at(state, model) <= state.now]
         if urgent:
             return self._guard(state, min(urgent, key=lambda model: self._turn(state, model)))
-        ranked = self._ranked(state, device, cold)
-        for model in ranked:
-            if shortage(state, model) <= 0:
-                return _bring(state, model, ())
-        for model in ranked:
-            victims = self._free_victims(state, model)
-            if victims is not None:
-                return _bring(state, model, victims)
+        fits = [model for model in cold if model.spec.footprint <= room]
+        if fits:
+            return _bring(state, self._ranked(state, device, fits)[0], ())
+        if idle:
+            for model in self._ranked(state, device, cold):
+                victims = self._free_victims(state, model)
+                if victims is not None:
+                    return _bring(state, model, victims)
         return NOTHING
 
     def _ranked(self, state: State, device: str, cold: Sequence[Model]) -> Sequence[Model]:
@@ -245,6 +248,8 @@ class ProgramAware:
         price sets the moment.
         """
         first = _next(model)
+        if first.due - model.load_s > state.now:  # time enough to ask again
+            return first.due - model.load_s
         longest = max((state.models[each.key].load_s for each in state.on(model.spec.device)), default=0.0)
         feasible = first.since + (model.load_s + longest) / self.overhead[first.lane]
         return max(first.due, feasible) - model.load_s
@@ -282,9 +287,11 @@ class ProgramAware:
             there = state.on(device)
             cold = list(state.cold(device))
             for model in cold:
-                yield self._urgent_at(state, model)
+                urgent_at = self._urgent_at(state, model)
+                yield urgent_at
                 for residency in there:
-                    yield self._visit_end(state, residency, model)
+                    if urgent_at <= state.now:
+                        yield self._visit_end(state, residency, model)
                     if residency.idle:
                         yield self._hold_end(state, residency, model.load_s)
             for residency in there:

@@ -25,7 +25,8 @@ K = TypeVar("K", bound=tuple[Any, ...])
 class Waiting:
     """A request that waits: since when, and the moment from which its model is due.
 
-    `lane` is the class it is ordered by. `rank` is its place in line, the least first: class, level, and its run's size and age.
+    `lane` is the class it is ordered by. `rank` is its place in line, the least first: class, level, its run's size and
+    age.
     `tail` is the believed time from its start to the end of its run, `prefix` names the text its prompt begins with,
     `deadline` is the moment from which nobody wants its answer.
     """

@@ -100,6 +100,7 @@ class Scheduler:
         self._patient = max(REQUEST_CLASSES, key=lambda klass: max_wait[klass])
         self._policy: Policy = ProgramAware() if policy is None else policy
         self._actions: list[Action] = []
+        self._doubtful: set[ModelKey] = set()  # whose requests may never be granted, for all that has changed
 
     @property
     def state(self) -> State:
@@ -154,6 +155,7 @@ class Scheduler:
                 self._state.closing = True
             case _:
                 assert_never(event)
+        self._doubtful.update(self._state.wanted)
 
     def _apply_run(self, event: RunEvent) -> None:
         programs, now = self._state.programs, self._state.now
@@ -193,6 +195,7 @@ class Scheduler:
             known = ", ".join(map(str, sorted(state.models))) or "none"
             self._actions.append(Reject(event.request, f"{event.key} is not registered; registered: {known}"))
             return
+        self._doubtful.add(event.key)
         lane = self._patient if event.tier == "large" else event.klass
         program = state.programs.program(event.run)
         seconds = event.seconds
@@ -251,6 +254,7 @@ class Scheduler:
             return
         if measured is not None:
             state.register(replace(model.spec, footprint=measured))
+            self._doubtful.add(key)
         if residency is None:
             residency = self._residency(key)
             state.admit(residency)
@@ -283,9 +287,11 @@ class Scheduler:
         while planned < len(self._actions):
             planned = len(self._actions)
             # 1
-            for key in list(self._state.wanted):
-                if reason := self._never(key):
-                    self._reject_all(key, reason)
+            if self._doubtful:
+                for key in sorted(self._doubtful & self._state.wanted.keys()):
+                    if reason := self._never(key):
+                        self._reject_all(key, reason)
+                self._doubtful.clear()
             for device in self._state.devices:
                 # 2
                 self._expire(device)

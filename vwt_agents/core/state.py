@@ -99,31 +99,19 @@ class State:
         self._targets: dict[str, ModelKey] = {}
         self._endings = 0
         self.programs = Programs()
-
-    @property
-    def models(self) -> Mapping[ModelKey, Model]:
+        # Views of what changes, made once: they are asked for several times an event.
+        self.models: Mapping[ModelKey, Model] = MappingProxyType(self._models)
         """Every registered model."""
-        return MappingProxyType(self._models)
-
-    @property
-    def residencies(self) -> Mapping[ModelKey, Residency]:
+        self.residencies: Mapping[ModelKey, Residency] = MappingProxyType(self._residencies)
         """Every model that takes memory: loading, resident or unloading."""
-        return MappingProxyType(self._residencies)
-
-    @property
-    def waiting(self) -> Mapping[RequestId, Waiting]:
+        self.waiting: Mapping[RequestId, Waiting] = MappingProxyType(self._waiting)
         """Every request that has neither been granted nor ended."""
-        return MappingProxyType(self._waiting)
-
-    @property
-    def leases(self) -> Mapping[RequestId, ModelKey]:
+        self.leases: Mapping[RequestId, ModelKey] = MappingProxyType(self._leases)
         """Every granted request that has not been released, also where the residency vanished under it."""
-        return MappingProxyType(self._leases)
-
-    @property
-    def targets(self) -> Mapping[str, ModelKey]:
+        self.targets: Mapping[str, ModelKey] = MappingProxyType(self._targets)
         """By device: the model that room is being made for."""
-        return MappingProxyType(self._targets)
+        self.wanted: Mapping[ModelKey, Model] = MappingProxyType(self._wanted)
+        """The models that requests wait for."""
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -134,16 +122,15 @@ class State:
         """The residencies of one device."""
         return self._there.get(device, ())
 
+    def room(self, device: str) -> Mib:
+        """What will be left there once the unloads under way are done; negative while over budget."""
+        return self.budget(device) - sum(each.footprint for each in self.on(device) if each.phase != "unloading")
+
     def cold(self, device: str) -> Iterator[Model]:
         """The models of one device that requests wait for and that take no memory at all."""
         for key, model in self._wanted.items():
             if model.spec.device == device and key not in self._residencies:
                 yield model
-
-    @property
-    def wanted(self) -> Mapping[ModelKey, Model]:
-        """The models that requests wait for."""
-        return MappingProxyType(self._wanted)
 
     def budget(self, device: str) -> Mib:
         """What all models together may take there; 0 until it is set."""
