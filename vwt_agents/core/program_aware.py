@@ -26,7 +26,7 @@ from vwt_agents.core.placement import NOTHING, Placement, fewest, shortage
 from vwt_agents.core.prices import prices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from vwt_agents.core.queue import Queue, Waiting
     from vwt_agents.core.specs import ModelKey, RequestClass
@@ -300,10 +300,10 @@ class ProgramAware:
                     yield _expiry(state, residency)
 
 
-def _cheapest(need: Mib, candidates: Sequence[Residency], cost: object) -> tuple[Residency, ...] | None:
+def _cheapest(
+    need: Mib, candidates: Sequence[Residency], cost: Callable[[Sequence[Residency]], Cost]
+) -> tuple[Residency, ...] | None:
     """The set of candidates that frees `need` at the least cost, none of them needlessly; None if all do not."""
-    if need <= 0:
-        return ()
     best: tuple[Cost, tuple[ModelKey, ...]] | None = None
     chosen: tuple[Residency, ...] | None = None
     for count in range(1, len(candidates) + 1):
@@ -311,7 +311,7 @@ def _cheapest(need: Mib, candidates: Sequence[Residency], cost: object) -> tuple
             freed = sum(victim.footprint for victim in victims)
             if freed < need or any(freed - victim.footprint >= need for victim in victims):
                 continue
-            price = (cost(victims), tuple(sorted(victim.key for victim in victims)))  # type: ignore[operator]
+            price = (cost(victims), tuple(sorted(victim.key for victim in victims)))
             if best is None or price < best:
                 best, chosen = price, victims
     return chosen

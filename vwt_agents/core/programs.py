@@ -148,9 +148,6 @@ class Programs:
         self._work: dict[ModelKey, Seconds] = {}
         self._born = 0
 
-    def __contains__(self, run: str) -> bool:
-        return run in self._programs
-
     def program(self, run: str) -> Program:
         """The run of that name; one that announced nothing is as old as its first request."""
         if run not in self._programs:

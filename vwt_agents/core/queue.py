@@ -55,19 +55,21 @@ class _Order(Generic[K]):
         self._key = key
         self._heap: list[tuple[K, RequestId]] = []
 
-    def add(self, waiting: Waiting) -> None:
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, waiting: Waiting, alive: dict[RequestId, Waiting]) -> None:
+        if len(self._heap) > 64 + 2 * len(alive):  # the dead outnumber the living: O(1) a removal, taken over them all
+            self._heap = [entry for entry in self._heap if entry[1] in alive]
+            heapify(self._heap)
         heappush(self._heap, (self._key(waiting), waiting.request))
 
     def first(self, alive: dict[RequestId, Waiting]) -> Waiting | None:
-        heap = self._heap
-        if len(heap) > 64 + 2 * len(alive):  # the dead outnumber the living: O(1) a removal, taken over all removals
-            self._heap = heap = [entry for entry in heap if entry[1] in alive]
-            heapify(heap)
-        while heap:
-            waiting = alive.get(heap[0][1])
+        while self._heap:
+            waiting = alive.get(self._heap[0][1])
             if waiting is not None:
                 return waiting
-            heappop(heap)
+            heappop(self._heap)
         return None
 
 
@@ -95,7 +97,7 @@ class Queue:
         """Let a request wait."""
         self._alive[waiting.request] = waiting
         for order in (self._by_rank, self._by_due, self._by_late, self._by_tail):
-            order.add(waiting)
+            order.add(waiting, self._alive)
         if waiting.prefix:
             self._prefixes.setdefault(waiting.prefix, {})[waiting.request] = waiting
         self.work += waiting.seconds
@@ -109,6 +111,10 @@ class Queue:
             del same[waiting.request]
             if not same:
                 del self._prefixes[waiting.prefix]
+
+    def kept(self) -> int:
+        """The entries its orders hold, dead ones included: what it takes."""
+        return sum(len(order) for order in (self._by_rank, self._by_due, self._by_late, self._by_tail))
 
     def first(self) -> Waiting | None:
         """The next in program order."""

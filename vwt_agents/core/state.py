@@ -140,10 +140,6 @@ class State:
         """What is taken there by everything loading, resident or unloading."""
         return sum(residency.footprint for residency in self.on(device))
 
-    def leaving(self, device: str) -> Mib:
-        """The part of `used` that unloads under way will free."""
-        return sum(residency.footprint for residency in self.on(device) if residency.phase == "unloading")
-
     def headroom(self, device: str) -> Mib:
         """What is left there now; negative while over budget."""
         return self.budget(device) - self.used(device)

@@ -1,0 +1,282 @@
+"""What the core makes of what runs announce: whom it holds, whom it brings in early, who goes first."""
+
+import pytest
+
+from vwt_agents.core import (
+    Announced,
+    BudgetSet,
+    Cancelled,
+    Grant,
+    Load,
+    Loaded,
+    ModelKey,
+    ModelSpec,
+    Registered,
+    Reject,
+    Released,
+    RunEnded,
+    Scheduler,
+    Step,
+    StepBegan,
+    StepEnded,
+    Submitted,
+    Unload,
+    Unloaded,
+    Use,
+    Woken,
+)
+from vwt_agents.core.prices import prices
+from vwt_agents.core.scheduler import FAIR_SHARE
+
+A, B, C = (ModelKey("here", name) for name in "abc")
+
+
+class Core:
+    """A scheduler over models of 5000 MiB with loads of 5 s and two slots, and a clock that the test moves."""
+
+    def __init__(self, *keys, budget=5_000, slots=2, **more):
+        self.scheduler = Scheduler(max_agents=8, max_wait={"interactive": 15.0, "batch": 120.0})
+        self.now = 0.0
+        self.post(BudgetSet("gpu0", budget))
+        for key in keys:
+            self.post(Registered(ModelSpec(key, "gpu0", 5_000, slots, load_s=5.0, **more)))
+
+    def post(self, *events, after=0.0):
+        self.now += after
+        actions = list(self.scheduler.handle_all(events, self.now))
+        self.scheduler.state.check()
+        return actions
+
+    def ask(self, request, key, run="run", **more):
+        return self.post(Submitted(request, key, run, **more))
+
+    def resident(self, key, request=1000):
+        self.ask(request, key, run=f"earlier{request}")
+        self.post(Loaded(key), after=5.0)
+        self.post(Released(request), RunEnded(f"earlier{request}"))
+
+    def order(self, first):
+        """The requests in the order in which one slot serves them, from the one that holds it on."""
+        served = [first]
+        while grants := [action for action in self.post(Released(served[-1])) if isinstance(action, Grant)]:
+            served.append(grants[0].request)
+        return served
+
+
+def chain(*steps):
+    """Steps one after the other: (name, model, seconds)."""
+    names = [name for name, *_ in steps]
+    return tuple(
+        Step(name, (Use(key, seconds),) if key else (), 0.0 if key else seconds, tuple(names[max(0, i - 1) : i]))
+        for i, (name, key, seconds) in enumerate(steps)
+    )
+
+
+# -- hold -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_is_held_for_a_request_that_comes_sooner_than_a_reload_would_take():
+    core = Core(A, B)
+    core.resident(A)
+    core.post(Announced("run", chain(("think", None, 3.0), ("call", A, 4.0))), StepBegan("run", "think"))
+    assert core.ask(1, B, run="other") == []
+    assert core.post(StepEnded("run", "think"), Submitted(2, A, "run", step="call"), after=3.0) == [Grant(2, A)]
+    assert core.post(Released(2), StepEnded("run", "call"), after=4.0) == [Unload(A, f"room for {B}")]
+
+
+def test_a_model_is_not_held_for_a_request_that_comes_later_than_a_reload_would():
+    core = Core(A, B)
+    core.resident(A)
+    core.post(Announced("run", chain(("think", None, 30.0), ("call", A, 4.0))), StepBegan("run", "think"))
+    assert core.ask(1, B, run="other") == [Unload(A, f"room for {B}")]
+
+
+def test_a_stage_that_hangs_holds_a_model_no_longer_than_the_hold():
+    """Believed to ask after 3 s; the hold is half of both loads, 5 s, beyond that moment, and nothing renews it."""
+    core = Core(A, B)
+    core.resident(A)
+    core.post(Announced("run", chain(("think", None, 3.0), ("call", A, 4.0))), StepBegan("run", "think"))
+    core.ask(1, B, run="other")
+    assert core.scheduler.deadline == core.now + 8.0
+    assert core.post(Woken(), after=7.9) == []
+    assert core.post(Woken(), after=0.1) == [Unload(A, f"room for {B}")]
+
+
+def test_a_run_that_is_over_holds_nothing():
+    core = Core(A, B)
+    core.resident(A)
+    core.post(Announced("run", chain(("think", None, 3.0), ("call", A, 4.0))), StepBegan("run", "think"))
+    core.ask(1, B, run="other")
+    assert core.post(RunEnded("run")) == [Unload(A, f"room for {B}")]
+
+
+def test_the_victim_is_the_model_needed_last():
+    core = Core(A, B, C, budget=10_000)
+    core.resident(A, 1000)
+    core.resident(B, 1001)
+    core.post(Announced("x", chain(("t", None, 40.0), ("c", A, 4.0))), StepBegan("x", "t"))
+    core.post(Announced("y", chain(("t", None, 90.0), ("c", B, 4.0))), StepBegan("y", "t"))
+    assert core.ask(1, C, run="other") == [Unload(B, f"room for {C}")]
+
+
+# -- prefetch -------------------------------------------------------------------------------------------------------
+
+
+def test_the_model_needed_next_is_loaded_into_free_room_before_it_is_asked_for():
+    core = Core(A, B, budget=10_000)
+    core.resident(A)
+    core.post(Announced("run", chain(("draft", A, 8.0), ("review", B, 4.0))))
+    assert core.post(Submitted(1, A, "run", step="draft")) == [Grant(1, A), Load(B)]
+    core.post(Loaded(B), after=5.0)
+    core.post(Released(1), StepEnded("run", "draft"), after=3.0)
+    assert core.ask(2, B, step="review") == [Grant(2, B)]
+
+
+def test_nothing_is_prefetched_while_somebody_waits_for_another_model_nor_over_one_that_is_there():
+    core = Core(A, B, C, budget=10_000)
+    core.resident(A)
+    core.post(Announced("run", chain(("draft", A, 8.0), ("review", B, 4.0))))
+    assert core.post(Submitted(1, A, "run", step="draft"), Submitted(2, C, "other"))[0] == Load(C)
+    assert core.post(Loaded(C), after=5.0) == [Grant(2, C)]
+    assert core.post(Released(2)) == []
+
+
+def test_a_prefetched_model_that_nobody_came_for_is_let_go_and_not_brought_back():
+    core = Core(A, B, budget=10_000, keep_alive=60.0)
+    core.resident(A)
+    core.post(Announced("run", chain(("draft", A, 8.0), ("review", B, 4.0))))
+    core.post(Submitted(1, A, "run", step="draft"))
+    core.post(Loaded(B), after=5.0)
+    unloads = core.post(Woken(), after=63.1)
+    assert [action.key for action in unloads] == [B]
+    assert core.post(Unloaded(B)) == []
+
+
+# -- who goes first -------------------------------------------------------------------------------------------------
+
+
+def test_of_batch_runs_the_one_with_least_to_do_goes_first():
+    core = Core(A, slots=1)
+    core.resident(A)
+    core.ask(1, A, run="now")
+    core.post(Announced("long", chain(*((f"s{i}", A, 40.0) for i in range(5)))))
+    core.post(Announced("short", chain(("s0", A, 10.0))))
+    core.post(Announced("longest", chain(*((f"s{i}", A, 40.0) for i in range(40)))))
+    for request, run in enumerate(("long", "short"), 2):
+        core.ask(request, A, run=run, step="s0")
+    assert core.order(1) == [1, 3, 2]
+
+
+def test_people_are_served_in_the_order_in_which_they_came():
+    core = Core(A, slots=1)
+    core.resident(A)
+    core.ask(1, A, run="now")
+    core.post(Announced("long", chain(*((f"s{i}", A, 40.0) for i in range(5))), "interactive"))
+    core.post(Announced("short", chain(("s0", A, 10.0)), "interactive"))
+    for request, run in enumerate(("long", "short"), 2):
+        core.ask(request, A, run=run, step="s0", klass="interactive")
+    assert core.order(1) == [1, 2, 3]
+
+
+def test_a_request_on_which_most_of_the_remaining_time_hangs_goes_first():
+    core = Core(A, B, budget=10_000, slots=1)
+    core.resident(A)
+    core.ask(1, A, run="now")
+    core.post(Announced("short", chain(("s0", A, 10.0))))
+    core.post(Announced("critical", chain(("s0", A, 10.0), ("s1", None, 500.0))))
+    core.ask(2, A, run="short", step="s0")
+    core.ask(3, A, run="critical", step="s0")
+    assert core.order(1) == [1, 3, 2]
+
+
+def test_a_run_that_took_more_than_its_share_goes_behind_the_others():
+    core = Core(A, slots=1)
+    core.resident(A)
+    core.ask(1, A, run="greedy", seconds=FAIR_SHARE)
+    core.ask(2, A, run="greedy", seconds=1.0)
+    core.ask(3, A, run="modest", seconds=20.0)
+    assert core.order(1) == [1, 3, 2]
+
+
+def test_calls_that_share_a_prefix_follow_one_another_on_its_warm_slot():
+    core = Core(A, slots=1)
+    core.resident(A)
+    core.ask(1, A, prefix="task")
+    core.ask(2, A, prefix="other")
+    core.ask(3, A, prefix="task")
+    assert core.order(1) == [1, 3, 2]
+
+
+def test_a_request_past_its_deadline_is_rejected_and_makes_room_for_nobody():
+    core = Core(A, B)
+    core.resident(A)
+    core.ask(1, A)
+    core.ask(2, B, deadline=15.0)
+    assert core.scheduler.deadline == 15.0
+    assert core.post(Woken(), after=10.0) == [Reject(2, "deadline passed after waiting 10 s")]
+    assert core.post(Released(1)) == []
+
+
+def test_a_queue_forgets_those_who_left_however_many_they_were():
+    core = Core(A)
+    core.resident(A)
+    core.ask(1, A)
+    core.ask(2, A)
+    for request in range(3, 1003):
+        core.ask(request, A)
+        core.post(Cancelled(request))
+    core.ask(1003, A)
+    core.post(Released(1))
+    queue = core.scheduler.state.models[A].queue
+    assert (len(queue), queue.kept() < 500) == (0, True)
+
+
+# -- what is learned ------------------------------------------------------------------------------------------------
+
+
+def test_what_a_step_does_corrects_what_was_believed_of_it():
+    core = Core(A)
+    core.resident(A)
+    core.post(Announced("run", (Step("loop", (Use(A, 10.0, calls=5.0),), think=1.0),)))
+    programs = core.scheduler.state.programs
+    core.ask(1, A, step="loop")
+    core.post(Released(1), after=20.0)
+    assert programs.seconds("run", "loop", A) == 15.0, "half of the way from 10 to 20"
+    assert [each.at for each in programs.expected(A)] == [core.now + 1.0]
+    core.post(Submitted(2, A, "run", step="loop"), after=5.0)
+    assert [each.at for each in programs.expected(A)] == [core.now + 15.0 + 3.0], (
+        "a thought of 5 s where 1 s was believed"
+    )
+
+
+def test_a_load_is_believed_to_take_as_long_as_the_last_ones_took():
+    core = Core(A, B)
+    model = core.scheduler.state.models[A]
+    assert model.load_s == 5.0
+    core.ask(1, A)
+    core.post(Loaded(A), after=9.0)
+    assert model.load_s == 9.0
+
+
+# -- prices ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("work", "budget", "expected"),
+    [
+        ({A: (5, 10.0), B: (5, 20.0)}, 10, {A: 0.0, B: 1.0}),
+        ({A: (5, 10.0), B: (5, 20.0)}, 5, {A: 1.0, B: 1.0}),
+        ({A: (5, 10.0), B: (5, 10.0), C: (5, 10.0)}, 10, {A: 0.5, B: 0.5, C: 0.5}),
+        ({A: (9, 30.0), B: (5, 10.0), C: (5, 5.0)}, 10, {A: 1.0, B: 1.0, C: 0.0}),
+        ({A: (12, 30.0), B: (5, 10.0)}, 10, {A: 1.0, B: 1.0}),
+    ],
+)
+def test_a_price_says_whose_seconds_set_the_end(work, budget, expected):
+    assert prices(work, budget) == pytest.approx(expected)
+
+
+def test_the_model_whose_work_sets_the_end_is_loaded_first():
+    core = Core(A, B, C, budget=10_000)
+    announced = Announced("run", chain(("s0", A, 10.0), ("s1", A, 300.0)))
+    asked = [Submitted(1, B, "x"), Submitted(2, C, "y"), Submitted(3, C, "y"), Submitted(4, A, "run", step="s0")]
+    assert core.post(announced, *asked) == [Load(A)]
