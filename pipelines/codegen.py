@@ -96,8 +96,9 @@ async def tests(tester: Agent, task: str, brief: Brief) -> TestSuite:
     opening = f"```python\nimport pytest\nfrom {brief.function} import {brief.function}\n\n\ndef test_"
     suite = brief.given
     for temperature in (0.0, 0.8):
-        options = {"temperature": temperature, "num_predict": 400, "stop": ["\n```"]}
-        answer = await tester.ask(prompt, given=[task], prefill=opening, **options)
+        answer = await tester.ask(
+            prompt, given=[task], prefill=opening, temperature=temperature, num_predict=400, stop=["\n```"]
+        )
         suite = suite.with_written(opening.removeprefix("```python\n") + answer).first(10)
         if len(suite) >= ENOUGH:
             break
@@ -168,13 +169,15 @@ def opening_of(brief: Brief, task: str) -> str:
     return f'```python\n{brief.signature}\n    """{words[:300]}"""\n   '
 
 
-async def write(coder: Agent, task: str, brief: Brief, *, hint: str = "", **options: float) -> str:
+async def write(coder: Agent, task: str, brief: Brief, *, hint: str = "", temperature: float) -> str:
     """One candidate."""
     opening = opening_of(brief, task)
     prompt = (
         f"Write the module `{brief.function}.py`. Answer with one Python code block, without examples of use. {hint}"
     )
-    answer = await coder.ask(prompt, given=[task], prefill=opening, stop=["\n```"], num_predict=700, **options)
+    answer = await coder.ask(
+        prompt, given=[task], prefill=opening, stop=["\n```"], num_predict=700, temperature=temperature
+    )
     return module_text(opening.removeprefix("```python\n") + answer)
 
 

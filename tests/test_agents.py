@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import anyio
@@ -85,6 +86,70 @@ async def test_an_unknown_option_is_named_with_the_known_ones() -> None:
     coder, _, _ = agent("yes")
     with pytest.raises(TypeError, match="temperatur; did you mean 'temperature'"):
         await coder.ask("Do it.", temperatur=1)
+
+
+async def test_a_misspelt_priority_or_deadline_is_named_too() -> None:
+    coder, _, _ = agent("yes")
+    with pytest.raises(TypeError, match="prioirty; did you mean 'priority'"):
+        await coder.ask("Do it.", prioirty="batch")
+    with pytest.raises(TypeError, match="known: deadline, min_p"):
+        await coder.map(["Do it."], whenever="1s")
+
+
+async def test_calls_have_the_class_and_the_deadline_of_their_agent_or_their_own() -> None:
+    coder, recorder, _ = agent("yes", priority="interactive", deadline=30.0)
+    await coder.ask("x")
+    await coder.ask("x", priority="batch", deadline="2m")
+    await coder.sample("x", n=1, priority="batch", deadline=5)
+    await coder.map(["x"], priority="batch", deadline="250ms")
+    async with coder.stream("x", priority="batch", deadline="1h") as pieces:
+        assert [piece async for piece in pieces] == ["yes"]
+    assert [(request.priority, request.deadline) for request in recorder.requests] == [
+        ("interactive", 30),
+        ("batch", 120),
+        ("batch", 5),
+        ("batch", 0.25),
+        ("batch", 3600),
+    ]
+
+
+async def test_where_nobody_says_a_call_has_the_runs_class_and_no_deadline() -> None:
+    coder, recorder, _ = agent("yes")
+    await coder.ask("x")
+    assert (recorder.requests[0].priority, recorder.requests[0].deadline) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        ({"priority": "interactiv"}, "'interactiv' is no priority; did you mean 'interactive'?"),
+        ({"priority": "urgent"}, "'urgent' is no priority; possible: batch, interactive"),
+        ({"deadline": "soon"}, "'soon' is not a duration; write a number and a unit"),
+        ({"deadline": 0}, "a deadline is a time to come, such as '30s', not 0"),
+        ({"deadline": float("inf")}, "a deadline is a time to come, such as '30s', not inf"),
+    ],
+)
+async def test_a_class_or_a_deadline_that_is_none_is_refused_before_the_call(terms: Any, said: str) -> None:
+    coder, recorder, _ = agent("yes")
+    with pytest.raises(ValueError, match=re.escape(said)):
+        await coder.ask("x", **terms)
+    assert recorder.requests == []
+
+
+async def test_prompts_that_begin_with_the_same_text_share_a_prefix() -> None:
+    coder, recorder, _ = agent("yes")
+    bare = Agent(AgentSettings("bare"), SMALL, caller=recorder, scope=StageScope("run", "s", 0))
+    await coder.ask("one", given=["The task.\n"])
+    await coder.ask("two", given=["The task."], temperature=1.0)
+    await coder.ask("one", given=["The ", "task."])
+    await coder.ask("one")
+    await bare.ask("one", given=["The task."])
+    await bare.ask("one")
+    first, second, other, system, given, nothing = (request.prefix for request in recorder.requests)
+    assert first == second
+    assert len({first, other, system, given, nothing}) == 5
+    assert nothing == ""
+    assert len(first) <= 16
 
 
 async def test_seeds_differ_from_call_to_call_and_are_the_same_in_the_next_run() -> None:

@@ -14,9 +14,11 @@ from two_models import CONFIG, MODELS
 
 from vwt_agents.app import App, Job, resumed
 from vwt_agents.app.execute import find_verdict
+from vwt_agents.config import RunSettings
 from vwt_agents.errors import DefinitionError, Rejected, UsageError
 from vwt_agents.graph import build_graph
 from vwt_agents.journal import JournalReader
+from vwt_agents.limits import RunLimits
 from vwt_agents.pipeline import Pipeline
 from vwt_agents.sandbox.judge import Verdict
 from vwt_agents.testing import OllamaServer
@@ -170,6 +172,92 @@ async def resume_and_check(server: OllamaServer) -> None:
     assert (result.status, result.run_id) == ("good", record.id)
     assert sum(stage.replayed for stage in result.stages) == done
     assert len(server.calls) - before == 3 - done
+
+
+async def test_a_run_that_reaches_a_limit_ends_bad_and_is_resumed_from_there(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    first = await App().run(job(tmp_path, server, TWO_STAGES, limits=RunLimits(max_calls=1)))
+    assert (first.status, first.exit_code) == ("bad", 1)
+    assert "1 call made, max_calls is 1" in (first.error or "")
+    assert {stage.name: stage.status for stage in first.stages}["second"] == "failed"
+    assert first.limits == {"max_calls": {"used": 1, "limit": 1}}
+    assert (len(server.calls), server.resident) == (1, {})
+    again = await resumed(JournalReader(), first.run_id)
+    assert again.limits == RunLimits(max_calls=1)
+    second = await App().run(replace(again, limits=RunLimits(max_calls=2)))
+    assert (second.status, sum(stage.replayed for stage in second.stages), len(server.calls)) == ("good", 1, 3)
+    assert second.limits == {"max_calls": {"used": 2, "limit": 2}}
+
+
+async def test_a_run_past_its_deadline_ends_its_calls_and_unloads_and_is_resumed(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    gate = server.hold("/api/chat")
+    first = await App().run(job(tmp_path, server, TWO_STAGES, limits=RunLimits(deadline=0.3)))
+    assert (first.status, first.exit_code) == ("bad", 1)
+    assert (first.error or "").startswith("the run's deadline of 0.3 s passed; stage first running")
+    assert {stage.name: stage.status for stage in first.stages}["first"] == "stopped"
+    assert first.limits["deadline"]["limit"] == 0.3
+    saved = json.loads((tmp_path / "out/result.json").read_text())
+    assert (saved["error"], saved["limits"]) == (first.error, first.limits)
+    gate.set()
+    await server.idle()
+    assert server.resident == {}
+    record = await JournalReader().run("last")
+    assert (record.status, record.exit_code) == ("bad", 1)
+    again = await resumed(JournalReader(), record.id)
+    second = await App().run(replace(again, limits=RunLimits(deadline=3600.0)))
+    assert (second.status, second.run_id) == ("good", first.run_id)
+
+
+async def test_a_run_that_failed_before_its_deadline_says_what_failed(tmp_path: Path, server: OllamaServer) -> None:
+    text = TWO_STAGES.replace('return await coder.ask("first", given=[task])', 'raise RuntimeError("broken")')
+    result = await App().run(job(tmp_path, server, text, limits=RunLimits(deadline=3600.0)))
+    assert "broken" in (result.error or "")
+
+
+CLASSES = """
+import anyio
+from vwt_agents import Agent, Pipeline
+
+pipeline = Pipeline("classes")
+
+
+@pipeline.stage
+async def asked(coder: Agent) -> str:
+    async def ask(prompt: str, priority: str | None) -> None:
+        await coder.ask(prompt, priority=priority)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, "by itself batch", "batch")
+        tasks.start_soon(ask, "as the run", None)
+    return "done"
+"""
+
+
+async def test_calls_of_which_nobody_says_otherwise_wait_in_the_class_of_their_run(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    asked = job(tmp_path, server, CLASSES, priority="interactive")
+    config = tmp_path / "agents.toml"
+    config.write_text(config.read_text().replace("parallel = 2", "parallel = 1"))
+    gate = server.hold("/api/generate")  # both wait for the load
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(App().run, asked)
+        await server.reached("/api/generate")
+        gate.set()
+    assert [call["messages"][-1]["content"] for call in server.calls] == ["as the run", "by itself batch"]
+
+
+async def test_what_is_said_for_a_run_goes_over_agents_toml(tmp_path: Path, server: OllamaServer) -> None:
+    asked = job(tmp_path, server, TWO_STAGES, priority="interactive", limits=RunLimits(max_calls=3))
+    config = tmp_path / "agents.toml"
+    config.write_text(config.read_text() + '[run]\npriority = "batch"\nmax_calls = 9\nmax_tokens = 99\n')
+    async with App().planned(asked) as planned:
+        assert planned.settings.run == RunSettings("interactive", RunLimits(max_calls=3, max_tokens=99))
+    async with App().planned(replace(asked, priority=None, limits=RunLimits())) as planned:
+        assert planned.settings.run == RunSettings("batch", RunLimits(max_calls=9, max_tokens=99))
 
 
 async def test_a_run_that_ended_well_is_not_resumed(tmp_path: Path, server: OllamaServer) -> None:

@@ -12,6 +12,7 @@ import pytest
 from vwt_agents.config import (
     AgentSettings,
     LicenceSettings,
+    RunSettings,
     Settings,
     TierSettings,
     canonical,
@@ -22,6 +23,7 @@ from vwt_agents.config import (
 from vwt_agents.config.located import locate, positions
 from vwt_agents.config.schema import Sampling
 from vwt_agents.errors import ConfigError
+from vwt_agents.limits import RunLimits
 from vwt_agents.messages import Options
 
 ROOT = Path(__file__).parent.parent
@@ -169,6 +171,8 @@ system = '''
 Be brief.
 '''
 timeout = "90s"
+deadline = "2m"
+priority = "interactive"
 [agents.coder.options]
 temperature = 0
 top_p = 0.9
@@ -185,6 +189,12 @@ accept = ["d:13b"]
 backend = "namespaces"
 timeout = "5s"
 memory = "512 MiB"
+[run]
+priority = "interactive"
+deadline = "30m"
+max_calls = 200
+max_tokens = 200_000
+max_seconds = 600
 """
     )
     assert settings.budget.devices == {"gpu0": "auto", "gpu1": 14336, "cpu": 900}
@@ -205,7 +215,10 @@ memory = "512 MiB"
         system="Be brief.",
         options=Options(0, 0.9, 40, 0.1, 1.1, 7, 9, ("x",)),
         timeout=90,
+        deadline=120,
+        priority="interactive",
     )
+    assert settings.run == RunSettings("interactive", RunLimits(1800, 200, 200_000, 600))
     assert settings.licences == LicenceSettings(("mit",), ("d:13b",))
     assert (settings.sandbox.backend, settings.sandbox.timeout, settings.sandbox.memory) == ("namespaces", 5, 512)
 
@@ -317,6 +330,19 @@ model = "a:8b"
             "[budget]\ngpu1 = '14 GB of it'",
             "2:1: budget.gpu1: '14 GB of it' is not a size; write a number and a unit, such as '14 GiB' or '900 MiB'",
         ),
+        (
+            "[agents.coder]\npriority = 'interactiv'",
+            "2:1: agents.coder.priority: 'interactiv' is not one of interactive, batch (did you mean 'interactive'?)",
+        ),
+        (
+            "[agents.coder]\ndeadline = 30",
+            "2:1: agents.coder.deadline: 30 is not a duration in quotes, such as '15s'",
+        ),
+        ("[run]\nmax_call = 3", "2:1: run: unknown key 'max_call' (did you mean 'max_calls'?)"),
+        ("[run]\nmax_calls = 0", "2:1: run.max_calls: 0 should be greater than or equal to 1"),
+        ("[run]\nmax_tokens = '9k'", "2:1: run.max_tokens: '9k' should be a valid integer"),
+        ("[run]\nmax_seconds = -1", "2:1: run.max_seconds: -1 should be greater than 0"),
+        ("[run]\ndeadline = '0s'", "2:1: run.deadline: '0s' should be greater than 0"),
         ("[scheduler]\nkeep_alive = 600", "2:1: scheduler.keep_alive: 600 is not a duration in quotes, such as '15s'"),
         (
             "[scheduler]\nmax_wait = { bach = '1s' }",

@@ -98,6 +98,16 @@ def test_every_end_of_a_run_has_a_text_and_a_report(name: str) -> None:
         assert not made.verdict or made.verdict["reason"] in text
 
 
+def test_a_run_with_limits_says_what_it_used_of_them() -> None:
+    limits = {"deadline": {"used": 1.52, "limit": 1800.0}, "max_calls": {"used": 3, "limit": 200}}
+    made = result(limits=limits)
+    assert "limits: deadline: 1.5 s of 1800.0 s, max_calls: 3 of 200" in run_text(made)
+    assert "## Limits\n\n- deadline: 1.5 s of 1800.0 s\n- max_calls: 3 of 200" in run_report(
+        made, PLAN, board(), graph()
+    )
+    assert "imits" not in run_text(result()) + run_report(result(), PLAN, board(), graph())
+
+
 def test_a_promoted_run_says_what_was_promoted() -> None:
     assert "models: small tier" in run_text(result())
     assert "promoted to the large tier" in run_text(result(promoted=True, tier="large"))

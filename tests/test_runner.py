@@ -15,10 +15,13 @@ import pytest
 from vwt_agents.agents import Agent
 from vwt_agents.board import Board
 from vwt_agents.config import AgentSettings, SchedulerSettings, Settings
+from vwt_agents.core import Announced
 from vwt_agents.entries import read_call, request_fingerprint
 from vwt_agents.errors import CallFailed, DefinitionError, JournalError, StageFailed
 from vwt_agents.graph import build_graph
+from vwt_agents.habits import Habits
 from vwt_agents.journal import Journal
+from vwt_agents.lookahead import steps
 from vwt_agents.messages import OnChunk, Options, Request, Response
 from vwt_agents.pipeline import Pipeline
 from vwt_agents.routing import Plan, Route
@@ -554,6 +557,29 @@ async def test_text_no_utf8_can_hold_is_kept_in_the_journal(bench: Bench) -> Non
     values = await bench.run(pipeline)
     (entry,) = await bench.journal.entries(bench.run_id)
     assert json.loads(str(entry.payload)) == values["half"] == "half \ud83d"
+
+
+async def test_a_run_is_announced_with_its_class(tmp_path: Path) -> None:
+    told: list[Any] = []
+    pipeline = wide(1)
+    graph = build_graph(pipeline, agents=["coder"])
+    plan = Plan(False, "small", "", {("stage0", "coder"): replace(SMALL, stage="stage0")}, ())
+    runner = Runner(
+        graph,
+        plan,
+        Settings(None, {}, {}, {"coder": AgentSettings("coder")}),
+        run_id="run",
+        caller=Calls(),
+        journal=None,
+        folder=RunFolder(tmp_path),
+        services={},
+        board=Board(),
+        steps=steps(graph, plan, Habits()),
+        tell=told.append,
+        priority="interactive",
+    )
+    await runner.run({})
+    assert [event.klass for event in told if isinstance(event, Announced)] == ["interactive"]
 
 
 async def test_a_run_without_a_journal_gives_the_same_values(bench: Bench, tmp_path: Path) -> None:

@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar, get_args, overload
 
 import anyio
 
 from vwt_agents.answers import AnswerShape, BadAnswer, shape_of
 from vwt_agents.errors import AnswerInvalid, did_you_mean
-from vwt_agents.messages import Caller, Message, Options, Request, Response
+from vwt_agents.messages import Caller, Message, Options, Priority, Request, Response
+from vwt_agents.types import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from vwt_agents.config import AgentSettings
     from vwt_agents.routing import Route
+    from vwt_agents.types import Seconds
 
 __all__ = ["Agent", "StageScope", "side_by_side"]
 
 T = TypeVar("T")
+
+_PRIORITIES: Final = get_args(Priority)
 
 
 @dataclass(slots=True)
@@ -53,6 +58,13 @@ class StageScope:
 
 def _seed(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") & 0x7FFFFFFF
+
+
+class _Terms(NamedTuple):
+    """How a call is to be served: the class it waits in, and the seconds it has for its wait and its answer."""
+
+    priority: Priority | None
+    deadline: Seconds | None
 
 
 class Agent:
@@ -83,17 +95,50 @@ class Agent:
         return self.route.model
 
     @overload
-    async def ask(self, prompt: str, *, given: Sequence[str] = ..., prefill: str = ..., **options: Any) -> str: ...
+    async def ask(
+        self,
+        prompt: str,
+        *,
+        given: Sequence[str] = ...,
+        prefill: str = ...,
+        priority: Priority | None = ...,
+        deadline: str | Seconds | None = ...,
+        **options: Any,
+    ) -> str: ...
     @overload
     async def ask(
-        self, prompt: str, returns: type[T], *, given: Sequence[str] = ..., prefill: str = ..., **options: Any
+        self,
+        prompt: str,
+        returns: type[T],
+        *,
+        given: Sequence[str] = ...,
+        prefill: str = ...,
+        priority: Priority | None = ...,
+        deadline: str | Seconds | None = ...,
+        **options: Any,
     ) -> T: ...
     @overload
     async def ask(
-        self, prompt: str, returns: Any, *, given: Sequence[str] = ..., prefill: str = ..., **options: Any
+        self,
+        prompt: str,
+        returns: Any,
+        *,
+        given: Sequence[str] = ...,
+        prefill: str = ...,
+        priority: Priority | None = ...,
+        deadline: str | Seconds | None = ...,
+        **options: Any,
     ) -> Any: ...
     async def ask(
-        self, prompt: str, returns: Any = str, *, given: Sequence[str] = (), prefill: str = "", **options: Any
+        self,
+        prompt: str,
+        returns: Any = str,
+        *,
+        given: Sequence[str] = (),
+        prefill: str = "",
+        priority: Priority | None = None,
+        deadline: str | Seconds | None = None,
+        **options: Any,
     ) -> Any:
         """One answer of type `returns`: `str`, `Code`, or anything pydantic can describe, bound by its JSON schema.
 
@@ -101,9 +146,12 @@ class Agent:
         the engine reuses what it has already read. `prefill` is the text the answer is made to begin with. `options` are
         sampling options (`temperature`, `stop`, `num_predict`, ...) over the agent's own. An answer that does not fit is
         asked for once more with the reason; then AnswerInvalid.
+
+        `priority` is the class the call waits in, `deadline` the time it has for its wait and its answer, such as
+        `"30s"`, or seconds; both over the agent's own. Past the deadline the call ends with CallTimeout.
         """
         shape = shape_of(returns)
-        request = self._request(prompt, shape, given, prefill, options)
+        request = self._request(prompt, shape, given, prefill, self._terms(priority, deadline), options)
         response = await self._caller.call(request)
         try:
             return shape.parse(response.text, prefill=prefill)
@@ -131,10 +179,17 @@ class Agent:
 
     @asynccontextmanager
     async def stream(
-        self, prompt: str, *, given: Sequence[str] = (), prefill: str = "", **options: Any
+        self,
+        prompt: str,
+        *,
+        given: Sequence[str] = (),
+        prefill: str = "",
+        priority: Priority | None = None,
+        deadline: str | Seconds | None = None,
+        **options: Any,
     ) -> AsyncIterator[AsyncIterator[str]]:
         """`async with agent.stream(prompt) as pieces: async for piece in pieces: ...`; leaving early ends the call."""
-        request = self._request(prompt, shape_of(str), given, prefill, options)
+        request = self._request(prompt, shape_of(str), given, prefill, self._terms(priority, deadline), options)
         send, receive = anyio.create_memory_object_stream[str](float("inf"))
         failures: list[Exception] = []
 
@@ -171,11 +226,14 @@ class Agent:
         n: int,
         given: Sequence[str] = (),
         prefill: str = "",
+        priority: Priority | None = None,
+        deadline: str | Seconds | None = None,
         **options: Any,
     ) -> list[Any]:
         """`n` answers to one prompt, each from a seed of its own; those that do not fit the type are left out."""
         shape = shape_of(returns)
-        requests = [self._request(prompt, shape, given, prefill, options) for _ in range(n)]
+        terms = self._terms(priority, deadline)
+        requests = [self._request(prompt, shape, given, prefill, terms, options) for _ in range(n)]
         if len({request.options.seed for request in requests}) < n:
             first = requests[0].options.seed  # one seed was given: the first answer is drawn from it
             requests[1:] = [each.with_seed(_seed(f"{first}/{number}")) for number, each in enumerate(requests[1:], 1)]
@@ -189,14 +247,45 @@ class Agent:
         return values
 
     async def map(
-        self, prompts: Iterable[str], returns: Any = str, *, given: Sequence[str] = (), **options: Any
+        self,
+        prompts: Iterable[str],
+        returns: Any = str,
+        *,
+        given: Sequence[str] = (),
+        priority: Priority | None = None,
+        deadline: str | Seconds | None = None,
+        **options: Any,
     ) -> list[Any]:
-        """One answer to each prompt, in order, asked side by side as slots allow."""
+        """One answer to each prompt, in order, asked side by side as slots allow; `deadline` is that of each."""
         asked = list(prompts)
-        return await side_by_side(lambda index: self.ask(asked[index], returns, given=given, **options), len(asked))
+
+        async def one(index: int) -> Any:
+            return await self.ask(asked[index], returns, given=given, priority=priority, deadline=deadline, **options)
+
+        return await side_by_side(one, len(asked))
+
+    def _terms(self, priority: Priority | None, deadline: str | Seconds | None) -> _Terms:
+        """What is said of one call, over the agent's own; ValueError where it is no class, or no time."""
+        if priority is None:
+            priority = self.settings.priority
+        elif priority not in _PRIORITIES:
+            near = did_you_mean(str(priority), _PRIORITIES)
+            raise ValueError(f"agent {self.name!r}: {priority!r} is no priority; {near}")
+        if deadline is None:
+            return _Terms(priority, self.settings.deadline)
+        seconds = parse_duration(deadline) if isinstance(deadline, str) else deadline
+        if not 0 < seconds < math.inf:
+            raise ValueError(f"agent {self.name!r}: a deadline is a time to come, such as '30s', not {deadline!r}")
+        return _Terms(priority, seconds)
 
     def _request(
-        self, prompt: str, shape: AnswerShape, given: Sequence[str], prefill: str, options: dict[str, Any]
+        self,
+        prompt: str,
+        shape: AnswerShape,
+        given: Sequence[str],
+        prefill: str,
+        terms: _Terms,
+        options: dict[str, Any],
     ) -> Request:
         parts = [*given, prompt]
         if shape.instruction:
@@ -223,22 +312,40 @@ class Agent:
                 "tier": route.tier,
                 "attempt": str(self._scope.attempt),
             },
+            deadline=terms.deadline,
+            priority=terms.priority,
+            prefix=_prefix(self.settings.system, given),
         )
 
     def _options(self, given: dict[str, Any]) -> Options:
         unknown = set(given) - set(Options.__dataclass_fields__)
         if unknown:
-            known = ", ".join(sorted(Options.__dataclass_fields__))
-            near = did_you_mean(min(unknown), Options.__dataclass_fields__)
+            possible = [*Options.__dataclass_fields__, *_Terms._fields]
+            known = ", ".join(sorted(possible))
+            near = did_you_mean(min(unknown), possible)
             meant = f"; {near}" if near and near.startswith("did") else ""
-            raise TypeError(
-                f"agent {self.name!r}: no such sampling option: {', '.join(sorted(unknown))}{meant}; known: {known}"
-            )
+            raise TypeError(f"agent {self.name!r}: no such option: {', '.join(sorted(unknown))}{meant}; known: {known}")
         if "stop" in given:
             stop = given["stop"] or ()
             given = {**given, "stop": (stop,) if isinstance(stop, str) else tuple(stop)}
         options = replace(self.settings.options, **given)
         return options if options.seed is not None else replace(options, seed=self._scope.next_seed(self.name))
+
+
+def _prefix(system: str, given: Sequence[str]) -> str:
+    """Names the text a prompt begins with that others begin with too; empty where it begins with nothing shared.
+
+    Calls with one name are served one after another, so that the engine finds in its cache what the last one left there.
+    """
+    shared = [system, *(part.strip("\n") for part in given)]
+    if not any(shared):
+        return ""
+    mark = hashlib.blake2b(digest_size=8)
+    for part in shared:
+        text = part.encode("utf-8", "surrogatepass")
+        mark.update(b"%d:" % len(text))  # so that ("ab", "c") and ("a", "bc") differ
+        mark.update(text)
+    return mark.hexdigest()
 
 
 async def side_by_side(one: Callable[[int], Awaitable[T]], count: int) -> list[T]:

@@ -19,6 +19,7 @@
     │   └── JournalError            the journal could not be written or read
     └── RunError          1     the run came to a bad end
         ├── StageFailed             a stage raised; names the stage
+        ├── LimitReached            the run has spent what it may: calls, tokens, model time, or its deadline passed
         └── AnswerInvalid           the model's answer did not fit the type, also when asked again
 
 Foreign errors are mapped in one place per endpoint.
@@ -44,6 +45,7 @@ __all__ = [
     "InputError",
     "JournalError",
     "LicenceRefused",
+    "LimitReached",
     "LoadFailed",
     "ModelMissing",
     "PullFailed",
@@ -169,6 +171,10 @@ class RunError(VwtError):
 
 class StageFailed(RunError):
     """A stage raised an error that is not ours; the cause is chained."""
+
+
+class LimitReached(RunError):
+    """The run has spent what it may, or its deadline has passed; it can be resumed."""
 
 
 class AnswerInvalid(RunError):

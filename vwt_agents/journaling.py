@@ -1,7 +1,7 @@
 """JournalingCaller: the Caller between a stage's agents and the dispatcher that remembers every answer.
 
-Owns the entries of calls, which old answers are left to use, and the sums on a stage's line. It never decides where a
-call goes nor whether it is made again.
+Owns the entries of calls, which old answers are left to use, the sums on a stage's line, and what each call costs the run.
+It never decides where a call goes nor whether it is made again.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from vwt_agents.messages import Chunk
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from vwt_agents.journal import Journal
+    from vwt_agents.limits import Spent
     from vwt_agents.messages import Caller, OnChunk, Request, Response
+    from vwt_agents.types import Seconds
 
 __all__ = ["JournalingCaller"]
 
@@ -30,7 +32,7 @@ class JournalingCaller:
     """A Caller that answers from the run's journal where it can, and journals every answer that had to be asked for.
 
     Without a journal (None) it only counts. `known` are old answers by the fingerprint of their request; each is used
-    once.
+    once. `spent` is what all callers of the run have asked for so far.
     """
 
     def __init__(
@@ -41,7 +43,12 @@ class JournalingCaller:
         line: StageLine,
         board: Board,
         known: Mapping[str, deque[Response]],
+        *,
+        spent: Spent,
+        clock: Callable[[], Seconds] = anyio.current_time,
     ) -> None:
+        self._spent = spent
+        self._clock = clock
         self._known = known
         self._caller = caller
         self._journal = journal
@@ -52,7 +59,8 @@ class JournalingCaller:
     async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
         """The journaled answer to this very request, or a new one; durable before it is returned.
 
-        A request that was made several times has several answers; each is used once, in their order.
+        A request that was made several times has several answers; each is used once, in their order. LimitReached where
+        the answer is not known and the run may make no more calls.
         """
         known = self._known.get(request_fingerprint(request)) if self._known else None
         if known:
@@ -61,24 +69,36 @@ class JournalingCaller:
                 on_chunk(Chunk(response.text))
             self._count(request, response)
             return response
-        started, now = anyio.current_time(), datetime.now(UTC)
+        self._spent.begin()
+        started, now = self._clock(), datetime.now(UTC)
         line = CallLine(request.labels.get("agent", ""), request.model)
         self._line.in_flight[id(line)] = line
+        answer: Response | None = None
         try:
-            response = await self._caller.call(request, _counting(line, on_chunk))
+            answer = await self._caller.call(request, self._counting(line, on_chunk))
         except VwtError as error:
             await self._keep(request, error.message, started, now)
             raise
         finally:
             del self._line.in_flight[id(line)]
-        self._count(request, response)
-        await self._keep(request, response, started, now)
-        return response
+            self._spend(line, answer, started)
+        self._count(request, answer)
+        await self._keep(request, answer, started, now)
+        return answer
+
+    def _spend(self, line: CallLine, response: Response | None, started: Seconds) -> None:
+        """Count what a call cost; without an answer, its pieces, which are tokens as a rule, and the time since the first."""
+        now = self._clock()
+        if response is None:
+            self._spent.end(line.pieces, now - line.first if line.first is not None else 0.0)
+        else:
+            usage = response.usage
+            self._spent.end(usage.prompt_tokens + usage.output_tokens, max(0.0, now - started - usage.wait_s))
 
     async def _keep(self, request: Request, answer: Response | str, started: float, now: datetime) -> None:
         if self._journal is None:
             return
-        seconds = anyio.current_time() - started
+        seconds = self._clock() - started
         key = request.labels.get("item", "")
         entry = call_entry(self._run, request, answer, name=self._line.name, key=key, started_at=now, seconds=seconds)
         await self._journal.append(entry, at_once=True)  # answers seldom come together
@@ -100,13 +120,12 @@ class JournalingCaller:
         line.output_s += usage.output_s
         self._board.changed()
 
+    def _counting(self, line: CallLine, on_chunk: OnChunk | None) -> OnChunk:
+        def count(chunk: Chunk) -> None:
+            if line.first is None:
+                line.first = self._clock()
+            line.pieces += 1
+            if on_chunk is not None:
+                on_chunk(chunk)
 
-def _counting(line: CallLine, on_chunk: OnChunk | None) -> OnChunk:
-    def count(chunk: Chunk) -> None:
-        if line.first is None:
-            line.first = anyio.current_time()
-        line.pieces += 1
-        if on_chunk is not None:
-            on_chunk(chunk)
-
-    return count
+        return count

@@ -61,7 +61,8 @@ class RunResult:
     """A run that ended. `budget_mib` and `peak_mib` are of the devices the run used; `devices` has each of them.
 
     `status`: good (it ended, and every verdict in it that counts is good), bad (it ended, or a stage gave up), failed (the
-    outside world), interrupted. `exit_code` says the same to a shell.
+    outside world), interrupted. `exit_code` says the same to a shell. `limits` has what was `used` of each
+    `limit` that was set: calls, tokens, seconds.
     """
 
     run_id: str
@@ -80,6 +81,7 @@ class RunResult:
     budget_mib: Mib = 0
     peak_mib: Mib = 0
     devices: dict[str, dict[str, Mib]] = field(default_factory=dict)
+    limits: dict[str, dict[str, float]] = field(default_factory=dict)
     artifacts: list[str] = field(default_factory=list)
     report: str | None = None
 

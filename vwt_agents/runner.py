@@ -26,6 +26,7 @@ from vwt_agents.entries import Entry
 from vwt_agents.errors import DefinitionError, Fault, StageFailed, VwtError
 from vwt_agents.eventlog import bind_here, get_logger
 from vwt_agents.journaling import JournalingCaller
+from vwt_agents.limits import Spent
 from vwt_agents.pipeline import Place
 from vwt_agents.run import Run, RunFolder
 from vwt_agents.values import encode
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from vwt_agents.core.events import RunEvent
     from vwt_agents.graph import Graph, Stage
     from vwt_agents.journal import Journal
-    from vwt_agents.messages import Caller, Response
+    from vwt_agents.messages import Caller, Priority, Response
     from vwt_agents.routing import Plan
     from vwt_agents.types import Seconds
 
@@ -71,7 +72,8 @@ class Runner:
     """One run of one graph. `run(inputs)` gives every stage's value by name; a stage's failure ends the run as itself.
 
     Without a journal (None) nothing is kept, and the run cannot be resumed. `steps` are announced through `tell` before the
-    first stage begins, and which of them begins and ends, so that the scheduler can look ahead.
+    first stage begins, and which of them begins and ends, so that the scheduler can look ahead; `priority` is the run's
+    class. What the stages' calls cost is counted in `spent`, and a call beyond its limits fails its stage.
     """
 
     def __init__(
@@ -90,7 +92,11 @@ class Runner:
         known: Mapping[str, Sequence[Response]] | None = None,
         steps: tuple[Step, ...] = (),
         tell: Callable[[RunEvent], None] | None = None,
+        priority: Priority = "batch",
+        spent: Spent | None = None,
     ) -> None:
+        self._priority: Priority = priority
+        self._spent = spent if spent is not None else Spent()
         self._steps = steps
         self._tell = tell if steps else None
         self._known = {key: deque(answers) for key, answers in (known or {}).items()}
@@ -128,7 +134,7 @@ class Runner:
         if self._journal is not None:
             self._input_digests = {name: _digest(encode(value)) for name, value in inputs.items()}
         if self._tell is not None:
-            self._tell(Announced(self._run_id, self._steps))
+            self._tell(Announced(self._run_id, self._steps, self._priority))
         try:
             for node in self._nodes.values():
                 if not node.lacks:
@@ -294,7 +300,9 @@ class Runner:
         routes = {name: self._plan.routes[stage.name, name] for name in stage.agents}
         larger = any(route.escalated is not None for route in routes.values())
         scope = StageScope(self._run_id, stage.name, self._seed, item, can_escalate=larger)
-        caller = JournalingCaller(self._caller, self._journal, self._run_id, node.line, self._board, self._known)
+        caller = JournalingCaller(
+            self._caller, self._journal, self._run_id, node.line, self._board, self._known, spent=self._spent
+        )
         agents = {
             name: Agent(self._settings.agents[name], route, caller=caller, scope=scope)
             for name, route in routes.items()

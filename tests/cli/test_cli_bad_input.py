@@ -105,6 +105,10 @@ CASES = {
     "budget too small for any model": Case(3, ("MiB", "50"), config=EMBEDDED),
     "unknown run": Case(2, ("nope",), ("runs", "show", "nope")),
     "unknown command": Case(2, ("did you mean 'run'",), ("rum",)),
+    "no such priority": Case(2, ("--priority", "'urgent'", "interactive"), ("run", "p.py", "--priority", "urgent")),
+    "a deadline without its unit": Case(2, ("--deadline", "such as '15s'"), ("run", "p.py", "--deadline", "5")),
+    "a deadline in the past": Case(2, ("--deadline", "over before it begins"), ("run", "p.py", "--deadline", "0s")),
+    "no calls at all": Case(2, ("--max-calls", "x>=1"), ("run", "p.py", "--max-calls", "0")),
     "unknown option": Case(2, ("--jsn",), ("plan", "p.py", "--jsn")),
 }
 

@@ -49,6 +49,19 @@ def data(capsys: Capture, *argv: str, code: int = 0) -> Any:
     return json.loads(out)
 
 
+def test_a_limit_of_the_command_line_ends_the_run_and_resuming_with_a_higher_one_goes_on(
+    here: Served, capsys: Capture
+) -> None:
+    first = data(capsys, "run", "two.py", "--max-calls", "1", "--priority", "interactive", "--deadline", "1h", code=1)
+    assert first["limits"]["max_calls"] == {"used": 1, "limit": 1}
+    assert "--max-calls" in first["error"]
+    assert "runs resume" in first["error"]
+    second = data(capsys, "runs", "resume", first["run_id"], "--max-calls", "5", "--max-tokens", "100000")
+    assert (second["status"], second["limits"]["max_calls"]) == ("good", {"used": 1, "limit": 5})
+    assert set(second["limits"]) == {"deadline", "max_calls", "max_tokens"}
+    assert len(here.server.calls) == 2
+
+
 def test_run_prints_what_came_of_it_and_tells_its_progress_on_stderr(here: Served, capsys: Capture) -> None:
     code, out, err = called(capsys, "run", "two.py", "--out", "made")
     assert code == 0

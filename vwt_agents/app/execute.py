@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from vwt_agents.graph import Graph, build_graph
 from vwt_agents.habits import Habits
 from vwt_agents.inputs import read_inputs
 from vwt_agents.journal import Journal, JournalReader, new_run_id
+from vwt_agents.limits import RunLimits, Spent, deadline_passed
 from vwt_agents.lookahead import steps
 from vwt_agents.pipeline_file import load_pipeline
 from vwt_agents.result import RunResult, Status
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from vwt_agents.config import SandboxSettings, Settings
     from vwt_agents.endpoints.base import OnProgress
-    from vwt_agents.messages import Response
+    from vwt_agents.messages import Priority, Response
     from vwt_agents.sandbox.judge import Verdict
     from vwt_agents.sandbox.service import Sandbox
 
@@ -55,7 +56,8 @@ class Job:
     """What a run is asked to do, as the command line says it.
 
     `resume` is the run to go on with: then `values` are its inputs as JSON data, and `known` the answers its journal has
-    to each request (by fingerprint), in the order in which they were given.
+    to each request (by fingerprint), in the order in which they were given. `priority` and `limits` go over those of
+    agents.toml.
     """
 
     pipeline: Path
@@ -67,6 +69,8 @@ class Job:
     resume: str | None = None
     values: Mapping[str, Any] | None = None
     known: Mapping[str, Sequence[Response]] = field(default_factory=dict)
+    priority: Priority | None = None
+    limits: RunLimits = field(default_factory=RunLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ class App:
     async def planned(self, job: Job, *, need_inputs: bool = True) -> AsyncIterator[PlannedRun]:
         """The job checked and its routes planned, in a world that is open for the block; loads nothing."""
         settings = load_settings(job.config, pipeline=job.pipeline, cwd=Path.cwd())
+        settings = replace(settings, run=settings.run.under(job.priority, job.limits))
         graph = build_graph(load_pipeline(job.pipeline), agents=settings.agents)
         inputs = _inputs(graph, job) if need_inputs else {}
         async with open_world(settings) as world:
@@ -134,6 +139,8 @@ class _Execution:
         self.id = job.resume or new_run_id(graph.name, datetime.now(UTC))
         self.folder = RunFolder((job.out if job.out is not None else Path("runs") / self.id).absolute())
         self._habits = Habits()
+        self._began = 0.0
+        self._spent = Spent(planned.settings.run.limits)
         self.result = RunResult(
             run_id=self.id,
             pipeline=graph.name,
@@ -148,7 +155,7 @@ class _Execution:
         """Everything between the first and the last entry of the run; the result is in the journal before it is returned."""
         from vwt_agents.logs import run_log
 
-        began = anyio.current_time()
+        self._began = anyio.current_time()
         self.folder.make()
         await self._begin()
         with bound(run=self.id), run_log(self.folder.path / "log.jsonl", run=self.id):
@@ -166,7 +173,7 @@ class _Execution:
                 raise
             finally:
                 with anyio.CancelScope(shield=True):
-                    await self._finish(began)
+                    await self._finish()
         return self.result
 
     async def _begin(self) -> None:
@@ -176,7 +183,13 @@ class _Execution:
             return
         source = self.planned.settings.source
         config = str(source.absolute()) if source is not None else None
-        said = {"values": jsonable(dict(self.planned.inputs)), "seed": job.seed, "config": config}
+        said = {
+            "values": jsonable(dict(self.planned.inputs)),
+            "seed": job.seed,
+            "config": config,
+            "priority": job.priority,
+            "limits": asdict(job.limits),
+        }
         self.id = await self.journal.new_run(
             self.planned.graph.name,
             run_id=self.id,
@@ -194,7 +207,8 @@ class _Execution:
         scheduler = Scheduler(max_agents=settings.scheduler.max_agents, max_wait=settings.scheduler.max_wait)
         self._habits = await habits_of(planned.graph.name, self.journal)
         services = await self._services()
-        async with Dispatcher(scheduler, planned.world.endpoints, board=self.board) as dispatcher:
+        priority = settings.run.priority
+        async with Dispatcher(scheduler, planned.world.endpoints, board=self.board, priority=priority) as dispatcher:
             await self._prepare(dispatcher)
             runner = Runner(
                 planned.graph,
@@ -210,12 +224,26 @@ class _Execution:
                 known=planned.job.known,
                 steps=steps(planned.graph, planned.plan, self._habits),
                 tell=dispatcher.post,
+                priority=priority,
+                spent=self._spent,
             )
             try:
-                await runner.run(planned.inputs)
+                await self._in_time(runner)
             finally:
                 self._judge(runner.values)
         self._end("good" if self._passed else "bad", 0 if self._passed else 1, None)
+
+    async def _in_time(self, runner: Runner) -> None:
+        """Run the stages to their end; LimitReached when the run's deadline comes first, with all their calls ended."""
+        deadline = self._spent.limits.deadline
+        if deadline is None:
+            await runner.run(self.planned.inputs)
+            return
+        with anyio.CancelScope(deadline=self._began + deadline) as scope:
+            await runner.run(self.planned.inputs)
+        if scope.cancelled_caught:
+            cut = [line.name for line in self.board.stages.values() if line.status == "stopped"]
+            raise deadline_passed(deadline, cut)
 
     async def _services(self) -> dict[str, Any]:
         """The services the stages name; a sandbox that cannot be had ends the run before anything is loaded."""
@@ -243,9 +271,10 @@ class _Execution:
     def _end(self, status: Status, exit_code: int, error: str | None) -> None:
         self.result.status, self.result.exit_code, self.result.error = status, exit_code, error
 
-    async def _finish(self, began: float) -> None:
+    async def _finish(self) -> None:
         now = anyio.current_time()
-        self.result.seconds = round(now - began, 3)
+        self.result.seconds = round(now - self._began, 3)
+        self.result.limits = self._spent.against(now - self._began)
         self.result.count(self.board, now)
         self.result.artifacts = [str(path) for path in self.folder.delivered]
         try:
@@ -300,6 +329,8 @@ async def resumed(journal: JournalReader, run: str) -> Job:
         seed=said["seed"],
         resume=record.id,
         known=known,
+        priority=said.get("priority"),  # a run of an earlier version has neither
+        limits=RunLimits(**said.get("limits", {})),
     )
 
 

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     import anyio
 
     from vwt_agents.app import Job
+    from vwt_agents.types import Seconds
 
-__all__ = ["INTERRUPTED", "emit_json", "job_of", "job_options", "run_async", "terminal_width"]
+__all__ = ["INTERRUPTED", "emit_json", "job_of", "job_options", "limit_options", "run_async", "terminal_width"]
 
 T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -38,6 +39,44 @@ _JOB_OPTIONS = [
     ),
     click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Instead of agents.toml."),
 ]
+
+
+def _duration(text: str) -> Seconds:
+    """Seconds, from a duration such as `30m`."""
+    from vwt_agents.types import parse_duration
+
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    if not seconds:
+        raise click.BadParameter(f"{text!r} is over before it begins")
+    return seconds
+
+
+_LIMIT_OPTIONS = [
+    click.option(
+        "--priority",
+        type=click.Choice(["interactive", "batch"]),
+        help="The class of its calls where the agent has none: interactive ones go first.",
+    ),
+    click.option("--deadline", type=_duration, metavar="TIME", help="End it after this time, such as 30m."),
+    click.option("--max-calls", type=click.IntRange(min=1), metavar="N", help="The model calls it may make."),
+    click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="The tokens it may use."),
+    click.option(
+        "--max-seconds",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="N",
+        help="The seconds of model time it may use, summed over its calls.",
+    ),
+]
+
+
+def limit_options(command: Command) -> Command:
+    """The options that go over [run] of agents.toml: `priority`, and each field of RunLimits."""
+    for option in reversed(_LIMIT_OPTIONS):
+        command = option(command)
+    return command
 
 
 def job_options(command: Command) -> Command:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vwt_agents.cli.options import INTERRUPTED, emit_json, job_of, job_options, run_async, terminal_width
+from vwt_agents.cli.options import (
+    INTERRUPTED,
+    emit_json,
+    job_of,
+    job_options,
+    limit_options,
+    run_async,
+    terminal_width,
+)
 from vwt_agents.errors import VwtError
 
 if TYPE_CHECKING:
     from vwt_agents.app import Job
+    from vwt_agents.messages import Priority
     from vwt_agents.result import RunResult
 
 __all__ = ["execute", "run"]
@@ -24,6 +33,7 @@ __all__ = ["execute", "run"]
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Where the run's files go.  [default: runs/RUN]"
 )
 @click.option("--seed", type=int, default=0, help="Runs with the same seed ask the same questions the same way.")
+@limit_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.option("--quiet", is_flag=True, help="Show nothing while it runs.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the log's events on stderr.")
@@ -34,16 +44,21 @@ def run(
     config: Path | None,
     out: Path | None,
     seed: int,
+    priority: Priority | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    **limits: Any,
 ) -> int:
     """Run a pipeline, such as pipelines/codegen.py.
 
     Exit codes: 0 it ended and its verdict is good, 1 the verdict is bad, 2 usage, config or pipeline, 3 the outside
     world (no endpoint, out of memory, no sandbox), 130 interrupted: `runs resume` goes on from there.
     """
-    job = job_of(pipeline, pairs, inputs_file, config, out=out, seed=seed)
+    from vwt_agents.limits import RunLimits
+
+    more = {"out": out, "seed": seed, "priority": priority, "limits": RunLimits(**limits)}
+    job = job_of(pipeline, pairs, inputs_file, config, **more)
     return execute(job, as_json=as_json, quiet=quiet, verbose=verbose)
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vwt_agents.cli.options import emit_json, run_async, terminal_width
+from vwt_agents.cli.options import emit_json, limit_options, run_async, terminal_width
 
 if TYPE_CHECKING:
     from vwt_agents.app import Job
     from vwt_agents.entries import Entry, RunRecord
+    from vwt_agents.messages import Priority
 
 __all__ = ["runs"]
 
@@ -109,15 +111,21 @@ def report_run(run: str) -> int:
 
 @runs.command("resume")
 @click.argument("run")
+@limit_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.option("--quiet", is_flag=True, help="Show nothing while it runs.")
-def resume_run(run: str, as_json: bool, quiet: bool) -> int:
-    """Go on with a run that did not end well: every answer the journal has is used again, none is asked for twice."""
+def resume_run(run: str, priority: Priority | None, as_json: bool, quiet: bool, **limits: Any) -> int:
+    """Go on with a run that did not end well: every answer the journal has is used again, none is asked for twice.
+
+    Its limits are those it was begun with, counted anew; what is said here goes over them.
+    """
     from vwt_agents.app import resumed
     from vwt_agents.cli.run import execute
     from vwt_agents.journal import JournalReader
+    from vwt_agents.limits import RunLimits
 
     async def work() -> Job:
-        return await resumed(JournalReader(), run)
+        job = await resumed(JournalReader(), run)
+        return replace(job, priority=priority or job.priority, limits=job.limits.under(RunLimits(**limits)))
 
     return execute(run_async(work), as_json=as_json, quiet=quiet, verbose=False)

@@ -18,6 +18,7 @@ from vwt_agents.config.settings import (
     EndpointSettings,
     LicenceSettings,
     RoutingSettings,
+    RunSettings,
     SandboxSettings,
     SchedulerSettings,
     Scope,
@@ -26,7 +27,8 @@ from vwt_agents.config.settings import (
     frozen,
 )
 from vwt_agents.core import RequestClass  # noqa: TC001 - pydantic reads this module's annotations
-from vwt_agents.messages import Options
+from vwt_agents.limits import RunLimits
+from vwt_agents.messages import Options, Priority
 from vwt_agents.types import Mib, Seconds, TierName, parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -185,6 +187,8 @@ class Agent(_Table):
     system: str = ""
     options: Sampling = Sampling()
     timeout: Duration = 600.0
+    deadline: Duration | None = None
+    priority: Priority | None = None
 
     def settings(self, name: str) -> AgentSettings:
         """The same as settings."""
@@ -198,7 +202,24 @@ class Agent(_Table):
             system=self.system.strip(),
             options=self.options.settings(),
             timeout=self.timeout,
+            deadline=self.deadline,
+            priority=self.priority,
         )
+
+
+class Run(_Table):
+    """[run]."""
+
+    priority: Priority = RunSettings().priority
+    deadline: Duration | None = None
+    max_calls: Count | None = None
+    max_tokens: Count | None = None
+    max_seconds: Annotated[Seconds, Field(gt=0)] | None = None
+
+    def settings(self) -> RunSettings:
+        """The same as settings."""
+        limits = RunLimits(self.deadline, self.max_calls, self.max_tokens, self.max_seconds)
+        return RunSettings(self.priority, limits)
 
 
 class Licences(_Table):
@@ -227,6 +248,7 @@ class AgentsToml(_Table):
     agents: dict[str, Agent] = {}
     licences: Licences = Licences()
     sandbox: Sandbox = Sandbox()
+    run: Run = Run()
 
     def settings(self, source: Path | None) -> Settings:
         """The same as settings."""
@@ -243,6 +265,7 @@ class AgentsToml(_Table):
             routing=RoutingSettings(self.routing.promote_at, self.routing.scope, self.routing.substitute),
             licences=LicenceSettings(tuple(self.licences.allow), tuple(self.licences.accept)),
             sandbox=SandboxSettings(self.sandbox.backend, self.sandbox.timeout, self.sandbox.memory),
+            run=self.run.settings(),
         )
 
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from vwt_agents.config.licences import licence_id
+from vwt_agents.limits import RunLimits
 from vwt_agents.messages import Options
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vwt_agents.core import RequestClass
+    from vwt_agents.messages import Priority
     from vwt_agents.types import Mib, Seconds, TierName
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "EndpointSettings",
     "LicenceSettings",
     "RoutingSettings",
+    "RunSettings",
     "SandboxSettings",
     "SchedulerSettings",
     "Scope",
@@ -120,7 +123,11 @@ class RoutingSettings:
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """An agent: what it is for, how it is told so, which model it prefers. `timeout` bounds one call, in seconds."""
+    """An agent: what it is for, how it is told so, which model it prefers.
+
+    `timeout` bounds one call, from grant to last token, and `deadline` its wait and the call together, both in seconds.
+    `priority` is the class its calls wait in; None is the run's.
+    """
 
     name: str
     task: str = "general"
@@ -131,6 +138,20 @@ class AgentSettings:
     system: str = ""
     options: Options = field(default_factory=Options)
     timeout: Seconds = 600.0
+    deadline: Seconds | None = None
+    priority: Priority | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """The class of a run's calls where nobody says otherwise, and what the run may take."""
+
+    priority: Priority = "batch"
+    limits: RunLimits = field(default_factory=RunLimits)
+
+    def under(self, priority: Priority | None, limits: RunLimits) -> RunSettings:
+        """These settings, with what is said for one run in place of theirs."""
+        return RunSettings(priority or self.priority, self.limits.under(limits))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +190,7 @@ class Settings:
     routing: RoutingSettings = RoutingSettings()
     licences: LicenceSettings = LicenceSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    run: RunSettings = RunSettings()
 
     def on(self, device: str) -> Settings:
         """These settings with every endpoint on the device "auto" put on this one."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vwt_agents.result import RunResult
     from vwt_agents.routing import Plan
 
-__all__ = ["markdown_table", "run_report", "verdict_line"]
+__all__ = ["limit_lines", "markdown_table", "run_report", "verdict_line"]
 
 
 def run_report(result: RunResult, plan: Plan, board: Board, graph: Graph) -> str:
@@ -28,6 +28,8 @@ def run_report(result: RunResult, plan: Plan, board: Board, graph: Graph) -> str
     if result.artifacts:
         parts += ["## Files", "\n".join(f"- `{path}`" for path in result.artifacts)]
     parts += ["## Stages", _stages(result), "## Routes", _routes(plan), "## Memory", _memory(result, board)]
+    if result.limits:
+        parts += ["## Limits", "\n".join(f"- {line}" for line in limit_lines(result))]
     parts += ["## Graph", f"```mermaid\n{graph.mermaid().rstrip()}\n```"]
     if plan.notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in plan.notes)]
@@ -41,6 +43,15 @@ def verdict_line(verdict: Mapping[str, Any]) -> str:
         f"{word}: {verdict['tests_passed']} of {verdict['tests_run']} tests passed in sandbox {verdict['backend']} "
         f"(level {verdict['level']}, integrity {verdict['integrity']})"
     )
+
+
+def limit_lines(result: RunResult) -> list[str]:
+    """What the run used of each limit that was set, such as `max_calls: 3 of 200`."""
+    return [f"{name}: {_figure(of['used'])} of {_figure(of['limit'])}" for name, of in result.limits.items()]
+
+
+def _figure(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.1f} s"
 
 
 def _verdict(verdict: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vwt_agents.render.columns import columns, printable, wrapped
-from vwt_agents.render.report import verdict_line
+from vwt_agents.render.report import limit_lines, verdict_line
 from vwt_agents.values import jsonable
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def run_text(result: RunResult, *, width: int | None = None) -> str:
     swaps = f"{counted(result.loads, 'load')}, {counted(result.unloads, 'unload')}"
     memory = f", peak {result.peak_mib} of {result.budget_mib} MiB" if result.devices else ""
     lines.append(f"models: {where}, {swaps}{memory}")
+    if result.limits:
+        lines.append(f"limits: {', '.join(limit_lines(result))}")
     if result.verdict is None:
         for name, value in result.outputs.items():
             lines += ["", f"{name}:", wrapped(shorten(value), width)]
