@@ -9,6 +9,7 @@ from vwt_agents.core import (
     Grant,
     Load,
     Loaded,
+    LoadFailed,
     ModelKey,
     ModelSpec,
     Registered,
@@ -23,6 +24,7 @@ from vwt_agents.core import (
     Unload,
     Unloaded,
     Use,
+    Vanished,
     Woken,
 )
 from vwt_agents.core.prices import prices
@@ -152,6 +154,113 @@ def test_a_prefetched_model_that_nobody_came_for_is_let_go_and_not_brought_back(
     assert core.post(Unloaded(B)) == []
 
 
+def test_a_model_that_failed_is_not_prefetched_again_only_who_needs_it_tries_again():
+    core = Core(A, B, budget=10_000)
+    core.resident(A)
+    core.post(Announced("run", chain(("draft", A, 600.0), ("review", B, 4.0))))
+    assert Load(B) in core.post(Submitted(1, A, "run", step="draft"))
+    assert core.post(LoadFailed(B, "no such file"), after=1.0) == []
+    assert core.post(Woken(), after=1.0) == []
+    assert core.ask(2, B, run="other") == [Load(B)]
+    core.post(Loaded(B), after=5.0)
+    core.post(Released(2))
+    assert core.post(Vanished(B, "crashed")) == []
+
+
+@pytest.mark.parametrize("keep_alive", [0.0, 10.0])
+def test_a_hanging_run_does_not_make_a_model_come_and_go_for_another_that_needs_it_later(keep_alive):
+    core = Core(A, B, budget=10_000, keep_alive=keep_alive)
+    core.post(Announced("hangs", chain(("t", None, 1.0), ("c", B, 4.0))), StepBegan("hangs", "t"))
+    core.post(Announced("later", chain(("t", None, 900.0), ("c", B, 4.0))), StepBegan("later", "t"))
+    loads, now = 0, 0.0
+    pending = [Woken()]
+    while now < 2000.0:
+        event = pending.pop(0) if pending else Woken()
+        if isinstance(event, Woken):
+            now = core.scheduler.deadline or 2000.0
+        for action in core.scheduler.handle(event, now):
+            match action:
+                case Load(key):
+                    loads += 1
+                    pending.append(Loaded(key))
+                case Unload(key, _):
+                    pending.append(Unloaded(key))
+    assert loads <= 2
+
+
+# -- what nobody should say -----------------------------------------------------------------------------------------
+
+
+def test_a_run_that_announces_twice_is_believed_the_second_time_only():
+    core = Core(A, B)
+    core.post(Announced("run", chain(("t", None, 9.0), ("c", A, 15.0))), StepBegan("run", "t"))
+    core.post(Announced("run", chain(("t", None, 9.0), ("c", B, 7.0))), StepBegan("run", "t"))
+    programs = core.scheduler.state.programs
+    assert (programs.work(A), list(programs.expected(A)), programs.heading(A, 0.0)) == (0.0, [], 0)
+    assert (programs.work(B), len(programs.expected(B)), programs.heading(B, 0.0)) == (7.0, 1, 1)
+    core.post(RunEnded("run"))
+    assert (programs.work(B), list(programs.expected(B)), programs.heading(B, 0.0)) == (0.0, [], 0)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [(Step("a", after=("b",)), Step("b")), (Step("a"), Step("a")), (Step("a", after=("nobody",)),)],
+    ids=["in another order", "twice", "unknown"],
+)
+def test_steps_that_make_no_sense_are_an_error_and_leave_nothing_behind(steps):
+    core = Core(A)
+    with pytest.raises(ValueError, match=r"step '.' is announced twice, or before one that it waits for"):
+        core.post(Announced("run", steps))
+    assert core.ask(1, A) == [Load(A)]
+
+
+def test_a_step_names_a_model_once():
+    with pytest.raises(ValueError, match="step 's' names a model twice"):
+        Step("s", (Use(A, 1.0), Use(A, 2.0)))
+
+
+def test_a_request_after_its_step_has_ended_takes_nothing_from_what_others_announced():
+    core = Core(A)
+    core.post(Announced("run", chain(("c", A, 15.0))), Announced("other", chain(("c", A, 9.0))))
+    core.post(StepEnded("run", "c"), StepEnded("run", "c"), StepBegan("run", "c"))
+    core.ask(1, A, step="c")
+    assert core.scheduler.state.programs.work(A) == 9.0
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), -1.0, 1e300])
+def test_beliefs_that_are_no_durations_are_not_believed(seconds):
+    core = Core(A)
+    core.post(Announced("run", (Step("s", (Use(A, seconds, seconds),), think=seconds),)))
+    core.ask(1, A, step="s", seconds=seconds)
+    assert core.scheduler.state.waiting[1].seconds == 5.0
+
+
+def test_a_chain_of_any_length_can_be_announced():
+    core = Core(A)
+    core.post(Announced("run", (*chain(*((f"s{i}", None, 0.1) for i in range(5000))), Step("c", (Use(A, 1.0),)))))
+    core.post(StepBegan("run", "s0"))
+    assert len(core.scheduler.state.programs.expected(A)) == 1
+
+
+def test_runs_that_never_say_they_are_over_are_forgotten_once_they_are_many():
+    core = Core(A)
+    core.resident(A)
+    for request in range(5000):
+        core.ask(request, A, run=f"run{request}")
+        core.post(Released(request))
+    assert len(core.scheduler.state.programs) <= 1025
+
+
+def test_of_many_idle_models_the_cheapest_leave_without_every_set_of_them_being_weighed():
+    keys = [ModelKey("here", f"m{number:02}") for number in range(24)]
+    core = Core(*keys, budget=24 * 5_000)
+    for number, key in enumerate(keys):
+        core.resident(key, 1000 + number)
+    big = ModelKey("here", "big")
+    core.post(Registered(ModelSpec(big, "gpu0", 60_000, 1)))
+    assert len(core.ask(1, big)) == 12
+
+
 # -- who goes first -------------------------------------------------------------------------------------------------
 
 
@@ -247,6 +356,18 @@ def test_what_a_step_does_corrects_what_was_believed_of_it():
     assert [each.at for each in programs.expected(A)] == [core.now + 15.0 + 3.0], (
         "a thought of 5 s where 1 s was believed"
     )
+
+
+def test_calls_side_by_side_are_one_stretch_of_work_and_not_thought_between():
+    core = Core(A)
+    core.resident(A)
+    core.post(Announced("run", (Step("map", (Use(A, 10.0, calls=5.0),), think=1.0),)))
+    core.ask(1, A, step="map")
+    core.ask(2, A, step="map")
+    core.post(Released(1), after=10.0)
+    assert core.ask(3, A, step="map") == [Grant(3, A)]
+    core.post(Released(2), Released(3), after=10.0)
+    assert [each.at for each in core.scheduler.state.programs.expected(A)] == [core.now + 1.0]
 
 
 def test_a_load_is_believed_to_take_as_long_as_the_last_ones_took():

@@ -368,7 +368,7 @@ class World(RuleBasedStateMachine):
 
     def check_prefetch(self, key):
         """A load nobody waits for takes free room, for a request to come, while nobody waits for another."""
-        assert any(each.at >= self.now for each in self.core.state.programs.expected(key))
+        assert any(each.at > self.now for each in self.core.state.programs.expected(key))
         cold = [k for k in KEYS if DEVICE[k] == DEVICE[key] and k not in self.memory and self.waiters(k)]
         assert not cold, "loaded what nobody waits for before what somebody waits for"
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from vwt_agents.core.programs import Step
     from vwt_agents.core.specs import ModelKey, ModelSpec, RequestClass
+    from vwt_agents.core.steps import Step
     from vwt_agents.types import Mib, RequestId, Seconds
 
 __all__ = [

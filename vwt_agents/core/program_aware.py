@@ -11,8 +11,8 @@ Program-aware swap scheduling. Where a broker can only react, this knows what ea
    that a reload would cost more than waiting for them. Who leaves: who is needed last and reloads cheapest.
 5. *Prefetch*: with nothing else to do, the model that is needed next is loaded into free room.
 
-Which of several models is next: the one whose work sets the end of everything (its shadow price), then the one with
-most requests for its seconds.
+Which of several models is next: the one whose work sets the end of everything (its shadow price), then the one that most
+requests and runs want for all the seconds known to be wanted of it: what is soon over with is over with first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vwt_agents.core.placement import NOTHING, Placement, fewest, shortage
 from vwt_agents.core.prices import prices
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["ProgramAware"]
 
 Cost = tuple[float, ...]
+
+EXACT: Final = 6
+"""Up to this many candidates all sets of victims are compared; of more, the cheapest go until it is enough."""
 
 
 def _shares() -> dict[RequestClass, float]:
@@ -135,9 +138,11 @@ class ProgramAware:
         target = state.targets.get(device)
 
         def rank(model: Model) -> Cost:
-            batch = model.load_s + model.queue.work / min(model.spec.slots, len(model.queue))
-            rate = len(model.queue) / max(batch, 0.001)
-            return (model.spec.key != target, -round(price.get(model.spec.key, 0.0), 3), -rate, _next(model).since)
+            key = model.spec.key
+            wanting = len(model.queue) + state.programs.heading(key, -inf)
+            seconds = model.load_s + _work(state, key) / min(model.spec.slots, wanting)
+            rate = wanting / max(seconds, 0.001)
+            return (key != target, -round(price.get(key, 0.0), 3), -rate, _next(model).since)
 
         return sorted(cold, key=lambda model: (rank(model), model.spec.key))
 
@@ -187,15 +192,18 @@ class ProgramAware:
     def _prefetch(self, state: State, device: str) -> Placement:
         """Nobody waits for a model that is out: bring in the one needed next, if there is free room for it.
 
-        Never for a request that is overdue: it may not come at all, and its model was let go of for that.
+        Never for a request that is overdue: it may not come at all, and its model was let go of for that. Nor one that
+        failed: only who needs it may try again.
         """
         best: tuple[Seconds, ModelKey] | None = None
         for key in state.programs.awaited:
             model = state.models.get(key)
-            if model is None or model.spec.device != device or key in state.residencies or shortage(state, model) > 0:
+            if model is None or model.failed or model.spec.device != device or key in state.residencies:
                 continue
-            coming = next((each.at for each in state.programs.expected(key) if each.at >= state.now), None)
-            if coming is not None and (best is None or (coming, key) < best):
+            if shortage(state, model) > 0:
+                continue
+            coming = state.programs.coming(key, state.now)
+            if coming is not None and coming > state.now and (best is None or (coming, key) < best):
                 best = coming, key
         if best is None:
             return NOTHING
@@ -304,6 +312,8 @@ def _cheapest(
     need: Mib, candidates: Sequence[Residency], cost: Callable[[Sequence[Residency]], Cost]
 ) -> tuple[Residency, ...] | None:
     """The set of candidates that frees `need` at the least cost, none of them needlessly; None if all do not."""
+    if len(candidates) > EXACT:
+        return fewest(need, sorted(candidates, key=lambda each: (cost((each,)), each.key)))
     best: tuple[Cost, tuple[ModelKey, ...]] | None = None
     chosen: tuple[Residency, ...] | None = None
     for count in range(1, len(candidates) + 1):
@@ -352,8 +362,8 @@ def _expiry(state: State, residency: Residency) -> Seconds:
     keep_alive = state.models[residency.key].spec.keep_alive
     if keep_alive is None:
         return inf
-    coming = next(iter(state.programs.expected(residency.key)), None)
-    unused = residency.last_used if coming is None else max(residency.last_used, coming.at)
+    coming = state.programs.coming(residency.key, state.now)
+    unused = residency.last_used if coming is None else max(residency.last_used, coming)
     return max(unused + keep_alive, residency.stays_until)
 
 

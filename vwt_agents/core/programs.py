@@ -11,51 +11,31 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from vwt_agents.core.specs import ModelKey, RequestClass
+    from vwt_agents.core.steps import Step, Use
     from vwt_agents.types import Seconds
 
 SwapCost: TypeAlias = "Callable[[ModelKey, ModelKey], Seconds]"
 
-__all__ = ["Expected", "Program", "Programs", "Step", "Use"]
+__all__ = ["Expected", "Program", "Programs"]
 
 LEARN: Final = 0.5
 """The weight of what a step did last in what it is believed to do next."""
+
+MANY: Final = 1024
+"""Runs that are remembered before idle ones are looked for."""
 
 LIKELY: Final = 0.5
 """A request is expected when at least this many are believed to be still to come."""
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
-    """How a step uses a model: how many requests it makes, as believed, and how many seconds each takes once granted."""
-
-    key: ModelKey
-    seconds: Seconds
-    calls: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A stage of a run as the scheduler sees it.
-
-    `think` is the believed time without a model: before its first request, between two of them, and in all for a step
-    that uses none. `after` names the steps it waits for.
-    """
-
-    name: str
-    uses: tuple[Use, ...] = ()
-    think: Seconds = 0.0
-    after: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Expected:
-    """A request that is to come: when, from which run (by age) and step."""
+class Expected(NamedTuple):
+    """A request that is to come: when, from which run (by age) and step. A tuple, because lists of them are sorted."""
 
     at: Seconds
     order: int
@@ -75,7 +55,8 @@ class _Call:
 
 @dataclass(slots=True)
 class _Stage:
-    """A step on its way. `pace` and `think` are what was believed of it, corrected by what it then did.
+    """A step on its way. `pace` and `think` are what was believed of it, corrected by what it then did; `counted` is the
+    work it adds to what is announced for each model.
 
     `free_since`: it has asked before and has no request under way since then.
     """
@@ -87,7 +68,8 @@ class _Stage:
     followers: list[_Stage] = field(default_factory=list)
     made: dict[ModelKey, int] = field(default_factory=dict)
     pace: dict[ModelKey, Seconds] = field(default_factory=dict)
-    queued: int = 0
+    counted: dict[ModelKey, Seconds] = field(default_factory=dict)
+    queued: set[int] = field(default_factory=set)
     running: dict[int, _Call] = field(default_factory=dict)
     think: Seconds = 0.0
     free_since: Seconds | None = None
@@ -116,11 +98,9 @@ class _Stage:
                 return use
         return None
 
-    def left(self, key: ModelKey) -> Seconds:
-        """Seconds of work on a model that it will still ask for, as believed."""
-        return sum(
-            max(0.0, use.calls - self.made.get(use.key, 0)) * use.seconds for use in self.step.uses if use.key == key
-        )
+    def left(self, use: Use) -> Seconds:
+        """Seconds of a use that it will still ask for, as believed."""
+        return 0.0 if self.ended else max(0.0, use.calls - self.made.get(use.key, 0)) * use.seconds
 
 
 @dataclass(slots=True)
@@ -135,6 +115,7 @@ class Program:
     klass: RequestClass = "batch"
     asked: Seconds = 0.0
     left: Seconds = 0.0
+    under_way: int = 0
     stages: dict[str, _Stage] = field(default_factory=dict)
 
 
@@ -147,17 +128,36 @@ class Programs:
         self._heading: dict[ModelKey, dict[int, int]] = {}
         self._work: dict[ModelKey, Seconds] = {}
         self._born = 0
+        self._crowded = MANY
+
+    def __len__(self) -> int:
+        return len(self._programs)
 
     def program(self, run: str) -> Program:
         """The run of that name; one that announced nothing is as old as its first request."""
-        if run not in self._programs:
+        program = self._programs.get(run)
+        if program is None:
+            if len(self._programs) >= self._crowded:
+                self._forget_idle()
             self._born += 1
-            self._programs[run] = Program(run, self._born)
-        return self._programs[run]
+            program = self._programs[run] = Program(run, self._born)
+        return program
+
+    def _forget_idle(self) -> None:
+        """Runs that announced nothing do not say when they are over: once there are many, those with no request go."""
+        self._programs = {name: each for name, each in self._programs.items() if each.stages or each.under_way}
+        self._crowded = max(MANY, 2 * len(self._programs))
 
     def expected(self, key: ModelKey) -> Sequence[Expected]:
         """The requests to come for a model, by the moment believed."""
         return self._expected.get(key, ())
+
+    def coming(self, key: ModelKey, now: Seconds) -> Seconds | None:
+        """When the next request for a model is believed to come; where all are overdue, when the last should have."""
+        listed = self._expected.get(key)
+        if not listed:
+            return None
+        return listed[min(bisect_left(listed, (now,)), len(listed) - 1)].at
 
     @property
     def awaited(self) -> Collection[ModelKey]:
@@ -203,7 +203,13 @@ class Programs:
 
         `swap` is what going from one model to another takes: nothing where both fit side by side.
         """
+        names: set[str] = set()
+        for step in steps:
+            if step.name in names or not names.issuperset(step.after):
+                raise ValueError(f"run {run}: step {step.name!r} is announced twice, or before one that it waits for")
+            names.add(step.name)
         program = self.program(run)
+        self._clear(program)
         program.klass = klass
         for step in steps:
             before = tuple(program.stages[name] for name in step.after)
@@ -211,8 +217,10 @@ class Programs:
             stage = program.stages[step.name] = _Stage(step, before, pace=pace, think=step.think)
             for each in before:
                 each.followers.append(stage)
+            self._count(program, stage)
             for use in step.uses:
-                self._add(program, use.key, use.calls * use.seconds, 1)
+                heading = self._heading.setdefault(use.key, {})
+                heading[program.order] = heading.get(program.order, 0) + 1
         for step in reversed(steps):
             program.stages[step.name].look_ahead(swap)
         for step in steps:
@@ -227,60 +235,73 @@ class Programs:
 
     def end(self, run: str, step: str, now: Seconds) -> None:
         """A step has ended; what it announced and did not ask for will not come."""
-        if (stage := self._stage(run, step)) and not stage.ended:
+        stage = self._stage(run, step)
+        if stage is not None and not stage.ended:
             program = self._programs[run]
-            for use in stage.step.uses:
-                self._add(program, use.key, -stage.left(use.key), -1)
-            stage.ended, stage.ends_at = True, now
-            self._unlist(stage)
+            self._close(program, stage)
+            stage.ends_at = now
             for follower in stage.followers:
                 self._refresh(program, follower, now)
 
     def forget(self, run: str) -> None:
         """A run is over."""
-        program = self._programs.pop(run, None)
-        for stage in program.stages.values() if program else ():
-            if not stage.ended:
-                self._unlist(stage)
-                for use in stage.step.uses:
-                    self._add(program, use.key, -stage.left(use.key), -1)  # type: ignore[arg-type]
+        if program := self._programs.pop(run, None):
+            self._clear(program)
 
-    def submitted(self, run: str, step: str, key: ModelKey, seconds: Seconds, now: Seconds) -> None:
+    def _clear(self, program: Program) -> None:
+        for stage in program.stages.values():
+            if not stage.ended:
+                self._close(program, stage)
+        program.stages = {}
+
+    def _close(self, program: Program, stage: _Stage) -> None:
+        stage.ended = True
+        self._unlist(stage)
+        self._count(program, stage)
+        for use in stage.step.uses:
+            heading = self._heading[use.key]
+            heading[program.order] -= 1
+            if not heading[program.order]:
+                del heading[program.order]
+
+    def submitted(self, run: str, step: str, request: int, key: ModelKey, seconds: Seconds, now: Seconds) -> None:
         """A step has asked."""
         program = self.program(run)
         program.asked += seconds
         program.left += seconds
+        program.under_way += 1
         if stage := self._stage(run, step):
             stage.began = now if stage.began is None else stage.began
             if stage.free_since is not None:
                 stage.think += LEARN * (now - stage.free_since - stage.think)
                 stage.free_since = None
-            left = stage.left(key)
             stage.made[key] = stage.made.get(key, 0) + 1
-            self._add(program, key, stage.left(key) - left, 0)
-            stage.queued += 1
+            stage.queued.add(request)
+            self._count(program, stage)
             self._refresh(program, stage, now)
 
     def granted(self, run: str, step: str, request: int, key: ModelKey, ends_at: Seconds, now: Seconds) -> None:
         """A step's request runs, and is believed to end then."""
         if stage := self._stage(run, step):
-            stage.queued -= 1
+            stage.queued.discard(request)
             stage.running[request] = _Call(key, now, ends_at)
             self._refresh(self._programs[run], stage, now)
 
     def withdrawn(self, run: str, step: str, request: int, seconds: Seconds, now: Seconds) -> None:
         """A step's request has ended, or left the queue; `seconds` is how long it was believed to take."""
-        if program := self._programs.get(run):
-            program.left = max(0.0, program.left - seconds)
+        program = self._programs.get(run)
+        if program is None:
+            return
+        program.left = max(0.0, program.left - seconds)
+        program.under_way = max(0, program.under_way - 1)
         if stage := self._stage(run, step):
+            stage.queued.discard(request)
             call = stage.running.pop(request, None)
-            if call is None:
-                stage.queued -= 1
-            elif call.key in stage.pace:
+            if call is not None and call.key in stage.pace:
                 stage.pace[call.key] += LEARN * (now - call.began - stage.pace[call.key])
             if not stage.queued and not stage.running:
                 stage.free_since = now
-            self._refresh(self._programs[run], stage, now)
+            self._refresh(program, stage, now)
 
     # -- beliefs ----------------------------------------------------------------------------------------------------
 
@@ -288,28 +309,30 @@ class Programs:
         program = self._programs.get(run)
         return program.stages.get(step) if program else None
 
-    def _add(self, program: Program, key: ModelKey, seconds: Seconds, steps: int) -> None:
-        self._work[key] = self._work.get(key, 0.0) + seconds
-        program.left += seconds
-        if steps:
-            heading = self._heading.setdefault(key, {})
-            heading[program.order] = heading.get(program.order, 0) + steps
-            if heading[program.order] <= 0:
-                del heading[program.order]
+    def _count(self, program: Program, stage: _Stage) -> None:
+        """Let what is announced for each model be what the step will still ask for."""
+        for use in stage.step.uses:
+            left = stage.left(use)
+            more = left - stage.counted.get(use.key, 0.0)
+            stage.counted[use.key] = left
+            self._work[use.key] = self._work.get(use.key, 0.0) + more
+            program.left = max(0.0, program.left + more)
 
     def _refresh(self, program: Program, stage: _Stage, now: Seconds) -> None:
         """Believe anew when a step asks next and when it ends, and what follows from that for those after it."""
-        if stage.ended:
-            return
-        ends_at, asks_at, use = self._belief(stage, now)
-        if use is None or asks_at is None:
-            self._unlist(stage)
-        else:
-            self._list(stage, use.key, Expected(asks_at, program.order, stage.step.name))
-        if ends_at != stage.ends_at:
-            stage.ends_at = ends_at
-            for follower in stage.followers:
-                self._refresh(program, follower, now)
+        doubtful = [stage]
+        while doubtful:
+            each = doubtful.pop()
+            if each.ended:
+                continue
+            ends_at, asks_at, use = self._belief(each, now)
+            if use is None or asks_at is None:
+                self._unlist(each)
+            else:
+                self._list(each, use.key, Expected(asks_at, program.order, each.step.name))
+            if ends_at != each.ends_at:
+                each.ends_at = ends_at
+                doubtful += each.followers
 
     @staticmethod
     def _belief(stage: _Stage, now: Seconds) -> tuple[Seconds | None, Seconds | None, Use | None]:

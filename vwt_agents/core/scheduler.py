@@ -48,6 +48,7 @@ from vwt_agents.core.program_aware import ProgramAware
 from vwt_agents.core.queue import Waiting
 from vwt_agents.core.specs import REQUEST_CLASSES, ModelKey, RequestClass
 from vwt_agents.core.state import Residency, State
+from vwt_agents.core.steps import CALL_S, believable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -63,9 +64,6 @@ DEADLINE: Final = "deadline passed"
 
 UNLOAD_RETRY: Final[Seconds] = 5.0
 """Seconds until an unload that failed is tried again."""
-
-CALL_S: Final[Seconds] = 5.0
-"""How long a request that nothing is known of is believed to hold its slot."""
 
 FAIR_SHARE: Final[Seconds] = 900.0
 """Seconds of model time after which a run goes behind those that asked for less."""
@@ -198,10 +196,8 @@ class Scheduler:
         self._doubtful.add(event.key)
         lane = self._patient if event.tier == "large" else event.klass
         program = state.programs.program(event.run)
-        seconds = event.seconds
-        if seconds is None:
-            seconds = state.programs.seconds(event.run, event.step, event.key)
-        seconds = CALL_S if seconds is None else seconds
+        believed = state.programs.seconds(event.run, event.step, event.key)
+        seconds = believable(event.seconds, believable(believed, CALL_S))
         state.enqueue(
             Waiting(
                 event.request,
@@ -238,11 +234,15 @@ class Scheduler:
                 self._loaded(key, residency, measured)
             case LoadFailed(key, reason), "loading":
                 state.drop(key)
+                state.models[key].failed = True
                 self._reject_all(key, f"{key} could not be loaded: {reason}")
             case UnloadFailed(), "unloading" if residency is not None:
                 residency.phase, residency.stays_until = "resident", state.now + UNLOAD_RETRY
-            case (Unloaded(key), "unloading" | "resident") | (Vanished(key), "resident"):
+            case Unloaded(key), "unloading" | "resident":
                 state.drop(key)
+            case Vanished(key), "resident":
+                state.drop(key)
+                state.models[key].failed = True
             case _:
                 pass
 
@@ -255,6 +255,7 @@ class Scheduler:
         if measured is not None:
             state.register(replace(model.spec, footprint=measured))
             self._doubtful.add(key)
+        model.failed = False
         if residency is None:
             residency = self._residency(key)
             state.admit(residency)

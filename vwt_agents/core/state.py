@@ -35,13 +35,14 @@ class Model:
 
     `load_s` is how long a load is believed to take: what was given, then what loads took, the last ones most. `left_at`
     and `left_order` say when its last residency ended, as a moment and as a count of all endings, so that two endings at
-    one moment still have an order.
+    one moment still have an order. `failed`: its last load failed, or its last residency vanished.
     """
 
     spec: ModelSpec
     queue: Queue = field(default_factory=Queue)
     load_s: Seconds = 0.0
     loads: int = 0
+    failed: bool = False
     left_at: Seconds = -inf
     left_order: int = 0
 
@@ -192,7 +193,7 @@ class State:
         self._wanted[waiting.key] = model
         if waiting.deadline is not None:
             heappush(self._deadlines, (waiting.deadline, waiting.request))
-        self.programs.submitted(waiting.run, waiting.step, waiting.key, waiting.seconds, self.now)
+        self.programs.submitted(waiting.run, waiting.step, waiting.request, waiting.key, waiting.seconds, self.now)
 
     def withdraw(self, request: RequestId) -> Waiting:
         """Take out a waiting request that will not be granted."""
