@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-import io
+import os
 import sys
+
+INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    from vwt_agents.cli import run_cli
+    try:
+        import io
 
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # half a surrogate pair in an answer must not end the command
-    sys.exit(run_cli(sys.argv[1:]))
+        from vwt_agents.cli import run_cli
+
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(
+                    errors="backslashreplace"
+                )  # half a surrogate pair in an answer must not end the command
+        code = run_cli(sys.argv[1:])
+    except KeyboardInterrupt:  # before there was anybody to handle it
+        sys.stderr.write("\ninterrupted\n")
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        # Python ends itself by SIGINT where an interrupt once came up through exec() of a text, as in the making of a
+        # dataclass, however it was handled then. All is closed by now: leave with the code that was promised.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":
