@@ -11,6 +11,7 @@
     │   ├── ModelMissing            the endpoint does not have the model
     │   ├── PullFailed              a model could not be brought here
     │   ├── LoadFailed              the endpoint could not load the model
+    │   ├── MemoryTaken             the memory for it is held by others at this moment
     │   ├── UnloadFailed            a model would not leave its memory
     │   ├── Rejected                it can never fit; the arithmetic is in the message
     │   ├── CallFailed              a model call broke
@@ -47,6 +48,7 @@ __all__ = [
     "LicenceRefused",
     "LimitReached",
     "LoadFailed",
+    "MemoryTaken",
     "ModelMissing",
     "PullFailed",
     "Rejected",
@@ -135,6 +137,10 @@ class PullFailed(WorldError):
 
 class LoadFailed(WorldError):
     """The endpoint could not load the model; the message carries the engine's own words."""
+
+
+class MemoryTaken(WorldError):
+    """The memory for a model is held by others at this moment; the message says by whom. Trying again later is right."""
 
 
 class UnloadFailed(WorldError):
