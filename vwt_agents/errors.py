@@ -12,6 +12,8 @@
     │   ├── PullFailed              a model could not be brought here
     │   ├── LoadFailed              the endpoint could not load the model
     │   ├── UnloadFailed            a model would not leave its memory
+    │   ├── MemoryTaken             others hold the memory now; it may be tried again
+    │   ├── LedgerUnavailable       the host-wide ledger could not be written
     │   ├── Rejected                it can never fit; the arithmetic is in the message
     │   ├── CallFailed              a model call broke
     │   │   └── CallTimeout         it took longer than its limit
@@ -44,9 +46,11 @@ __all__ = [
     "Fault",
     "InputError",
     "JournalError",
+    "LedgerUnavailable",
     "LicenceRefused",
     "LimitReached",
     "LoadFailed",
+    "MemoryTaken",
     "ModelMissing",
     "PullFailed",
     "Rejected",
@@ -139,6 +143,14 @@ class LoadFailed(WorldError):
 
 class UnloadFailed(WorldError):
     """A model was told to leave and is still in memory, or could not be told."""
+
+
+class MemoryTaken(WorldError):
+    """Other processes hold the memory now; the message says who, and the same load may be tried again later."""
+
+
+class LedgerUnavailable(WorldError):
+    """The host-wide ledger could not be written, so nothing can be claimed; the hint says how to do without."""
 
 
 class Rejected(WorldError):
