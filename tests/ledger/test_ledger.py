@@ -391,7 +391,7 @@ def test_a_ledger_that_cannot_be_written_grants_nothing_and_takes_back_everythin
         raise full
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", write)
+        patch.setattr(os, "pwrite", write)
         with pytest.raises(LedgerUnavailable, match="No space left on device") as caught:
             a.claim("gpu0", MISTRAL, 1000, BUDGET)
         assert "VWT_LEDGER" in caught.value.hint
@@ -462,7 +462,9 @@ def test_two_users_share_one_ledger_and_clear_up_after_each_other():
     script = """
 import os, sys
 from vwt_agents.ledger import Ledger, Resource, text
-text.page_of("", b"")  # imports what it needs while it still may
+from vwt_agents.processes import ProcessMark
+text.page_of("", b"")  # what they import has to be there before this user may not read it
+ProcessMark.here()
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)

@@ -208,8 +208,8 @@ def refusal(mine: Page, others: Sequence[Page], claim: Claim, ceiling: Mib, now:
         words = "; ".join(str(h) for h in holders([mine, *others], user=mine.user) if h.device == claim.device)
         taken = occupied([mine.without(claim.resource), *others], claim.device)
         return Refusal(f"{subject}, and of {ceiling} MiB {taken} are claimed: {words or 'nothing else'}")
-    want = mine.waited(claim.resource)
-    older = _blocking(others, claim.device, ceiling, now, before=now if want is None else want.since)
+    since = next((want.since for want in waiting([mine], claim.device, now) if want.resource == claim.resource), now)
+    older = _blocking(others, claim.device, ceiling, now, before=since)
     if occupied([*with_it, *older], claim.device) > ceiling:
         first, taken = older[0], occupied([mine, *others], claim.device)
         return Refusal(

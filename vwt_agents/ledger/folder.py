@@ -1,8 +1,9 @@
 """The folder in which a ledger lies: one page a process, and one lock. Owns all files and locks; never decides a claim.
 
-A page is a file that its process alone writes, whole, under another name that it then renames, and holds an OS lock on for as
-long as it lives: whatever ends the process frees that lock, and no later process with its pid can be taken for it. A page
-without a lock is a dead one's. Only the file `lock` is shared; who holds it reads and writes with nobody in between.
+A page is a file that its process alone writes and holds an OS lock on for as long as it lives: whatever ends the process frees
+that lock, and no later process with its pid can be taken for it. A page without a lock is a dead one's. It is written over in
+place, because a file in place of another makes some file systems wait for the disk; a write that is cut off leaves the
+version before it (`text`). Only the file `lock` is shared; who holds it reads and writes with nobody in between.
 
 Users of one machine share the folder, so nothing in it is trusted: no link is followed, only regular files with one name are
 opened, what cannot be read is no page. Nothing needs to outlast a power cut, which empties the memory too: pages of an
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vwt_agents.ledger.books import Page
-from vwt_agents.ledger.text import page_of, text_of
+from vwt_agents.ledger.text import SLOT, page_of, text_of
 from vwt_agents.processes import ProcessMark
 
 try:
@@ -42,7 +43,6 @@ DEFAULT: Final = Path("/var/tmp/vwt_agents-ledger")  # noqa: S108 - all users ha
 
 _SHARED: Final = 0o1777
 _OPEN: Final = os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-_LARGEST: Final = 1 << 20
 _LOCK: Final = "lock"
 _PAGE: Final = ".page"
 _DRAFT: Final = ".tmp"
@@ -62,7 +62,8 @@ class Folder:
         self._boot = ProcessMark.here().boot if boot is None else boot
         self._closed = False
         self._folder = self._lock = self._life = -1
-        self._written: tuple[int, int, int] | None = None
+        self._written = b""
+        self._turn = 0
         self._open()
         _open_folders.add(self)
 
@@ -77,7 +78,7 @@ class Folder:
                 yield False
                 return
             time.sleep(pause)
-            pause = min(pause * 1.5, 0.005)
+            pause = min(pause * 1.5, 0.001)
         try:
             with contextlib.suppress(OSError):  # only so that a message can name who holds it
                 os.pwrite(self._lock, b"%-20d" % os.getpid(), 0)
@@ -130,23 +131,25 @@ class Folder:
         if not page.claims and not page.wants:
             self._erase()
             return
-        life = self._put(self.owner, page, keep=True)
-        self._release(life)
-        self._written = _signature(os.fstat(life))
+        text = text_of(page, self._boot, self._turn + 1)
+        if self._life >= 0 and _same(self.owner + _PAGE, self._life, within=self._folder):
+            _write(self._life, text, (self._turn + 1) % 2 * SLOT)
+        else:
+            self._release(self._create(self.owner, text, (self._turn + 1) % 2 * SLOT, keep=True))
+        self._turn, self._written = self._turn + 1, text
 
     def intact(self) -> bool:
-        """Whether the file is still what this process wrote last; not young enough to be kept counts as no."""
-        if self._written is None:
+        """Whether the file is still there with what was written last; so old that it might be cleaned away counts as no."""
+        if not self._written:
             return True
-        try:
-            found = os.stat(self.owner + _PAGE, dir_fd=self._folder, follow_symlinks=False)
-        except OSError:
+        if not _same(self.owner + _PAGE, self._life, within=self._folder):
             return False
-        return _signature(found) == self._written and abs(time.time() - found.st_mtime) < _TOUCH_S
+        young = abs(time.time() - os.fstat(self._life).st_mtime) < _TOUCH_S
+        return young and os.pread(self._life, len(self._written), self._turn % 2 * SLOT) == self._written
 
     def bury(self, page: Page) -> None:
         """Write a page as if its process had ended: its claims are orphans. OSError when it cannot be written."""
-        self._put(secrets.token_hex(8), page.left_behind(), keep=False)
+        self._create(secrets.token_hex(8), text_of(page.left_behind(), self._boot, 0), 0, keep=False)
 
     def clear(self, page: Page) -> None:
         """Remove a dead process's page."""
@@ -219,7 +222,7 @@ class Folder:
             try:
                 if not _plain_file(os.fstat(fd)):
                     return nothing
-                text = os.read(fd, _LARGEST)
+                text = os.pread(fd, 2 * SLOT, 0)
                 alive = _is_locked(fd)
                 if not alive and not _same(name, fd, within=self._folder):
                     continue  # replaced while we looked, and so not dead
@@ -232,17 +235,15 @@ class Folder:
                 return page
             return page.left_behind() if page.boot == self._boot else nothing
 
-    def _put(self, owner: str, page: Page, *, keep: bool) -> int:
-        """Write a page under its name; with `keep` the file stays open and locked, and is from its first moment on."""
+    def _create(self, owner: str, text: bytes, place: int, *, keep: bool) -> int:
+        """A new page under its name; with `keep` the file stays open and locked, and is from its first moment on."""
         draft = owner + _DRAFT
         with contextlib.suppress(FileNotFoundError):
             os.unlink(draft, dir_fd=self._folder)
         fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN, 0o666, dir_fd=self._folder)
         try:
             os.fchmod(fd, 0o666)  # other users clear it away by emptying it, once we are dead
-            left = memoryview(text_of(page, self._boot))
-            while left:
-                left = left[os.write(fd, left) :]
+            _write(fd, text, place)
             if keep:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.rename(draft, owner + _PAGE, src_dir_fd=self._folder, dst_dir_fd=self._folder)
@@ -258,7 +259,7 @@ class Folder:
     def _erase(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.owner + _PAGE, dir_fd=self._folder)
-        self._written = None
+        self._written = b""
         self._release(-1)
 
     def _release(self, life: int) -> None:
@@ -302,8 +303,12 @@ def _same(name: str | Path, fd: int, *, within: int | None = None) -> bool:
         return False
 
 
-def _signature(found: os.stat_result) -> tuple[int, int, int]:
-    return found.st_ino, found.st_size, found.st_mtime_ns
+def _write(fd: int, text: bytes, place: int) -> None:
+    """All of it, or an OSError."""
+    left = memoryview(text)
+    while left:
+        count = os.pwrite(fd, left, place)
+        left, place = left[count:], place + count
 
 
 def _after_fork() -> None:

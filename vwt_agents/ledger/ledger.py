@@ -157,9 +157,11 @@ class Ledger:
                 self._save(self._mine.having(replace(claim, leaving=False)))
 
     def drop(self, resource: Resource) -> None:
-        """The claim, and a want of the resource, end."""
-        with self._turn():
+        """It is no longer in memory, or in others' care: the claim ends, a want and orphans of the resource too."""
+        with self._turn() as locked:
             self._save(self._mine.without(resource))
+            if resource.server and locked:
+                self._strike(self._others(locked), {resource})
 
     # -- orphans ----------------------------------------------------------------------------------------------------
 

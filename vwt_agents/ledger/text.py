@@ -1,18 +1,26 @@
-"""A page as text: JSON, one object. Never raises for a text that is no page: that has no page."""
+"""A page as text, written twice in turns, so that a write that was cut off leaves the one before it.
+
+A file has two places of SLOT bytes. In each is one line: a checksum, the number of its turn, and the page as JSON. The whole
+line with the later turn counts. Never raises for a text that is no page: that has no page.
+"""
 
 from __future__ import annotations
 
+import errno
 import math
+import zlib
 from dataclasses import dataclass
 from functools import cache
+from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
 from vwt_agents.ledger.books import Claim, Page, Want
 
-__all__ = ["page_of", "text_of"]
+__all__ = ["SLOT", "page_of", "text_of"]
 
-_VERSION = 1
+SLOT: Final = 1 << 14
+_VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +34,19 @@ class _Written:
     wants: tuple[Want, ...]
 
 
-def text_of(page: Page, boot: str) -> bytes:
-    """What is written of a page."""
-    return _adapter().dump_json(_Written(_VERSION, page.pid, page.who, page.user, boot, page.claims, page.wants))
+def text_of(page: Page, boot: str, turn: int) -> bytes:
+    """The line to write of a page; OSError when it is longer than its place."""
+    written = _Written(_VERSION, page.pid, page.who, page.user, boot, page.claims, page.wants)
+    body = b"%d %s" % (turn, _adapter().dump_json(written))
+    line = b"%08x %s\n" % (zlib.crc32(body), body)
+    if len(line) > SLOT:
+        raise OSError(errno.EFBIG, f"{len(page.claims)} claims and {len(page.wants)} wants are more than a page takes")
+    return line
 
 
-def page_of(owner: str, text: bytes) -> Page | None:
-    """The page that was written; None for anything else, also for one of another version."""
+def page_of(owner: str, file: bytes) -> Page | None:
+    """The page that was written last; None for anything else, also for one of another version."""
+    _, text = max(_line(file[:SLOT]), _line(file[SLOT:]))
     try:
         found = _adapter().validate_json(text, strict=True)
     except (ValidationError, ValueError):
@@ -42,6 +56,15 @@ def page_of(owner: str, text: bytes) -> Page | None:
     if found.version != _VERSION or min(figures, default=0) < 0 or not all(map(math.isfinite, moments)):
         return None
     return Page(owner, found.pid, found.who, found.user, found.boot, found.claims, found.wants)
+
+
+def _line(place: bytes) -> tuple[int, bytes]:
+    """Turn and JSON of a whole line; before all turns when it is not whole."""
+    line, end, _ = place.partition(b"\n")
+    checksum, _, body = line.partition(b" ")
+    turn, _, text = body.partition(b" ")
+    whole = end and checksum == b"%08x" % zlib.crc32(body) and turn.isdigit() and len(turn) < 20
+    return (int(turn), text) if whole else (-1, b"")
 
 
 @cache
