@@ -403,6 +403,15 @@ def test_a_ledger_that_cannot_be_written_grants_nothing_and_takes_back_everythin
     assert b.others("gpu0") == 3000
 
 
+def test_a_page_takes_so_many_claims_and_no_more(pair):
+    a, b, _ = pair
+    for number in range(50):
+        assert a.claim("gpu0", Resource(str(number), SERVER), 1, BUDGET) is None
+    with pytest.raises(LedgerUnavailable, match="more than a page takes"):
+        a.claim("gpu0", QWEN, 1, BUDGET, name="x" * 20_000)
+    assert b.others("gpu0") == 50
+
+
 def test_a_ledger_whose_folder_has_gone_for_good_stops_claims_and_nothing_else(pair, folder):
     a, _, _ = pair
     a.claim("gpu0", QWEN, 6000, BUDGET)
