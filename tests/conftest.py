@@ -45,6 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test writes into the user's journal, and none meets the user's Ollama by accident."""
+    """No test writes into the user's journal or the machine's ledger, and none meets the user's Ollama by accident."""
     monkeypatch.setenv("VWT_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("VWT_LEDGER", str(tmp_path / "ledger"))
     monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")

@@ -13,6 +13,8 @@
     │   ├── LoadFailed              the endpoint could not load the model
     │   ├── MemoryTaken             the memory for it is held by others at this moment
     │   ├── UnloadFailed            a model would not leave its memory
+    │   ├── MemoryTaken             others hold the memory now; it may be tried again
+    │   ├── LedgerUnavailable       the host-wide ledger could not be written
     │   ├── Rejected                it can never fit; the arithmetic is in the message
     │   ├── CallFailed              a model call broke
     │   │   └── CallTimeout         it took longer than its limit
@@ -45,6 +47,7 @@ __all__ = [
     "Fault",
     "InputError",
     "JournalError",
+    "LedgerUnavailable",
     "LicenceRefused",
     "LimitReached",
     "LoadFailed",
@@ -145,6 +148,14 @@ class MemoryTaken(WorldError):
 
 class UnloadFailed(WorldError):
     """A model was told to leave and is still in memory, or could not be told."""
+
+
+class MemoryTaken(WorldError):
+    """Other processes hold the memory now; the message says who, and the same load may be tried again later."""
+
+
+class LedgerUnavailable(WorldError):
+    """The host-wide ledger could not be written, so nothing can be claimed; the hint says how to do without."""
 
 
 class Rejected(WorldError):

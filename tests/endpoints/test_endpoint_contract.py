@@ -13,6 +13,8 @@ import pytest
 
 from vwt_agents.endpoints.ollama import OllamaEndpoint
 from vwt_agents.errors import CallTimeout, ModelMissing
+from vwt_agents.ledger import Ledger, Resource
+from vwt_agents.ledgered import LedgeredEndpoint, Need
 from vwt_agents.messages import Chunk, Message, Options, Request
 from vwt_agents.testing import OllamaServer, ScriptedEndpoint, ServedModel
 
@@ -34,6 +36,18 @@ async def ollama():
 
 
 @asynccontextmanager
+async def ledgered():
+    """The same, within the memory that all processes of the machine share."""
+    server = OllamaServer({MODEL: ServedModel(4000)}, PIECES)
+    need = Need(Resource(MODEL, server="the test's"), 4000)
+    async with server:
+        inner = OllamaEndpoint("small", server.url)
+        with Ledger.open() as ledger:
+            async with LedgeredEndpoint(inner, ledger, ceiling=lambda: 5000, need=lambda _: need) as endpoint:
+                yield endpoint, lambda: server.hold("/api/chat")
+
+
+@asynccontextmanager
 async def real():
     url = os.environ.get("OLLAMA_TEST_URL")
     if not url:
@@ -43,7 +57,7 @@ async def real():
         await endpoint.unload(MODEL)
 
 
-@pytest.fixture(params=[scripted, ollama, real], ids=lambda param: param.__name__)
+@pytest.fixture(params=[scripted, ollama, ledgered, real], ids=lambda param: param.__name__)
 def opened(request):
     return request.param
 

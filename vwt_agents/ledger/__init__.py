@@ -1,0 +1,6 @@
+"""The host-wide ledger: memory that all processes of this machine have claimed, without a daemon. See docs/memory.md."""
+
+from vwt_agents.ledger.books import Claim, Holder, Refusal, Resource, Want
+from vwt_agents.ledger.ledger import Ledger, Snapshot
+
+__all__ = ["Claim", "Holder", "Ledger", "Refusal", "Resource", "Snapshot", "Want"]
