@@ -58,7 +58,8 @@ def _endpoints(raw: Table) -> Iterator[PathFault]:
             key = device if device.isalnum() else f'"{device}"'
             hint = did_you_mean(device, devices)
             if hint is None or re.fullmatch(_GPU, device):
-                hint = f'{hint or ""} Another device is given a budget first: [budget] {key} = "auto"'.strip()
+                own = f'give it a budget: [budget] {key} = "auto"'
+                hint = f"{hint} or {own}" if hint else own
             yield PathFault.at((*where, "device"), f"unknown device {device!r}", hint)
         for key in UNSUPPORTED:
             if key in endpoint:
