@@ -262,7 +262,10 @@ model = "a:8b"
     assert faults(text) == [
         "agents.toml:2:1: budget: unknown key 'reserv' (did you mean 'reserve'?)",
         "agents.toml:4:1: endpoints.small.kind: 'olama' is not one of ollama, embedded (did you mean 'ollama'?)",
-        "agents.toml:5:1: endpoints.small.device: unknown device 'gpu2' (did you mean 'gpu0'?)",
+        (
+            "agents.toml:5:1: endpoints.small.device: unknown device 'gpu2' (did you mean 'gpu0'? "
+            'or give it a budget: [budget] gpu2 = "auto")'
+        ),
         "agents.toml:7:1: tiers.small.endpoint: unknown endpoint 'smal' (did you mean 'small'?)",
         "agents.toml:9:1: tiers.small.otherwise: missing key 'models'",
         "agents.toml:9:35: tiers.small.otherwise: unknown key 'model' (did you mean 'models'?)",

@@ -2,106 +2,260 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import subprocess
 import sys
+import threading
+from dataclasses import replace
 
 import pytest
+from fake_nvml import LOST, MISMATCH, NOT_LOADED, NOT_SUPPORTED, TIMEOUT, FakeNvml, card, load
 
 from vwt_agents import devices
-from vwt_agents.devices import Device, budget
+from vwt_agents.devices import Device, Reader, budget
+from vwt_agents.devices.nvml import REOPEN_S
 from vwt_agents.types import MIB
 
-NVML = r"""
-#include <stdio.h>
-#include <string.h>
-#include <stdlib.h>
-typedef struct { unsigned long long total, free, used; } memory_v1;
-typedef struct { unsigned int version; unsigned long long total, reserved, free, used; } memory_v2;
-static int lost(void *device) { const char *which = getenv("FAKE_LOST"); return which && atoi(which) == (int)(long)device - 1; }
-int nvmlInit_v2(void) { return getenv("FAKE_INIT") ? atoi(getenv("FAKE_INIT")) : 0; }
-int nvmlInitWithFlags(unsigned int flags) { return nvmlInit_v2(); }
-int nvmlShutdown(void) { fputs("shut down\n", stderr); return 0; }
-int nvmlDeviceGetCount_v2(unsigned int *count) { *count = getenv("FAKE_COUNT") ? atoi(getenv("FAKE_COUNT")) : 2; return 0; }
-int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device) { *device = (void *)(long)(index + 1); return 0; }
-int nvmlDeviceGetName(void *device, char *name, unsigned int length) {
-    snprintf(name, length, "NVIDIA GeForce RTX 5080"); return lost(device) ? 15 : 0; }
-int nvmlDeviceGetMemoryInfo(void *device, memory_v1 *memory) {
-    memory->total = 16303ull << 20; memory->free = 15103ull << 20; memory->used = 800ull << 20; return lost(device) ? 15 : 0; }
-int nvmlDeviceGetMemoryInfo_v2(void *device, memory_v2 *memory) {
-    memory->total = 16303ull << 20; memory->free = 15103ull << 20; memory->used = 800ull << 20;
-    memory->reserved = 400ull << 20; return lost(device) ? 15 : 0; }
-const char *nvmlErrorString(int result) { return result == 15 ? "GPU is lost" : result == 9 ? "Driver Not Loaded" : "Unknown"; }
-"""
-LOOK = """
-import json
-from vwt_agents import devices
-found = devices.find()
-print(json.dumps([[[d.name, d.kind, d.total_mib, d.used_mib, d.free_mib, d.detail] for d in found.devices], found.reason]))
-"""
-GPU = ["gpu0", "gpu", 16303, 1200, 15103, "NVIDIA GeForce RTX 5080"]
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch) -> FakeNvml:
+    return load(tmp_path, monkeypatch)
 
 
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler here")
-    folder = tmp_path_factory.mktemp("nvml")
-    (folder / "nvml.c").write_text(NVML)
-    library = folder / "libnvidia-ml.so.1"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, folder / "nvml.c"], check=True)
+def gpus(found: devices.Found) -> list[Device]:
+    assert found.devices[-1].name == "cpu"
+    return list(found.devices[:-1])
 
-    def look(**env: str):
-        done = subprocess.run(
-            [sys.executable, "-c", LOOK],
-            env={**os.environ, "LD_LIBRARY_PATH": str(folder), **env},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        found, reason = json.loads(done.stdout)
-        return found, reason, done.stderr
 
-    return look
+def memory(found: devices.Found) -> dict[str, tuple[int, int, int]]:
+    return {device.name: numbers(device) for device in gpus(found)}
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def test_a_gpus_memory_is_what_its_driver_says(driver):
     """Used is total less free: what the driver keeps for itself cannot be had either."""
-    found, reason, stderr = driver()
-    assert found[:-1] == [GPU, ["gpu1", *GPU[1:]]]
-    assert found[-1][0] == "cpu"
-    assert reason == ""
-    assert "shut down" in stderr
+    driver.play(card(1200, uuid="GPU-1"))
+    found = devices.find()
+    assert gpus(found) == [
+        Device("gpu0", "gpu", 16303, 1200, 15103, "NVIDIA GeForce RTX 5080", uuid="GPU-1"),
+    ]
+    assert (found.reason, found.hint) == ("", "")
+    assert driver.calls() == ["init", "shutdown"]
 
 
-def test_a_lost_gpu_is_left_out_with_a_reason(driver):
-    found, reason, stderr = driver(FAKE_LOST="0")
-    assert [device[0] for device in found] == ["gpu1", "cpu"]
-    assert reason == "gpu0 does not answer: GPU is lost"
-    assert "shut down" in stderr
+def test_gpus_are_numbered_in_the_drivers_order(driver):
+    driver.play(card(100), card(200, total=24564), card(300))
+    assert memory(devices.find()) == {
+        "gpu0": (16303, 100, 16203),
+        "gpu1": (24564, 200, 24364),
+        "gpu2": (16303, 300, 16003),
+    }
 
 
-def test_a_driver_that_is_not_loaded_is_a_reason(driver):
-    found, reason, _ = driver(FAKE_INIT="9")
-    assert [device[0] for device in found] == ["cpu"]
-    assert "Driver Not Loaded" in reason
+def test_a_gpu_that_is_lost_from_the_start_has_no_memory_and_a_problem(driver):
+    driver.play(card(100, code=LOST), card(200))
+    found = devices.find()
+    lost, other = gpus(found)
+    assert numbers(lost) == (0, 0, 0)
+    assert numbers(other) == (16303, 200, 16103)
+    assert found.reason == "gpu0: it does not answer: GPU is lost"
+    assert "dmesg" in found.hint
+    assert budget(lost, "auto", 1536).mib == 0
+    assert budget(lost, 14000, 1536).arithmetic == "gpu0: 0 MiB: it does not answer: GPU is lost"
 
 
-def test_a_driver_without_gpus_is_a_reason(driver):
-    found, reason, _ = driver(FAKE_COUNT="0")
-    assert [device[0] for device in found] == ["cpu"]
-    assert "the driver knows none" in reason
+def test_what_others_take_is_seen_while_nvml_stays_open(driver):
+    driver.play(card(100))
+    with Reader() as reader:
+        seen = []
+        for used in (100, 4100, 9000, 300):
+            driver.play(card(used))
+            seen.append(memory(reader.read())["gpu0"][1])
+    assert seen == [100, 4100, 9000, 300]
+    assert driver.calls() == ["init", "shutdown"]
+
+
+def test_a_gpu_lost_later_keeps_its_name_and_the_others_theirs(driver):
+    """The driver counts those that are left anew; a name stays with its card."""
+    clock = Clock()
+    first, second, third = (card(number, uuid=f"GPU-{number}") for number in (100, 200, 300))
+    with Reader(clock=clock) as reader:
+        driver.play(first, second, third)
+        reader.read()
+        driver.play(first, card(200, uuid="GPU-200", code=LOST), third)
+        lost = gpus(reader.read())[1]
+        assert (lost.name, lost.free_mib, lost.problem) == ("gpu1", 0, "it does not answer: GPU is lost")
+        driver.play(first, third)
+        found = reader.read()
+        assert memory(found) == {
+            "gpu0": (16303, 100, 16203),
+            "gpu1": (16303, 16303, 0),
+            "gpu2": (16303, 300, 16003),
+        }
+        assert found.reason == "gpu1: it is not there any more"
+        # looked for again now and then, and found once it is back
+        assert driver.calls() == ["init"]
+        clock.now += REOPEN_S
+        reader.read()
+        reader.read()
+        assert driver.calls() == ["init", "shutdown", "init"]
+        driver.play(first, second, third)
+        assert [device.problem for device in gpus(reader.read())] == ["", "", ""]
+
+
+def test_a_driver_that_goes_away_leaves_devices_with_a_problem(driver):
+    clock = Clock()
+    with Reader(clock=clock) as reader:
+        driver.play(card(100))
+        reader.read()
+        driver.play("count 1", card(100))
+        assert gpus(reader.read())[0].problem == "it is not there any more"
+        driver.play(f"init {NOT_LOADED}")
+        clock.now += REOPEN_S
+        reader.read()
+        assert gpus(reader.read())[0].free_mib == 0
+
+
+def test_a_card_that_does_not_answer_once_is_as_it_was(driver):
+    with Reader() as reader:
+        driver.play(card(100))
+        reader.read()
+        driver.play(card(900), f"fails nvmlDeviceGetMemoryInfo {TIMEOUT}")
+        assert gpus(reader.read()) == [Device("gpu0", "gpu", 16303, 100, 16203, "NVIDIA GeForce RTX 5080")]
+
+
+def test_the_instances_of_a_divided_gpu_are_devices_and_it_is_none(driver):
+    driver.play(
+        card(900, total=40960, mig=1, uuid="GPU-A"),
+        card(200, uuid="GPU-B"),
+        "part 0 9856 100 7",
+        "part 0 9856 100 7",  # a second compute instance in the memory of the first
+        "part 0 19968 4000 9",
+    )
+    found = devices.find()
+    assert memory(found) == {"gpu0:0": (9856, 100, 9756), "gpu0:1": (19968, 4000, 15968), "gpu1": (16303, 200, 16103)}
+    assert [device.uuid for device in gpus(found)] == ["MIG-0", "MIG-2", "GPU-B"]
+    assert gpus(found)[0].detail == "NVIDIA A100 MIG 1g.10gb"
+
+
+def test_a_divided_gpu_that_is_lost_takes_its_instances_along(driver):
+    with Reader() as reader:
+        driver.play(card(total=40960, mig=1, uuid="GPU-A"), "part 0 9856 100 7", "part 0 9856 100 8")
+        reader.read()
+        driver.play(card(total=40960, mig=1, uuid="GPU-A", code=LOST), "part 0 9856 100 7", "part 0 9856 100 8")
+        assert [(device.name, device.free_mib) for device in gpus(reader.read())] == [("gpu0:0", 0), ("gpu0:1", 0)]
+
+
+def test_mig_without_instances_is_a_problem_that_says_so(driver):
+    driver.play(card(total=40960, mig=1))
+    assert "no instances" in gpus(devices.find())[0].problem
+
+
+def test_a_gpu_without_memory_of_its_own_has_the_hosts(driver):
+    driver.play(card(uuid="GPU-1"), f"fails nvmlDeviceGetMemoryInfo {NOT_SUPPORTED}")
+    found = devices.find()
+    gpu, host = found.devices
+    assert gpu.shares_host
+    assert (gpu.kind, gpu.total_mib, gpu.detail) == (
+        "gpu",
+        host.total_mib,
+        "NVIDIA GeForce RTX 5080, memory shared with the CPU",
+    )
+    assert "10 % of it" in budget(gpu, "auto", 1536).arithmetic
+
+
+def test_who_takes_the_most_is_named(driver, tmp_path):
+    driver.play(card(5000), f"process 0 {os.getpid()} 3100", "process 0 77 900")
+    (tmp_path / f"proc/{os.getpid()}").mkdir(parents=True)
+    (tmp_path / f"proc/{os.getpid()}/comm").write_text("ollama\n")
+    with Reader(root=tmp_path) as reader:
+        assert gpus(reader.read(who=True))[0].taken_by == f"3100 MiB by process {os.getpid()} (ollama)"
+
+
+def test_in_a_container_a_pid_has_no_name(driver, tmp_path):
+    (tmp_path / ".dockerenv").touch()
+    driver.play(card(5000), f"process 0 {os.getpid()} 3100")
+    with Reader(root=tmp_path) as reader:
+        assert gpus(reader.read(who=True))[0].taken_by == f"3100 MiB by process {os.getpid()}"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [("process 0 4242 -1",), (), ("process 0 4242 10", "fails nvmlDeviceGetComputeRunningProcesses_v3 3")],
+    ids=["WSL", "nobody", "not supported"],
+)
+def test_where_the_driver_does_not_tell_nobody_is_named(driver, lines):
+    driver.play(card(5000), *lines)
+    assert gpus(devices.find())[0].taken_by == ""
+
+
+def test_an_old_driver_is_asked_what_it_knows(tmp_path, monkeypatch):
+    """It has neither the newer kinds of memory figures, nor of process lists, nor MIG."""
+    driver = load(tmp_path, monkeypatch, "-DOLD")
+    driver.play(card(1200, uuid="GPU-1"), "process 0 999999999 700")
+    (gpu,) = gpus(devices.find())
+    assert (numbers(gpu), gpu.taken_by) == ((16303, 1200, 15103), "700 MiB by process 999999999")
+
+
+@pytest.mark.parametrize(
+    ("scene", "reason", "hint"),
+    [
+        ("count 0", "the driver knows none", "install the NVIDIA driver"),
+        (f"init {NOT_LOADED}", "Driver Not Loaded", "install the NVIDIA driver"),
+        (f"init {MISMATCH}", "of different versions", "restart the machine"),
+        ("count 999", "Unknown Error", "install the NVIDIA driver"),
+    ],
+)
+def test_without_gpus_there_is_a_reason_and_what_to_do(driver, scene, reason, hint, tmp_path):
+    driver.play(scene)
+    with Reader(root=tmp_path) as reader:
+        found = reader.read()
+    assert gpus(found) == []
+    assert reason in found.reason
+    assert hint in found.hint
+
+
+@pytest.mark.parametrize("scene", ["count 0", f"init {NOT_LOADED}"])
+def test_a_container_without_its_gpus_is_told_how_to_get_them(driver, scene, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.containerenv").touch()
+    driver.play(scene)
+    with Reader(root=tmp_path) as reader:
+        assert "--gpus all" in reader.read().hint
 
 
 def test_without_the_library_there_is_a_reason(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
     found = devices.find()
-    assert [device.name for device in found.devices] == ["cpu"]
+    assert gpus(found) == []
     assert "nvidia-ml-py" in found.reason
-    assert devices.discover() == found.devices
+
+
+def test_nobody_waits_behind_a_look_that_hangs(driver, monkeypatch):
+    """A driver that has lost its card may not come back; the last look that did stands."""
+    driver.play(card(100))
+    entered, gate = threading.Event(), threading.Event()
+    with Reader() as reader:
+        before = reader.read()
+
+        def hang(**_how):
+            entered.set()
+            gate.wait(10)
+            return before
+
+        monkeypatch.setattr(reader._nvml, "look", hang)
+        hung = threading.Thread(target=reader.read)
+        hung.start()
+        assert entered.wait(10)
+        assert reader.read() == before
+        reader.close()
+        gate.set()
+        hung.join()
 
 
 def machine(root, files: dict[str, str]):
@@ -169,12 +323,20 @@ def test_without_proc_the_system_is_asked(tmp_path):
 @pytest.mark.parametrize(
     ("device", "setting", "ours", "mib", "arithmetic"),
     [
-        ((16303, 1200), "auto", 0, 13567, "16303 MiB total - 1200 MiB used by others - 1536 MiB reserve = 13567 MiB"),
-        ((16303, 5200), "auto", 4000, 13567, "1200 MiB used by others"),
-        ((16303, 100), "auto", 4000, 14767, "0 MiB used by others"),
+        (
+            (16303, 1200),
+            "auto",
+            0,
+            13567,
+            "gpu0: 16303 MiB total - 1536 MiB reserve = 14767 MiB, less 1200 MiB that others take now = 13567 MiB",
+        ),
+        ((16303, 5200), "auto", 4000, 13567, "less 1200 MiB that others take now"),
+        ((16303, 100), "auto", 4000, 14767, "1536 MiB reserve = 14767 MiB"),
         ((1000, 0), "auto", 0, 0, "= 0 MiB"),
+        ((16303, 15000), "auto", 0, 0, "less 15000 MiB that others take now = 0 MiB"),
         ((16303, 1200), 14000, 0, 14000, "14000 MiB as set"),
-        ((16303, 1200), 49152, 0, 16303, "it has only 16303 MiB"),
+        ((16303, 3200), 14000, 0, 13103, "14000 MiB as set, of 16303 MiB, less 897 MiB that others take of it = 13103"),
+        ((16303, 0), 49152, 0, 16303, "it has only 16303 MiB"),
     ],
 )
 def test_a_gpus_budget_is_what_others_and_the_reserve_leave(device, setting, ours, mib, arithmetic):
@@ -192,3 +354,16 @@ def test_the_cpus_budget_keeps_a_tenth_or_the_reserve(total, free, ours, mib):
     found = budget(Device("cpu", "cpu", total, total - free, free, ""), "auto", 1536, ours=ours)
     assert found.mib == mib
     assert f"= {mib} MiB" in found.arithmetic
+
+
+def test_a_ceiling_is_what_is_left_once_others_have_gone():
+    found = budget(Device("gpu0", "gpu", 16303, 5000, 11303, ""), "auto", 1536)
+    assert (found.ceiling, found.occupied, found.mib) == (14767, 5000, 9767)
+
+
+def test_the_arithmetic_names_who_takes_the_most():
+    device = replace(Device("gpu0", "gpu", 16303, 4300, 12003, ""), taken_by="3100 MiB by process 4242 (ollama)")
+    assert (
+        "less 4300 MiB that others take now (3100 MiB by process 4242 (ollama)) ="
+        in budget(device, "auto", 1536).arithmetic
+    )

@@ -56,6 +56,25 @@ async def test_two_models_that_do_not_fit_together_are_swapped_and_the_budget_is
     assert [swap.kind for swap in dispatcher.board.swaps][:3] == ["load", "unload", "load"]
 
 
+async def test_loads_on_different_devices_run_side_by_side_each_within_its_own_budget() -> None:
+    devices = {"left": "gpu0", "right": "gpu1", "host": "cpu"}
+    endpoints = {name: ScriptedEndpoint({"a": 900}, "answer", name=name, device=on) for name, on in devices.items()}
+    scheduler = Scheduler(max_agents=4, max_wait={"interactive": 15.0, "batch": 120.0})
+    async with Dispatcher(scheduler, endpoints) as dispatcher:
+        for name, device in devices.items():
+            dispatcher.set_budget(device, 1000)
+            dispatcher.serve(Serving(ModelSpec(ModelKey(name, "a"), device, 900, 1), num_ctx=2048))
+        gates = [endpoint.hold("load", "a") for endpoint in endpoints.values()]
+        async with anyio.create_task_group() as tasks:
+            for name in devices:
+                tasks.start_soon(dispatcher.call, replace(request("a"), endpoint=name))
+            for endpoint in endpoints.values():
+                await endpoint.reached("load", "a")  # all three at once: none waits for another's
+            for gate in gates:
+                gate.set()
+        assert dispatcher.board.peaks == {"gpu0": 900, "gpu1": 900, "cpu": 900}
+
+
 async def test_a_model_that_can_never_fit_is_rejected_with_the_arithmetic() -> None:
     async with running() as (dispatcher, endpoint):
         with pytest.raises(Rejected, match=r"5000 MiB.*1000 MiB"):

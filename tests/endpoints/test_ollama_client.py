@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vwt_agents.endpoints.address import canonical, server_url
 from vwt_agents.endpoints.ollama import OllamaEndpoint
 from vwt_agents.endpoints.prefill import EchoFilter
-from vwt_agents.errors import EndpointUnavailable
+from vwt_agents.errors import EndpointUnavailable, LoadFailed
 from vwt_agents.messages import Message, Options, Request, Usage
 from vwt_agents.testing import OllamaServer, ServedModel
 
@@ -46,6 +46,26 @@ async def test_a_load_stays_until_told_otherwise_and_a_call_never_says_how_long(
     assert call["options"] == {"temperature": 0.2, "stop": ["```"], "num_ctx": 8192}
     assert call["format"] == schema
     assert server.loads == [(MODEL, 8192)]
+
+
+async def test_an_endpoint_on_the_cpu_keeps_its_models_off_the_servers_gpus(server):
+    """Only the load says so: a call that says nothing of it does not reload."""
+    async with OllamaEndpoint("small", server.url, device="cpu") as endpoint:
+        residence = await endpoint.load(MODEL, num_ctx=8192, slots=2, timeout=5)
+        await endpoint.call(Request("small", MODEL, (Message("user", "hi"),), 8192))
+    assert (residence.size_mib, residence.device_mib) == (4000, 4000)
+    assert server._runners[MODEL].vram == 0
+    assert server.loads == [(MODEL, 8192)]
+
+
+async def test_a_model_that_is_on_a_gpu_all_the_same_is_no_load_on_the_cpu(server, monkeypatch):
+    async with OllamaEndpoint("small", server.url, device="cpu") as endpoint:
+        await endpoint._client.preload(MODEL, 8192)  # as another client would
+        preload = endpoint._client.preload
+        monkeypatch.setattr(endpoint._client, "preload", lambda model, num_ctx, on_cpu: preload(model, num_ctx))
+        with pytest.raises(LoadFailed, match="4000 MiB of it are on a GPU"):
+            await endpoint.load(MODEL, num_ctx=8192, slots=2, timeout=5)
+    assert not server.resident
 
 
 async def test_usage_is_in_seconds_and_tokens(server, endpoint):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from vwt_agents.app.budgets import misplaced, place_hint
 from vwt_agents.app.matrix import model_matrix
 from vwt_agents.config import canonical
 from vwt_agents.errors import VwtError
@@ -15,6 +16,7 @@ from vwt_agents.errors import VwtError
 if TYPE_CHECKING:
     from vwt_agents.app.world import World
     from vwt_agents.config import TierSettings
+    from vwt_agents.devices import Device
     from vwt_agents.types import TierName
 
 __all__ = ["Finding", "Level", "check_all"]
@@ -49,24 +51,22 @@ def _python() -> Finding:
 
 
 def _devices(world: World) -> list[Finding]:
-    findings = []
-    for device in world.devices:
-        used = any(endpoint.device == device.name for endpoint in world.settings.endpoints.values())
-        how = world.arithmetic.get(device.name, "")
-        findings.append(
-            Finding(f"device {device.name}", "ok", f"{device.detail}; budget {how}" if used else device.detail)
-        )
     gpus = [device for device in world.devices if device.kind == "gpu"]
+    findings = [_device(world, device, several=len(gpus) > 1) for device in world.devices]
     if not gpus:
-        findings.append(
-            Finding(
-                "device gpu0",
-                "note",
-                world.no_gpu,
-                "install the NVIDIA driver, if this machine has such a card",
-            )
-        )
+        findings.append(Finding("device gpu0", "note", world.no_gpu, world.gpu_hint))
     return findings
+
+
+def _device(world: World, device: Device, *, several: bool) -> Finding:
+    used = any(endpoint.device == device.name for endpoint in world.settings.endpoints.values())
+    what, detail = f"device {device.name}", device.detail
+    if device.problem:
+        return Finding(what, "missing" if used else "note", f"{detail}: {device.problem}", world.gpu_hint)
+    if device.uuid and (several or ":" in device.name):
+        # the one way to name it that means the same to the driver and to a server's CUDA
+        detail += f", CUDA_VISIBLE_DEVICES={device.uuid}"
+    return Finding(what, "ok", f"{detail}; budget {world.arithmetic.get(device.name, '')}" if used else detail)
 
 
 def _endpoints(world: World) -> list[Finding]:
@@ -80,7 +80,9 @@ def _endpoints(world: World) -> list[Finding]:
             continue
         covered = name in in_use and any(world.health.get(other) and world.health[other].ok for other in fallback)
         fix = (
-            'pip install "vwt-agents[embedded]"'
+            place_hint(endpoint, world.settings)
+            if misplaced(endpoint, world.settings, world.devices)
+            else 'pip install "vwt-agents[embedded]"'
             if endpoint.kind == "embedded"
             else "ollama serve   (or: docker compose -f compose/docker-compose.yml up -d)"
         )

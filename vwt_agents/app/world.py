@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import anyio
 
-from vwt_agents.devices import Device, budget, find
+from vwt_agents.app.budgets import measured_budgets, misplaced
+from vwt_agents.devices import Budget, Device, find
 from vwt_agents.errors import ModelMissing, VwtError
 from vwt_agents.footprint import shape_from_metadata
 from vwt_agents.routing import ModelOffer, Offer
 from vwt_agents.types import MIB, Mib
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
     from vwt_agents.config import EndpointSettings, Settings
     from vwt_agents.endpoints.base import Endpoint, Health, ModelInfo
 
-__all__ = ["World", "make_endpoint", "measured_budgets", "offer_of", "open_world"]
+__all__ = ["World", "make_endpoint", "offer_of", "open_world"]
 
 
 @dataclass(slots=True)
 class World:
-    """Endpoints by name with what a probe of each found, what they offer, and the budget of each device with its arithmetic."""
+    """Endpoints by name with what a probe of each found, what they offer, and the budget of each device with its arithmetic.
+
+    `budgets` is what models may take there now, which is what routes are planned with; `allowances` has their ceilings too,
+    which hold once what others take is counted from moment to moment.
+    """
 
     settings: Settings
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
@@ -35,6 +40,8 @@ class World:
     infos: dict[tuple[str, str], ModelInfo] = field(default_factory=dict)
     devices: tuple[Device, ...] = ()
     no_gpu: str = ""
+    gpu_hint: str = ""
+    allowances: dict[str, Budget] = field(default_factory=dict)
     budgets: dict[str, Mib] = field(default_factory=dict)
     arithmetic: dict[str, str] = field(default_factory=dict)
 
@@ -57,9 +64,12 @@ async def open_world(settings: Settings, *, everything: bool = False) -> AsyncIt
     With `everything`, every endpoint of agents.toml is opened: for a look around.
     """
     found = find()
-    settings = settings.on(next((device.name for device in found.devices if device.kind == "gpu"), "cpu"))
-    world = World(settings, devices=found.devices, no_gpu=found.reason)
-    world.budgets, world.arithmetic = measured_budgets(settings, world.devices)
+    working = (device.name for device in found.devices if device.kind == "gpu" and not device.problem)
+    settings = settings.on(next(working, "cpu"))
+    world = World(settings, devices=found.devices, no_gpu=found.reason, gpu_hint=found.hint)
+    world.allowances = measured_budgets(settings, world.devices)
+    world.budgets = {name: allowance.mib for name, allowance in world.allowances.items()}
+    world.arithmetic = {name: allowance.arithmetic for name, allowance in world.allowances.items()}
     async with AsyncExitStack() as stack:
         first = list(settings.endpoints) if everything else [tier.endpoint for tier in settings.tiers.values()]
         await _open(world, stack, first)
@@ -80,7 +90,12 @@ async def _open(world: World, stack: AsyncExitStack, names: list[str]) -> None:
 async def _look(world: World, name: str) -> None:
     """Probe one endpoint and describe the models that agents.toml would have it serve."""
     endpoint = world.endpoints[name]
-    health = world.health[name] = await endpoint.probe()
+    health = await endpoint.probe()
+    why = misplaced(world.settings.endpoints[name], world.settings, world.devices)
+    if health.ok and why:
+        # It answers, but nothing may be loaded there: to a tier that is as good as no answer.
+        health = replace(health, ok=False, detail=why)
+    world.health[name] = health
     offers: dict[str, ModelOffer] = {}
     if health.ok:
         for model in world.settings.listed(name):
@@ -109,24 +124,3 @@ def offer_of(model: str, info: ModelInfo) -> ModelOffer:
         tasks=info.tasks,
         installed=info.installed,
     )
-
-
-def measured_budgets(settings: Settings, devices: tuple[Device, ...]) -> tuple[dict[str, Mib], dict[str, str]]:
-    """The budget of each device that agents.toml names, and how it was come by; a device that is not there has 0 MiB."""
-    by_name: Mapping[str, Device] = {device.name: device for device in devices}
-    budgets: dict[str, Mib] = {}
-    arithmetic: dict[str, str] = {}
-    named = dict.fromkeys([*settings.budget.devices, *(endpoint.device for endpoint in settings.endpoints.values())])
-    for name in named:
-        device, setting = by_name.get(name), settings.budget.devices.get(name, "auto")
-        if device is None and setting == "auto":
-            budgets[name], arithmetic[name] = 0, "no such device on this machine"
-        elif device is None:
-            budgets[name], arithmetic[name] = (
-                int(setting),
-                f"{setting} MiB as agents.toml says; the device could not be measured",
-            )
-        else:
-            allowance = budget(device, setting, settings.budget.reserve)
-            budgets[name], arithmetic[name] = allowance.mib, allowance.arithmetic
-    return budgets, arithmetic

@@ -19,6 +19,7 @@ __all__ = ["UNSUPPORTED", "reference_faults"]
 Table: TypeAlias = Mapping[str, Any]
 
 UNSUPPORTED = ("start", "idle_stop")
+_GPU = r"gpu\d+(:\d+)?"  # a card, or one instance of a divided one
 _BY_HAND = "not supported yet: bring the endpoint up by hand with docker compose -f ..., see compose/README.md"
 
 
@@ -42,7 +43,7 @@ def _texts(value: Any) -> list[str]:
 
 def _budget(raw: Table) -> Iterator[PathFault]:
     for key in _table(raw, "budget"):
-        if key not in {"cpu", "reserve"} and not re.fullmatch(r"gpu\d+", key):
+        if key not in {"cpu", "reserve"} and not re.fullmatch(_GPU, key):
             hint = did_you_mean(key, ["cpu", "gpu0", "gpu1", "reserve"])
             yield PathFault(("budget", key), f"budget: unknown key {key!r}", hint)
 
@@ -54,7 +55,11 @@ def _endpoints(raw: Table) -> Iterator[PathFault]:
         where = ("endpoints", name)
         device = endpoint.get("device")
         if isinstance(device, str) and device not in devices:
-            hint = did_you_mean(device, devices) or f'give it a budget: [budget] {device} = "auto"'
+            key = device if device.isalnum() else f'"{device}"'
+            hint = did_you_mean(device, devices)
+            if hint is None or re.fullmatch(_GPU, device):
+                own = f'give it a budget: [budget] {key} = "auto"'
+                hint = f"{hint} or {own}" if hint else own
             yield PathFault.at((*where, "device"), f"unknown device {device!r}", hint)
         for key in UNSUPPORTED:
             if key in endpoint:

@@ -71,7 +71,7 @@ class _Table(BaseModel):
 
 
 class Budget(_Table):
-    """[budget]: any device (gpu0, gpu1, ..., cpu) may be named."""
+    """[budget]: any device (gpu0, gpu1, "gpu0:0", ..., cpu) may be named."""
 
     model_config = ConfigDict(extra="allow", strict=True)
     __pydantic_extra__: dict[str, SizeOrAuto] = Field(init=False)

@@ -124,10 +124,14 @@ class OllamaClient:
             for entry in running
         )
 
-    async def preload(self, model: str, num_ctx: int) -> None:
-        """Load a model to stay until it is unloaded; returns once it can serve. Cancelling aborts the load."""
+    async def preload(self, model: str, num_ctx: int, *, on_cpu: bool = False) -> None:
+        """Load a model to stay until it is unloaded; returns once it can serve. Cancelling aborts the load.
+
+        `on_cpu` keeps it off the server's GPUs. Only the load says so: a call that says nothing of it never reloads.
+        """
+        options = {"num_ctx": num_ctx, "num_gpu": 0} if on_cpu else {"num_ctx": num_ctx}
         with self._mapped("asked to load it", LoadFailed, model):
-            await self._open().generate(model, "", options={"num_ctx": num_ctx}, keep_alive=-1)
+            await self._open().generate(model, "", options=options, keep_alive=-1)
 
     async def unload(self, model: str) -> None:
         """Tell the server to unload once the model is idle; returns at once, `ps` shows when it is done."""
@@ -354,7 +358,7 @@ class OllamaEndpoint:
         done = False
         try:
             with anyio.move_on_after(timeout):
-                await self._client.preload(model, num_ctx)
+                await self._client.preload(model, num_ctx, on_cpu=self.device == "cpu")
                 residence = await self._whole(model, num_ctx, slots)
                 done = True
                 return residence
@@ -401,6 +405,11 @@ class OllamaEndpoint:
                 f"{model!r} spilled to the CPU at {self.url}: of its {seen.size_mib} MiB"
                 f" (num_ctx {num_ctx} x {slots} slots) only {seen.device_mib} MiB fitted on {self.device}: unloaded",
                 hint="lower num_ctx, or the server's OLLAMA_NUM_PARALLEL, or take a smaller model",
+            )
+        if self.device == "cpu" and seen.device_mib > 0:
+            raise LoadFailed(
+                f"{model!r} was to stay on the CPU at {self.url}, but {seen.device_mib} MiB of it are on a GPU: unloaded",
+                hint="another client's load may have moved it; or give that endpoint the GPU as its device in agents.toml",
             )
         return self._seen(seen)
 

@@ -1,8 +1,9 @@
 """A server on loopback that behaves as Ollama documents, with faults to switch on. Owns no model: answers come from a script.
 
-What it imitates: one runner per model, reloaded for another `num_ctx`; preload and unload by an empty generate; an unload that
-is answered at once and happens once the model is idle; implicit loads; `keep_alive`; slots; models that evict each other or
-spill when `vram_mib` is short; pieces as NDJSON; errors as JSON, or as a line of a stream that has begun.
+What it imitates: one runner per model, reloaded for another `num_ctx` or `num_gpu`; preload and unload by an empty
+generate; an unload that is answered at once and happens once the model is idle; implicit loads; `keep_alive`; slots; models
+that evict each other or spill when `vram_mib` is short; pieces as NDJSON; errors as JSON, or as a line of a stream that has
+begun.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class _Runner:
     slots: asyncio.Semaphore
     users: int = 0
     leaving: bool = False
+    num_gpu: int = -1
 
 
 class OllamaServer:
@@ -262,8 +264,9 @@ class OllamaServer:
     async def _loaded(self, exchange: Exchange, name: str) -> bool:
         """Bring a model into memory for a request; False when that failed and the request has its answer."""
         num_ctx = int(exchange.body.get("options", {}).get("num_ctx", 4096))
+        num_gpu = int(exchange.body.get("options", {}).get("num_gpu", -1))
         runner = self._runners.get(name)
-        if runner is not None and runner.num_ctx == num_ctx:
+        if runner is not None and runner.num_ctx == num_ctx and num_gpu in {-1, runner.num_gpu}:
             return True
         await self._gate("load")
         if (fault := self._next("load")) is not None:
@@ -272,10 +275,11 @@ class OllamaServer:
         self._runners.pop(name, None)
         size = self.models[name].footprint
         for idle in [other for other, there in self._runners.items() if not there.users]:
-            if self._free() < size:
+            if num_gpu != 0 and self._free() < size:
                 self._runners.pop(idle)
                 self.unloads.append(idle)
-        self._runners[name] = _Runner(num_ctx, size, min(size, self._free()), asyncio.Semaphore(self._parallel))
+        vram = 0 if num_gpu == 0 else min(size, self._free())
+        self._runners[name] = _Runner(num_ctx, size, vram, asyncio.Semaphore(self._parallel), num_gpu=num_gpu)
         self.loads.append((name, num_ctx))
         return True
 
