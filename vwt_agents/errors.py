@@ -11,7 +11,6 @@
     │   ├── ModelMissing            the endpoint does not have the model
     │   ├── PullFailed              a model could not be brought here
     │   ├── LoadFailed              the endpoint could not load the model
-    │   ├── MemoryTaken             the memory for it is held by others at this moment
     │   ├── UnloadFailed            a model would not leave its memory
     │   ├── MemoryTaken             others hold the memory now; it may be tried again
     │   ├── LedgerUnavailable       the host-wide ledger could not be written
@@ -140,10 +139,6 @@ class PullFailed(WorldError):
 
 class LoadFailed(WorldError):
     """The endpoint could not load the model; the message carries the engine's own words."""
-
-
-class MemoryTaken(WorldError):
-    """The memory for a model is held by others at this moment; the message says by whom. Trying again later is right."""
 
 
 class UnloadFailed(WorldError):

@@ -1,0 +1,298 @@
+"""A run among others on the same devices: its claims in the ledger, what others take and wait for, told to its core.
+
+Owns the second-by-second look around while a run lasts, and the endpoints as the run may use them: through the ledger. It
+decides nothing: what leaves for others is the core's word. See docs/memory.md and docs/devices.md.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Self
+
+import anyio
+from anyio.to_thread import run_sync
+
+from vwt_agents.config import canonical
+from vwt_agents.core import BudgetSet, Loaded, ModelKey, Occupied, Pressed, Vanished
+from vwt_agents.devices import Reader
+from vwt_agents.errors import VwtError
+from vwt_agents.eventlog import get_logger
+from vwt_agents.ledger import Ledger, Resource
+from vwt_agents.ledgered import LedgeredEndpoint, Need
+from vwt_agents.occupancy import Monitor, Sources
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from vwt_agents.app.world import World
+    from vwt_agents.core import Event, State
+    from vwt_agents.dispatcher import Dispatcher
+    from vwt_agents.endpoints.base import Endpoint, Residence
+    from vwt_agents.routing import Plan
+    from vwt_agents.types import Mib, Seconds
+
+__all__ = ["Neighbours", "open_neighbours", "resource_of"]
+
+log = get_logger(__name__)
+
+INTERVAL: Final[Seconds] = 1.0
+ADOPT_S: Final[Seconds] = 30.0
+"""A model that is there already answers its load at once; one that does not is left alone."""
+
+
+def resource_of(world: World, endpoint: str, model: str) -> Resource:
+    """What the ledger calls a model: by its weights on a server, so that all tags of them and all processes mean the same."""
+    url: str = getattr(world.endpoints[endpoint], "url", "")
+    info = world.infos.get((endpoint, model))
+    return Resource((info.digest if info is not None else "") or canonical(model), url)
+
+
+@asynccontextmanager
+async def open_neighbours(world: World, plan: Plan, run: str) -> AsyncIterator[Neighbours]:
+    """Join the ledger for the length of the block. What the run leaves on a server then is an orphan there, for others."""
+    ledger = await run_sync(Ledger.open, run)
+    reader = Reader()
+    try:
+        yield Neighbours(world, plan, ledger, reader)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await run_sync(ledger.close)
+            await run_sync(reader.close)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A server's memory at the last look that was answered, by the model's one spelling."""
+
+    at: Seconds
+    residences: dict[str, Residence] = field(default_factory=dict)
+
+
+class Neighbours:
+    """Everybody else on this run's devices. `endpoints` are the run's, each within what the ledger grants it."""
+
+    def __init__(self, world: World, plan: Plan, ledger: Ledger, reader: Reader) -> None:
+        self._world = world
+        self._ledger = ledger
+        self._needs = {
+            ModelKey(spec.endpoint, spec.model): Need(resource_of(world, spec.endpoint, spec.model), spec.footprint)
+            for spec in plan.specs
+        }
+        self._plan = plan
+        self._devices = sorted({spec.device for spec in plan.specs})
+        self._claimed: dict[str, Mib] = {}
+        self._seen: dict[str, _Seen] = {}
+        self._contexts: dict[ModelKey, tuple[Seconds, int]] = {}
+        self._pressed: dict[str, tuple[Mib, Seconds]] = {}
+        self._starved: set[ModelKey] = set()
+        self._dispatcher: Dispatcher | None = None
+        self.endpoints: dict[str, Endpoint] = {
+            name: LedgeredEndpoint(
+                endpoint,
+                ledger,
+                ceiling=lambda device=endpoint.device: self._ceiling(device),  # type: ignore[misc]
+                need=lambda model, name=name: self._needs[ModelKey(name, model)],  # type: ignore[misc]
+            )
+            for name, endpoint in world.endpoints.items()
+        }
+        sources = Sources(
+            reader.read, self._ours, self._changing, self._ledger_of, self._loading_of, self._foreign_of
+        )
+        allowances = {device: world.allowances[device] for device in self._devices}
+        self._monitor = Monitor(sources, allowances, self._occupied, limit=self._limited)
+
+    # -- the run's side ---------------------------------------------------------------------------------------------
+
+    async def meet(self, dispatcher: Dispatcher) -> Self:
+        """Tell a dispatcher, before its first request, what there is for it: budgets, what others take, what is loaded."""
+        self._dispatcher = dispatcher
+        for device in self._devices:
+            dispatcher.set_budget(device, self._world.allowances[device].ceiling)
+        await self._look_at_servers()
+        await self._adopt(dispatcher)
+        await self._look()
+        return self
+
+    async def watch(self) -> None:
+        """Look around every second, until cancelled."""
+        while True:
+            await anyio.sleep(INTERVAL)
+            await self._look_at_servers()
+            await self._look()
+
+    async def _adopt(self, dispatcher: Dispatcher) -> None:
+        """Models of the plan that a server has in memory already, as the run would load them, are the run's from now on."""
+        for spec in self._plan.specs:
+            there = self._residences(spec.endpoint).get(canonical(spec.model))
+            if there is None or there.num_ctx != spec.num_ctx or there.device_mib < there.size_mib:
+                continue
+            try:
+                endpoint = self.endpoints[spec.endpoint]
+                residence = await endpoint.load(
+                    spec.model, num_ctx=spec.num_ctx, slots=spec.slots, timeout=ADOPT_S
+                )
+            except VwtError as error:
+                log.debug("model.not_adopted", model=spec.model, endpoint=spec.endpoint, why=error.message)
+            else:
+                log.info("model.adopted", model=spec.model, endpoint=spec.endpoint, mib=residence.device_mib)
+                dispatcher.post(Loaded(ModelKey(spec.endpoint, spec.model), residence.device_mib or None))
+
+    # -- one look ---------------------------------------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        await self._make_room()
+        await self._monitor.look()
+        for device in self._devices:
+            await self._press(device)
+        await self._say_what_is_wanted()
+        self._check_residents()
+
+    async def _look_at_servers(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            for name, endpoint in self.endpoints.items():
+                if endpoint.kind == "ollama":
+                    tasks.start_soon(self._look_at, name, endpoint)
+
+    async def _look_at(self, name: str, endpoint: Endpoint) -> None:
+        at = anyio.current_time()
+        try:
+            residences = await endpoint.resident()
+        except VwtError as error:  # calls to it say so; what was seen there last still stands
+            log.debug("endpoint.not_seen", endpoint=name, error=error.message)
+            return
+        self._seen[name] = _Seen(at, {canonical(each.model): each for each in residences})
+
+    async def _make_room(self) -> None:
+        """What nobody alive uses leaves a server once it is in the way: models of dead processes, and of earlier runs."""
+        short = {model.spec.device for model in self._state.starved()} if self._dispatcher is not None else set()
+        for name, endpoint in self._world.endpoints.items():
+            if endpoint.device not in short or endpoint.kind != "ollama":
+                continue
+            ledgered = self.endpoints[name]
+            assert isinstance(ledgered, LedgeredEndpoint)
+            await ledgered.reclaim(getattr(endpoint, "url", ""))
+            for model in await self._left_over(name):
+                log.info("model.left_over", endpoint=name, model=model)
+                with anyio.move_on_after(ADOPT_S):
+                    await self._unload(endpoint, model)
+
+    async def _unload(self, endpoint: Endpoint, model: str) -> None:
+        try:
+            await endpoint.unload(model)
+        except VwtError as error:
+            log.warning("model.not_reclaimed", endpoint=endpoint.name, model=model, error=error.message)
+
+    async def _left_over(self, name: str) -> list[str]:
+        """Models of agents.toml that a server has in memory and neither this run nor anybody in the ledger holds."""
+        held = {holder.resource for holder in (await run_sync(self._ledger.snapshot)).holders}
+        ours = {canonical(key.model) for key in self._state.residencies if key.endpoint == name}
+        return [
+            model
+            for model in self._world.settings.listed(name)
+            if canonical(model) in self._residences(name)
+            and canonical(model) not in ours
+            and resource_of(self._world, name, model) not in held
+        ]
+
+    async def _press(self, device: str) -> None:
+        wants = await run_sync(self._ledger.pressing, device)
+        patience = self._world.settings.scheduler.max_wait["batch"]
+        now = (wants[0].mib, wants[0].since + patience) if wants else (0, 0.0)
+        if now != self._pressed.get(device, (0, 0.0)):
+            self._pressed[device] = now
+            self._post(Pressed(device, *now))
+
+    async def _say_what_is_wanted(self) -> None:
+        """What others keep out of memory is written down for them, again and again for as long as it lasts."""
+        if self._dispatcher is None:
+            return
+        starved = {model.spec.key: model for model in self._state.starved()}
+        for key in self._starved - starved.keys():
+            await run_sync(self._ledger.unwant, self._needs[key].resource)
+        self._starved = set(starved)
+        for key, model in starved.items():
+            need, since = self._needs[key], model.starved_since or time.monotonic()
+            spec = model.spec
+            await run_sync(self._ledger.want, spec.device, need.resource, spec.footprint, since)
+
+    def _check_residents(self) -> None:
+        """A resident model that its server no longer shows, or shows with another context, is gone: the core is told."""
+        if self._dispatcher is None:
+            return
+        for key, residency in list(self._state.residencies.items()):
+            seen = self._seen.get(key.endpoint)
+            if seen is None or residency.phase != "resident" or residency.since >= seen.at:
+                continue
+            there = seen.residences.get(canonical(key.model))
+            if there is None:
+                self._gone(key, "another client, or the server's own timer, evicted it")
+                continue
+            since, num_ctx = self._contexts.setdefault(key, (residency.since, there.num_ctx))
+            if since != residency.since:
+                self._contexts[key] = (residency.since, there.num_ctx)
+            elif there.num_ctx != num_ctx:
+                self._gone(key, f"another client reloaded it with num_ctx {there.num_ctx} in place of {num_ctx}")
+
+    def _gone(self, key: ModelKey, why: str) -> None:
+        self._contexts.pop(key, None)
+        log.warning("model.vanished", endpoint=key.endpoint, model=key.model, why=why)
+        if self._dispatcher is not None:
+            self._dispatcher.board.say(f"note: {key} is no longer in memory: {why}")
+        self._post(Vanished(key, why))
+
+    # -- what the monitor asks --------------------------------------------------------------------------------------
+
+    @property
+    def _state(self) -> State:
+        assert self._dispatcher is not None
+        return self._dispatcher.state
+
+    def _post(self, event: Event) -> None:
+        if self._dispatcher is not None:
+            self._dispatcher.post(event)
+
+    def _occupied(self, device: str, mib: Mib) -> None:
+        self._post(Occupied(device, mib))
+
+    def _limited(self, device: str, mib: Mib) -> None:
+        self._post(BudgetSet(device, mib))
+
+    def _ceiling(self, device: str) -> Mib:
+        """What all claims on a device together may come to: its budget, less what is taken by who is in no ledger."""
+        outside = max(0, self._state.occupied(device) - self._claimed.get(device, 0))
+        return self._state.budget(device) - outside
+
+    def _ours(self, device: str) -> Mib:
+        return self._state.used(device)
+
+    def _changing(self, device: str) -> bool:
+        return any(residency.phase != "resident" for residency in self._state.on(device))
+
+    async def _ledger_of(self, device: str) -> Mib:
+        self._claimed[device] = await run_sync(self._ledger.others, device)
+        return self._claimed[device]
+
+    async def _loading_of(self, device: str) -> Mib:
+        return await run_sync(self._ledger.loading, device)
+
+    async def _foreign_of(self, device: str) -> Mib:
+        """What servers on a device have in memory that neither this run nor anybody in the ledger has loaded."""
+        held = {holder.resource for holder in (await run_sync(self._ledger.snapshot)).holders}
+        return sum(residence.device_mib for residence in self._strangers(device, held))
+
+    def _strangers(self, device: str, held: set[Resource]) -> Iterator[Residence]:
+        for name, endpoint in self._world.endpoints.items():
+            if endpoint.device != device:
+                continue
+            known = {canonical(key.model) for key in self._state.residencies if key.endpoint == name}
+            names = {canonical(model): model for model in self._world.settings.listed(name)}
+            for model, residence in self._residences(name).items():
+                resource = resource_of(self._world, name, names.get(model, residence.model))
+                if model not in known and resource not in held:
+                    yield residence
+
+    def _residences(self, endpoint: str) -> Mapping[str, Residence]:
+        seen = self._seen.get(endpoint)
+        return seen.residences if seen is not None else {}
