@@ -32,8 +32,13 @@ Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 EVENTS: Final[frozenset[str]] = frozenset(
     {
         "call.retried",
+        "device.lost",
+        "device.returned",
         "habits.unread",
         "log.lost",
+        "memory.not_freed",
+        "memory.occupied",
+        "memory.source_failed",
         "model.load_failed",
         "model.loaded",
         "model.loading",

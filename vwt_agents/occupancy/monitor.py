@@ -157,7 +157,7 @@ class Monitor:
             self._limit(device, 0)
         elif not lost and device in self._lost:
             self._lost.remove(device)
-            log.info("device.back", device=device)
+            log.info("device.returned", device=device)
             self._limit(device, self._allowances[device].ceiling)
         return lost
 
