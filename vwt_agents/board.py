@@ -6,10 +6,11 @@ The runner and the dispatcher write it, views read it; nobody decides anything b
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from vwt_agents.types import Mib, RequestId, Seconds
 
@@ -26,6 +27,10 @@ class CallLine:
     model: str
     first: Seconds | None = None
     pieces: int = 0
+
+
+_NO_CALLS: Final[Mapping[int, CallLine]] = MappingProxyType({})
+"""Of every stage that has not asked yet: most of them, most of the time."""
 
 
 @dataclass(slots=True)
@@ -50,7 +55,18 @@ class StageLine:
     load_s: Seconds = 0.0
     output_s: Seconds = 0.0
     note: str = ""
-    in_flight: dict[int, CallLine] = field(default_factory=dict)
+    in_flight: Mapping[int, CallLine] = field(default_factory=lambda: _NO_CALLS)
+
+    def call_began(self, call: CallLine) -> None:
+        """One more is in flight."""
+        if not isinstance(self.in_flight, dict):
+            self.in_flight = {}
+        self.in_flight[id(call)] = call
+
+    def call_ended(self, call: CallLine) -> None:
+        """One less is."""
+        assert isinstance(self.in_flight, dict)
+        del self.in_flight[id(call)]
 
     def seconds(self, now: Seconds) -> Seconds:
         """How long it has run, or ran."""
@@ -89,7 +105,7 @@ class Swap:
 class Board:
     """The whole picture. `say` adds a line that scrolls by; `changed` tells the views to look again."""
 
-    stages: dict[str, StageLine] = field(default_factory=dict)
+    stages: Mapping[str, StageLine] = field(default_factory=dict)
     models: dict[tuple[str, str], ModelLine] = field(default_factory=dict)
     budgets: dict[str, Mib] = field(default_factory=dict)
     peaks: dict[str, Mib] = field(default_factory=dict)

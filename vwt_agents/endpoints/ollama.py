@@ -172,7 +172,9 @@ class OllamaClient:
                 except StopAsyncIteration:
                     break
                 except Exception as error:  # only reading is mapped: a fault of the one who listens stays his
-                    raise self._ours(error, "answering", CallFailed, request.model) from error
+                    if ours := self._ours(error, "answering", CallFailed, request.model):
+                        raise ours from error
+                    raise
                 text = echo.feed(part.text)
                 if part.done:
                     text += echo.finish()
@@ -267,10 +269,12 @@ class OllamaClient:
         try:
             yield
         except Exception as error:
-            raise self._ours(error, doing, failed, model) from error
+            if ours := self._ours(error, doing, failed, model):
+                raise ours from error
+            raise
 
-    def _ours(self, error: Exception, doing: str, failed: type[WorldError], model: str | None = None) -> Exception:
-        """The one place where foreign errors become ours; any other stays as it is."""
+    def _ours(self, error: Exception, doing: str, failed: type[WorldError], model: str | None) -> WorldError | None:
+        """The one place where foreign errors become ours; None for an error that is no server's."""
         import httpx
         import ollama
 
@@ -298,7 +302,7 @@ class OllamaClient:
                 hint = "is an Ollama server listening there, and not something else?"
                 return _failure(failed, f"not an answer of Ollama's API: {what}: {error}", hint)
             case _:
-                return error
+                return None
 
     def _refused(self, status: int, words: str, what: str, failed: type[WorldError], model: str | None) -> WorldError:
         if status == 404 and model is not None:
