@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -101,20 +101,40 @@ class Swap:
     why: str = ""
 
 
-@dataclass(slots=True)
+_MADE_LATE: Final = {
+    "models": dict,
+    "budgets": dict,
+    "peaks": dict,
+    "swaps": list,
+    "queue": dict,
+    "on_change": list,
+    "on_line": list,
+}
+
+
+@dataclass(slots=True, eq=False)
 class Board:
     """The whole picture. `say` adds a line that scrolls by; `changed` tells the views to look again."""
 
     stages: Mapping[str, StageLine] = field(default_factory=dict)
-    models: dict[tuple[str, str], ModelLine] = field(default_factory=dict)
-    budgets: dict[str, Mib] = field(default_factory=dict)
-    peaks: dict[str, Mib] = field(default_factory=dict)
-    swaps: list[Swap] = field(default_factory=list)
-    queue: dict[RequestId, str] = field(default_factory=dict)  # request -> the stage that waits for its grant
     pull: str = ""
     waits: Callable[[RequestId], str] = lambda _request: ""
-    on_change: list[Callable[[], None]] = field(default_factory=list)
-    on_line: list[Callable[[str], None]] = field(default_factory=list)
+    # Made when they are first looked at: of many runs side by side, each with a board, few are painted.
+    models: dict[tuple[str, str], ModelLine] = field(init=False, repr=False)
+    budgets: dict[str, Mib] = field(init=False, repr=False)
+    peaks: dict[str, Mib] = field(init=False, repr=False)
+    swaps: list[Swap] = field(init=False, repr=False)
+    queue: dict[RequestId, str] = field(init=False, repr=False)  # request -> the stage that waits for its grant
+    on_change: list[Callable[[], None]] = field(init=False, repr=False)
+    on_line: list[Callable[[str], None]] = field(init=False, repr=False)
+
+    def __getattr__(self, name: str) -> Any:
+        """What is asked for the first time: empty."""
+        if name not in _MADE_LATE:
+            raise AttributeError(name)
+        empty = _MADE_LATE[name]()
+        setattr(self, name, empty)
+        return empty
 
     def changed(self) -> None:
         """Tell every view that something is different."""

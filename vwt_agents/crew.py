@@ -42,7 +42,7 @@ class Crew:
         self._seats = limit
         # Lists: they are short as a rule, and a deque takes 0.7 kB, of every run there is.
         self._ready: list[tuple[Turn, tuple[Any, ...], bool]] = []
-        self._seatless: list[tuple[Turn, tuple[Any, ...]]] = []
+        self._seatless: list[tuple[Turn, tuple[Any, ...]]] | None = None
         self._called = False
         self._workers = 0
         self._tasks: TaskGroup | None = None
@@ -55,6 +55,8 @@ class Crew:
         elif self._seats:
             self._seats -= 1
             self._ready.append((turn, args, True))
+        elif self._seatless is None:
+            self._seatless = [(turn, args)]
         else:
             self._seatless.append((turn, args))
 
@@ -78,7 +80,7 @@ class Crew:
     def stop(self) -> None:
         """Cancel the turns at work and begin no other."""
         self._ready.clear()
-        self._seatless.clear()
+        self._seatless = None
         if self._tasks is not None:
             self._tasks.cancel_scope.cancel()
 

@@ -33,7 +33,7 @@ from vwt_agents.run import Run, RunFolder
 from vwt_agents.values import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from typing import Literal
 
     from vwt_agents.config import Settings
@@ -173,12 +173,26 @@ class Runner:
         else:
             self._crew.add(self._open, node)
 
-    async def _stage(self, node: _Node) -> None:
-        bind_here(stage=node.stage.name)
+    async def _stage(self, node: _Node, items: _Items | None = None, index: int = 0) -> None:
+        """The stage, or one of its items, to what follows from its end. One coroutine, because many wait within one."""
+        stage = node.stage
+        bind_here(stage=stage.name)
         try:
-            await self._end(node, await self._body(node))
+            try:
+                value = self._called(node, items, index)
+                if inspect.isawaitable(value):
+                    value = await (value if stage.timeout is None else _in_time(stage, value))
+            except SystemExit as error:
+                where = _place(stage, error)
+                raise StageFailed(f"stage {stage.name!r} called exit({error.code!r}) ({where})") from error
+            if items is not None:
+                items.results[index] = value
+                items.to_come -= 1
+                value = items.results
+            if items is None or not items.to_come:
+                await self._end(node, value)
         except Exception as error:  # noqa: BLE001 - it becomes the run's own failure
-            await self._fail(node, error)
+            await self._fail(node, error, "" if items is None else str(index))
 
     async def _open(self, node: _Node) -> None:
         """Begin a stage that runs once per item."""
@@ -192,17 +206,7 @@ class Runner:
             return
         items = _Items(given, [None] * len(given), len(given))
         for index in range(len(given)):
-            self._crew.add(self._item, node, items, index, limited=bool(node.stage.agents))
-
-    async def _item(self, node: _Node, items: _Items, index: int) -> None:
-        bind_here(stage=node.stage.name)
-        try:
-            items.results[index] = await self._body(node, items, index)
-            items.to_come -= 1
-            if not items.to_come:
-                await self._end(node, items.results)
-        except Exception as error:  # noqa: BLE001 - as above
-            await self._fail(node, error, str(index))
+            self._crew.add(self._stage, node, items, index, limited=bool(node.stage.agents))
 
     async def _end(self, node: _Node, value: Any) -> None:
         name = node.stage.name
@@ -277,24 +281,6 @@ class Runner:
             raise DefinitionError([Fault(stage.where, f"stage {stage.name!r}: each={each.source!r}, but {what}")])
         return list(items)
 
-    async def _body(self, node: _Node, items: _Items | None = None, index: int = 0) -> Any:
-        """What the stage's function gives, for the stage or for one of its items."""
-        stage = node.stage
-        try:
-            value = self._called(node, items, index)
-            if not inspect.isawaitable(value):
-                return value
-            if stage.timeout is None:
-                return await value
-            with anyio.move_on_after(stage.timeout):
-                return await value
-        except SystemExit as error:
-            raise StageFailed(f"stage {stage.name!r} called exit({error.code!r}) ({_place(stage, error)})") from error
-        raise StageFailed(
-            f"stage {stage.name!r} took longer than its limit of {stage.timeout:g} s ({stage.where})",
-            hint="raise the stage's timeout=, or give it less to do",
-        )
-
     def _called(self, node: _Node, items: _Items | None, index: int) -> Any:
         """Its function's value, or what is to be awaited for it. No coroutine: nothing made here is held while it waits."""
         stage = node.stage
@@ -334,6 +320,15 @@ class Runner:
 
 def _digest(text: str) -> bytes:
     return sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+async def _in_time(stage: Stage, value: Awaitable[Any]) -> Any:
+    with anyio.move_on_after(stage.timeout):
+        return await value
+    raise StageFailed(
+        f"stage {stage.name!r} took longer than its limit of {stage.timeout:g} s ({stage.where})",
+        hint="raise the stage's timeout=, or give it less to do",
+    )
 
 
 async def _asked(stage: Stage, prompt: Any, agent: Agent) -> Any:

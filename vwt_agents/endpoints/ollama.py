@@ -63,6 +63,7 @@ class OllamaClient:
         self.url = server_url(url)
         self._token = token
         self._client: ollama.AsyncClient | None = None
+        self._chat_url: httpx.URL | None = None
 
     async def __aenter__(self) -> OllamaClient:
         return self
@@ -209,11 +210,15 @@ class OllamaClient:
         if request.format is not None:
             body["format"] = dict(request.format)
         with self._mapped("asked to answer", CallFailed, request.model):
+            import httpx
             import ollama
 
             # AsyncClient.chat() has no `truncate`, and makes a pydantic model of every message and every part
             pool: httpx.AsyncClient = self._open()._client  # noqa: SLF001
-            reply = await pool.send(pool.build_request("POST", "/api/chat", json=body), stream=True)
+            if self._chat_url is None:  # kept: putting it together anew takes longer than all the rest of the request
+                self._chat_url = pool.build_request("POST", "/api/chat").url
+            asked = httpx.Request("POST", self._chat_url, headers=pool.headers, cookies=pool.cookies, json=body)
+            reply = await pool.send(asked, stream=True)
             if reply.is_success:
                 return reply
             try:
