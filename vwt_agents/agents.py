@@ -73,6 +73,7 @@ class Agent:
     """
 
     __vwt_role__: ClassVar[str] = "agent"
+    __slots__ = ("_caller", "_route", "_scope", "_sown", "name", "settings")
 
     def __init__(self, settings: AgentSettings, route: Route, *, caller: Caller, scope: StageScope) -> None:
         self.name = settings.name
@@ -303,18 +304,19 @@ class Agent:
             options=self._options(options),
             format=shape.schema,
             timeout=self.settings.timeout,
-            labels={
-                "run": self._scope.run,
-                "stage": self._scope.stage,
-                "item": self._scope.item,
-                "agent": self.name,
-                "tier": route.tier,
-                "attempt": str(self._scope.attempt),
-            },
+            labels=self._labels(route),
             deadline=terms.deadline,
             priority=terms.priority,
             prefix=_prefix(self.settings.system, given),
         )
+
+    def _labels(self, route: Route) -> dict[str, str]:
+        scope = self._scope
+        labels = {"run": scope.run, "stage": scope.stage, "agent": self.name, "tier": route.tier}
+        labels["attempt"] = str(scope.attempt) if scope.attempt else "0"
+        if scope.item:
+            labels["item"] = scope.item
+        return labels
 
     def _options(self, given: dict[str, Any]) -> Options:
         unknown = set(given) - set(Options.__dataclass_fields__)

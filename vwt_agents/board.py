@@ -6,11 +6,10 @@ The runner and the dispatcher write it, views read it; nobody decides anything b
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from vwt_agents.types import Mib, RequestId, Seconds
 
@@ -19,18 +18,14 @@ __all__ = ["Board", "CallLine", "ModelLine", "StageLine", "StageStatus", "Swap"]
 StageStatus: TypeAlias = Literal["waiting", "ready", "running", "done", "failed", "stopped"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class CallLine:
-    """One model call in flight: when its first piece came, and how many have come since."""
+    """One model call in flight: when its first piece came, and how many have come since. Each is itself only."""
 
     agent: str
     model: str
     first: Seconds | None = None
     pieces: int = 0
-
-
-_NO_CALLS: Final[Mapping[int, CallLine]] = MappingProxyType({})
-"""Of every stage that has not asked yet: most of them, most of the time."""
 
 
 @dataclass(slots=True)
@@ -55,18 +50,18 @@ class StageLine:
     load_s: Seconds = 0.0
     output_s: Seconds = 0.0
     note: str = ""
-    in_flight: Mapping[int, CallLine] = field(default_factory=lambda: _NO_CALLS)
+    in_flight: Sequence[CallLine] = ()
 
     def call_began(self, call: CallLine) -> None:
         """One more is in flight."""
-        if not isinstance(self.in_flight, dict):
-            self.in_flight = {}
-        self.in_flight[id(call)] = call
+        if not isinstance(self.in_flight, list):  # of most stages, most of the time, none is
+            self.in_flight = []
+        self.in_flight.append(call)
 
     def call_ended(self, call: CallLine) -> None:
         """One less is."""
-        assert isinstance(self.in_flight, dict)
-        del self.in_flight[id(call)]
+        assert isinstance(self.in_flight, list)
+        self.in_flight.remove(call)
 
     def seconds(self, now: Seconds) -> Seconds:
         """How long it has run, or ran."""

@@ -38,6 +38,8 @@ class Crew:
     at work. Turns may add turns, which begin when that turn or another has ended; `run` returns when none is left.
     """
 
+    __slots__ = ("_called", "_ready", "_seatless", "_seats", "_tasks", "_until", "_workers")
+
     def __init__(self, limit: int) -> None:
         self._seats = limit
         # Lists: they are short as a rule, and a deque takes 0.7 kB, of every run there is.

@@ -54,6 +54,8 @@ class JournalingCaller:
     once. `spent` is what all callers of the run have asked for so far.
     """
 
+    __slots__ = ("_board", "_caller", "_clock", "_journal", "_known", "_line", "_run", "_spent")
+
     def __init__(
         self,
         caller: Caller,
