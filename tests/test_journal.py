@@ -16,6 +16,8 @@ from pathlib import Path
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vwt_agents.entries import Entry, call_entry, fingerprint, read_call, request_fingerprint
 from vwt_agents.errors import JournalError, UsageError
@@ -555,6 +557,25 @@ def test_fingerprints_are_equal_for_equal_parts_only():
 def test_a_fingerprint_never_changes_from_one_version_to_the_next():
     assert fingerprint("stage", {"n": 1}) == "6e0face060366e26cef01a89bf82b40ae4145b1d5f2186d4d7fab2f569b51464"
     assert request_fingerprint(REQUEST) == "71bd68612b34d5d73376bba8c82bc5017a642fd567455ce59bbb65bf14181ddc"
+
+
+@given(
+    st.lists(st.text(), max_size=2),
+    st.text(max_size=5),
+    st.none() | st.dictionaries(st.text(max_size=3), st.text(max_size=3)),
+)
+def test_a_request_s_fingerprint_is_that_of_its_parts_as_any_other(texts, name, schema):
+    messages = tuple(Message("user", text) for text in texts)
+    request = Request(name, f"{name}:7b", messages, 2048, Options(seed=7, stop=(name,)), format=schema)
+    parts = {
+        "endpoint": name,
+        "model": f"{name}:7b",
+        "messages": [["user", text] for text in texts],
+        "num_ctx": 2048,
+        "options": {"seed": 7, "stop": [name]},
+        "format": schema,
+    }
+    assert request_fingerprint(request) == fingerprint("request", parts)
 
 
 def test_all_that_shapes_the_answer_is_in_a_request_s_fingerprint():

@@ -244,7 +244,7 @@ def test_the_live_view_shows_stages_waits_calls_and_the_budget() -> None:
     console, out = terminal()
     line = made.stages["draft"]
     line.status, line.started = "running", 1.0
-    line.in_flight = {1: CallLine("coder", "small:1b", first=2.0, pieces=12), 2: CallLine("coder", "small:1b")}
+    line.in_flight = [CallLine("coder", "small:1b", first=2.0, pieces=12), CallLine("coder", "small:1b")]
     made.queue, made.waits = {7: "draft"}, lambda request: f"request {request} waits for a slot"
     with LiveView(made, console) as view:
         view._live.refresh()

@@ -6,11 +6,11 @@ queues, loads and answers. It holds no conversation: a prompt says all there is 
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import itertools
 import math
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar, get_args, overload
 
 import anyio
@@ -48,11 +48,9 @@ class StageScope:
     can_escalate: bool = False
     escalated: bool = False
     attempt: int = 0
-    _counts: dict[str, itertools.count[int]] = field(default_factory=dict)
 
-    def next_seed(self, agent: str) -> int:
+    def seed_of(self, agent: str, number: int) -> int:
         """A seed of its own for each call, the same in every run with the same seed: a replayed run asks the same questions."""
-        number = next(self._counts.setdefault(agent, itertools.count()))
         return _seed(f"{self.seed}/{self.stage}/{self.item}/{agent}/{number}")
 
 
@@ -75,6 +73,7 @@ class Agent:
     """
 
     __vwt_role__: ClassVar[str] = "agent"
+    __slots__ = ("_caller", "_route", "_scope", "_sown", "name", "settings")
 
     def __init__(self, settings: AgentSettings, route: Route, *, caller: Caller, scope: StageScope) -> None:
         self.name = settings.name
@@ -82,6 +81,7 @@ class Agent:
         self._route = route
         self._caller = caller
         self._scope = scope
+        self._sown = 0  # calls that were given a seed of their own
 
     @property
     def route(self) -> Route:
@@ -304,18 +304,19 @@ class Agent:
             options=self._options(options),
             format=shape.schema,
             timeout=self.settings.timeout,
-            labels={
-                "run": self._scope.run,
-                "stage": self._scope.stage,
-                "item": self._scope.item,
-                "agent": self.name,
-                "tier": route.tier,
-                "attempt": str(self._scope.attempt),
-            },
+            labels=self._labels(route),
             deadline=terms.deadline,
             priority=terms.priority,
             prefix=_prefix(self.settings.system, given),
         )
+
+    def _labels(self, route: Route) -> dict[str, str]:
+        scope = self._scope
+        labels = {"run": scope.run, "stage": scope.stage, "agent": self.name, "tier": route.tier}
+        labels["attempt"] = str(scope.attempt) if scope.attempt else "0"
+        if scope.item:
+            labels["item"] = scope.item
+        return labels
 
     def _options(self, given: dict[str, Any]) -> Options:
         unknown = set(given) - set(Options.__dataclass_fields__)
@@ -329,7 +330,11 @@ class Agent:
             stop = given["stop"] or ()
             given = {**given, "stop": (stop,) if isinstance(stop, str) else tuple(stop)}
         options = replace(self.settings.options, **given)
-        return options if options.seed is not None else replace(options, seed=self._scope.next_seed(self.name))
+        if options.seed is not None:
+            return options
+        seed = self._scope.seed_of(self.name, self._sown)
+        self._sown += 1
+        return replace(options, seed=seed)
 
 
 def _prefix(system: str, given: Sequence[str]) -> str:
@@ -337,7 +342,10 @@ def _prefix(system: str, given: Sequence[str]) -> str:
 
     Calls with one name are served one after another, so that the engine finds in its cache what the last one left there.
     """
-    shared = [system, *(part.strip("\n") for part in given)]
+    return _mark((system, *(part.strip("\n") for part in given))) if given else _mark_of_system(system)
+
+
+def _mark(shared: Sequence[str]) -> str:
     if not any(shared):
         return ""
     mark = hashlib.blake2b(digest_size=8)
@@ -346,6 +354,12 @@ def _prefix(system: str, given: Sequence[str]) -> str:
         mark.update(b"%d:" % len(text))  # so that ("ab", "c") and ("a", "bc") differ
         mark.update(text)
     return mark.hexdigest()
+
+
+@functools.lru_cache(maxsize=64)
+def _mark_of_system(system: str) -> str:
+    """An agent's calls that share no more than its instructions have one name, made once."""
+    return _mark((system,))
 
 
 async def side_by_side(one: Callable[[int], Awaitable[T]], count: int) -> list[T]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from vwt_agents.code import Code, NoCodeError, extract_code
 
@@ -82,8 +82,13 @@ class AnswerShape:
             raise BadAnswer(f"That does not fit the schema: {told}{more}. Answer again with JSON only.") from error
 
 
+_TEXT: Final = AnswerShape(str)
+
+
 def shape_of(returns: Any) -> AnswerShape:
     """The shape for an answer type; TypeError for a type that pydantic cannot describe by a JSON schema."""
+    if returns is str:
+        return _TEXT
     shape = AnswerShape(returns)
     if shape.is_json:
         _binding(returns)

@@ -6,10 +6,10 @@ The runner and the dispatcher write it, views read it; nobody decides anything b
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from vwt_agents.types import Mib, RequestId, Seconds
 
@@ -18,9 +18,9 @@ __all__ = ["Board", "CallLine", "ModelLine", "StageLine", "StageStatus", "Swap"]
 StageStatus: TypeAlias = Literal["waiting", "ready", "running", "done", "failed", "stopped"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class CallLine:
-    """One model call in flight: when its first piece came, and how many have come since."""
+    """One model call in flight: when its first piece came, and how many have come since. Each is itself only."""
 
     agent: str
     model: str
@@ -50,7 +50,18 @@ class StageLine:
     load_s: Seconds = 0.0
     output_s: Seconds = 0.0
     note: str = ""
-    in_flight: dict[int, CallLine] = field(default_factory=dict)
+    in_flight: Sequence[CallLine] = ()
+
+    def call_began(self, call: CallLine) -> None:
+        """One more is in flight."""
+        if not isinstance(self.in_flight, list):  # of most stages, most of the time, none is
+            self.in_flight = []
+        self.in_flight.append(call)
+
+    def call_ended(self, call: CallLine) -> None:
+        """One less is."""
+        assert isinstance(self.in_flight, list)
+        self.in_flight.remove(call)
 
     def seconds(self, now: Seconds) -> Seconds:
         """How long it has run, or ran."""
@@ -85,20 +96,40 @@ class Swap:
     why: str = ""
 
 
-@dataclass(slots=True)
+_MADE_LATE: Final = {
+    "models": dict,
+    "budgets": dict,
+    "peaks": dict,
+    "swaps": list,
+    "queue": dict,
+    "on_change": list,
+    "on_line": list,
+}
+
+
+@dataclass(slots=True, eq=False)
 class Board:
     """The whole picture. `say` adds a line that scrolls by; `changed` tells the views to look again."""
 
-    stages: dict[str, StageLine] = field(default_factory=dict)
-    models: dict[tuple[str, str], ModelLine] = field(default_factory=dict)
-    budgets: dict[str, Mib] = field(default_factory=dict)
-    peaks: dict[str, Mib] = field(default_factory=dict)
-    swaps: list[Swap] = field(default_factory=list)
-    queue: dict[RequestId, str] = field(default_factory=dict)  # request -> the stage that waits for its grant
+    stages: Mapping[str, StageLine] = field(default_factory=dict)
     pull: str = ""
     waits: Callable[[RequestId], str] = lambda _request: ""
-    on_change: list[Callable[[], None]] = field(default_factory=list)
-    on_line: list[Callable[[str], None]] = field(default_factory=list)
+    # Made when they are first looked at: of many runs side by side, each with a board, few are painted.
+    models: dict[tuple[str, str], ModelLine] = field(init=False, repr=False)
+    budgets: dict[str, Mib] = field(init=False, repr=False)
+    peaks: dict[str, Mib] = field(init=False, repr=False)
+    swaps: list[Swap] = field(init=False, repr=False)
+    queue: dict[RequestId, str] = field(init=False, repr=False)  # request -> the stage that waits for its grant
+    on_change: list[Callable[[], None]] = field(init=False, repr=False)
+    on_line: list[Callable[[str], None]] = field(init=False, repr=False)
+
+    def __getattr__(self, name: str) -> Any:
+        """What is asked for the first time: empty."""
+        if name not in _MADE_LATE:
+            raise AttributeError(name)
+        empty = _MADE_LATE[name]()
+        setattr(self, name, empty)
+        return empty
 
     def changed(self) -> None:
         """Tell every view that something is different."""

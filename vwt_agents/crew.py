@@ -10,7 +10,7 @@ third. A chain of turns is thus done in the task that called `run`, and turns th
 from __future__ import annotations
 
 import types
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -19,6 +19,7 @@ import anyio.lowlevel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
+    from contextvars import Context
 
     from anyio.abc import TaskGroup
 
@@ -37,16 +38,17 @@ class Crew:
     at work. Turns may add turns, which begin when that turn or another has ended; `run` returns when none is left.
     """
 
+    __slots__ = ("_called", "_ready", "_seatless", "_seats", "_tasks", "_until", "_workers")
+
     def __init__(self, limit: int) -> None:
         self._seats = limit
         # Lists: they are short as a rule, and a deque takes 0.7 kB, of every run there is.
         self._ready: list[tuple[Turn, tuple[Any, ...], bool]] = []
-        self._seatless: list[tuple[Turn, tuple[Any, ...]]] = []
+        self._seatless: list[tuple[Turn, tuple[Any, ...]]] | None = None
         self._called = False
         self._workers = 0
         self._tasks: TaskGroup | None = None
         self._until = 0.0
-        self._context: Context
 
     def add(self, turn: Turn, *args: Any, limited: bool = False) -> None:
         """Have `turn(*args)` done, after the turns that are ready already; a limited one once it has a seat."""
@@ -55,15 +57,19 @@ class Crew:
         elif self._seats:
             self._seats -= 1
             self._ready.append((turn, args, True))
+        elif self._seatless is None:
+            self._seatless = [(turn, args)]
         else:
             self._seatless.append((turn, args))
 
     async def run(self) -> None:
         """Do what was added, and what that adds; returns early when it is stopped."""
-        self._context = copy_context()
         self._until = monotonic() + _SLICE_S
         while len(self._ready) == 1:  # a chain so far: there is nobody to share with, so no task group is needed
-            await self._take()
+            turn, limited = self._next()
+            await _within(copy_context(), turn)
+            if self._took_long(limited):
+                await self._pause()
         if self._ready:
             async with anyio.create_task_group() as self._tasks:
                 await self._work()
@@ -76,7 +82,7 @@ class Crew:
     def stop(self) -> None:
         """Cancel the turns at work and begin no other."""
         self._ready.clear()
-        self._seatless.clear()
+        self._seatless = None
         if self._tasks is not None:
             self._tasks.cancel_scope.cancel()
 
@@ -86,17 +92,26 @@ class Crew:
             if len(self._ready) > 1 and not self._called and self._tasks is not None:
                 self._called = True
                 self._tasks.start_soon(self._join)
-            await self._take()
+            turn, limited = self._next()
+            await _within(copy_context(), turn)
+            if self._took_long(limited):
+                await self._pause()
         self._workers -= 1
 
-    async def _take(self) -> None:
+    # A turn is begun by who works, not in a coroutine of its own: each that waits has one frame less, in time and memory.
+
+    def _next(self) -> tuple[Coroutine[Any, Any, None], bool]:
         turn, args, limited = self._ready.pop(0)
-        await _within(self._context.copy(), turn(*args))
+        return turn(*args), limited
+
+    def _took_long(self, limited: bool) -> bool:  # noqa: FBT001 - of the turn that has ended
         if limited:
             self._stand_up()
-        if monotonic() > self._until:
-            await anyio.lowlevel.checkpoint()
-            self._until = monotonic() + _SLICE_S
+        return monotonic() > self._until
+
+    async def _pause(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        self._until = monotonic() + _SLICE_S
 
     async def _join(self) -> None:
         self._called = False
@@ -112,19 +127,19 @@ class Crew:
 @types.coroutine
 def _within(context: Context, coroutine: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
     """Await the coroutine with `context` current in all its steps: what it sets is not seen by the task's next turn."""
-    step: Callable[[Any], Any] = coroutine.send
     value: Any = None
+    failed = False
     while True:
         try:
-            awaited = context.run(step, value)
+            awaited = context.run(coroutine.throw if failed else coroutine.send, value)
         except StopIteration:
             return
         try:
             value = yield awaited
-            step = coroutine.send
+            failed = False
         except GeneratorExit:
             context.run(coroutine.close)
             raise
         except BaseException as error:  # noqa: BLE001 - a cancellation, say: the coroutine's to handle
             value = error
-            step = coroutine.throw
+            failed = True

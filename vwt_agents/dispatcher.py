@@ -7,9 +7,10 @@ survives a requester that leaves.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import math
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, Self, assert_never
@@ -56,7 +57,7 @@ from vwt_agents.errors import (
 from vwt_agents.eventlog import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from anyio.abc import TaskGroup
 
@@ -78,16 +79,6 @@ class Serving:
     spec: ModelSpec
     num_ctx: int
     load_timeout: Seconds = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A request's hold on a slot, and what it waited for it: in all, and the part in which its model was being loaded."""
-
-    request: RequestId
-    key: ModelKey
-    wait_s: Seconds
-    load_s: Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +107,61 @@ class Want:
 ANYONE: Final = Want()
 
 
-@dataclass(slots=True)
-class _Waiter:
-    key: ModelKey
-    submitted: Seconds
-    granted: anyio.Event = field(default_factory=anyio.Event)
-    error: VwtError | None = None
-    at: Seconds = 0.0
+class Lease:
+    """A request's hold on a slot for the length of a `with` block, in which it is to await `granted` first.
+
+    `granted` raises Rejected or LoadFailed when there will never be a slot. `wait_s` is what the request waited for it,
+    `load_s` the part in which its model was being loaded. One is there for all who wait, so it is small, and a block of
+    its own frame (`asynccontextmanager`) would be several times its size.
+    """
+
+    __slots__ = ("_dispatcher", "granted", "key", "load_s", "request", "submitted", "wait_s")
+
+    def __init__(self, dispatcher: Dispatcher, request: RequestId, key: ModelKey, submitted: Seconds) -> None:
+        self._dispatcher = dispatcher
+        self.request = request
+        self.key = key
+        self.submitted = submitted
+        # A future and not an event: one waits for it, and it takes a sixth of the memory.
+        self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.wait_s: Seconds = 0.0
+        self.load_s: Seconds = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._dispatcher.give_back(self)
+
+    def end_wait(self, error: VwtError | None = None) -> None:
+        """Wake whoever waits, unless he has left: with his slot, or with the reason why he will have none."""
+        if self.granted.done():
+            return
+        if error is None:
+            self.granted.set_result(None)
+        else:
+            self.granted.set_exception(error)
+            self.granted.exception()  # seen: where he is cancelled before he wakes, nobody misses it
+
+    def give_back(self) -> Released | Cancelled | None:
+        """The event that says so; None where the core has ended the request."""
+        if not self.granted.done() or self.granted.cancelled():
+            return Cancelled(self.request)
+        return Released(self.request) if self.granted.exception() is None else None
+
+
+class _Heard:
+    """Passes the pieces of an answer on, and knows whether there were any."""
+
+    __slots__ = ("any", "on_chunk")
+
+    def __init__(self, on_chunk: OnChunk) -> None:
+        self.any = False
+        self.on_chunk = on_chunk
+
+    def __call__(self, chunk: Chunk) -> None:
+        self.any = True
+        self.on_chunk(chunk)
 
 
 class Dispatcher:
@@ -147,11 +186,12 @@ class Dispatcher:
         self._clock = clock
         self._class: Priority = priority
         self._ids = itertools.count(1)
-        self._waiters: dict[RequestId, _Waiter] = {}
+        self._waiting: dict[RequestId, Lease] = {}
         self._serving: dict[ModelKey, Serving] = {}
         self._failures: dict[ModelKey, VwtError] = {}
         self._load_ended: dict[ModelKey, tuple[Seconds, Seconds]] = {}
         self._rearm = anyio.Event()
+        self._wakes_at: Seconds = math.inf
         self._changed = anyio.Event()
         self._stack = AsyncExitStack()
         self._tasks: TaskGroup | None = None
@@ -197,79 +237,74 @@ class Dispatcher:
         """Tell the core what happened and carry out its answer: the one door to the core."""
         for action in self._scheduler.handle(event, self._clock()):
             self._carry_out(action)
-        self._rearm.set()
+        deadline = self._scheduler.deadline
+        if deadline is not None and deadline < self._wakes_at:
+            self._rearm.set()
         self._changed.set()
         self._repaint()
 
     def explain(self, request: RequestId) -> str:
         """Why a request waits, in words; empty when it does not."""
-        return explain(self._scheduler.state, request) if request in self._waiters else ""
+        return explain(self._scheduler.state, request) if request in self._waiting else ""
 
     # -- calls ------------------------------------------------------------------------------------------------------
 
     async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
         """Wait for a slot, make the call, give the slot back. A model that died under the call is loaded again, once."""
-        pieces, asked = 0, self._clock()
-
-        def counting(chunk: Chunk) -> None:
-            nonlocal pieces
-            pieces += 1
-            if on_chunk is not None:
-                on_chunk(chunk)
-
-        try:
-            return await self._call_once(request, counting, asked)
-        except (CallFailed, EndpointUnavailable) as error:
-            # What the caller has already seen cannot be taken back, and a call that was too slow once will be again.
-            heard = on_chunk is not None and pieces > 0
-            final = heard or isinstance(error, CallTimeout) or error is self._failures.get(_key(request))
-            if final or not await self._lost(request, error.message):
-                raise
-            log.warning("call.retried", model=request.model, endpoint=request.endpoint, error=error.message)
-            return await self._call_once(request, counting, asked)
-
-    async def _call_once(self, request: Request, on_chunk: OnChunk, asked: Seconds) -> Response:
+        asked = self._clock()
         deadline = None if request.deadline is None else asked + request.deadline
-        want = Want(request.labels, request.priority, deadline, request.prefix)
-        async with self.lease(_key(request), want) as lease:
-            left = math.inf if deadline is None else max(0.0, deadline - self._clock())
-            with anyio.move_on_after(left) as scope:
-                response = await self._endpoints[request.endpoint].call(request, on_chunk)
-            if scope.cancelled_caught:
-                raise CallTimeout(
-                    f"{request.model} had not answered within {request.deadline:g} s, {lease.wait_s:.1f} s of it queued",
-                    hint="raise the agent's deadline, or ask it for less",
-                )
-        return replace(response, usage=replace(response.usage, wait_s=lease.wait_s, load_s=lease.load_s))
+        heard = None if on_chunk is None else _Heard(on_chunk)
+        again = False
+        while True:
+            try:
+                with self.lease(_key(request), _want(request, deadline)) as lease:
+                    await lease.granted
+                    if deadline is None:
+                        response = await self._endpoints[request.endpoint].call(request, heard)
+                    else:
+                        response = await self._call_until(deadline, request, heard, lease)
+                usage = replace(response.usage, wait_s=lease.wait_s, load_s=lease.load_s)
+                return replace(response, usage=usage)
+            except (CallFailed, EndpointUnavailable) as error:
+                # What the caller has already seen cannot be taken back, and a call that was too slow once will be again.
+                seen = heard is not None and heard.any
+                final = again or seen or isinstance(error, CallTimeout) or error is self._failures.get(_key(request))
+                if final or not await self._lost(request, error.message):
+                    raise
+                log.warning("call.retried", model=request.model, endpoint=request.endpoint, error=error.message)
+                again = True
 
-    @asynccontextmanager
-    async def lease(self, key: ModelKey, want: Want = ANYONE) -> AsyncIterator[Lease]:
-        """A slot of a resident model for the length of the block; Rejected or LoadFailed when there will never be one."""
+    async def _call_until(self, deadline: Seconds, request: Request, heard: _Heard | None, lease: Lease) -> Response:
+        with anyio.move_on_after(max(0.0, deadline - self._clock())):
+            return await self._endpoints[request.endpoint].call(request, heard)
+        raise CallTimeout(
+            f"{request.model} had not answered within {request.deadline:g} s, {lease.wait_s:.1f} s of it queued",
+            hint="raise the agent's deadline, or ask it for less",
+        )
+
+    def lease(self, key: ModelKey, want: Want = ANYONE) -> Lease:
+        """A slot of a resident model for the length of the block, once its `granted` has been awaited."""
         if key not in self._serving:
             raise Rejected(f"model {key.model!r} on endpoint {key.endpoint!r} is not served in this run")
         request = next(self._ids)
-        waiter = self._waiters[request] = _Waiter(key, self._clock())
+        lease = self._waiting[request] = Lease(self, request, key, self._clock())
         self.board.queue[request] = want.labels.get("stage", "")
-        try:
-            self.post(want.submitted(request, key, self._class))
-            await waiter.granted.wait()
-            del self.board.queue[request]
-            if waiter.error is not None:
-                raise waiter.error
-            del self._waiters[request]
-            yield Lease(request, key, waiter.at - waiter.submitted, self._load_share(waiter))
-        finally:
-            self._give_back(request, waiter)
+        self.post(want.submitted(request, key, self._class))
+        return lease
 
-    def _give_back(self, request: RequestId, waiter: _Waiter) -> None:
-        self._waiters.pop(request, None)
-        self.board.queue.pop(request, None)
-        if waiter.error is None:
-            self.post(Released(request) if waiter.granted.is_set() else Cancelled(request))
+    def give_back(self, lease: Lease) -> None:
+        """End a lease, or the wait for it: the end of its block."""
+        self._ends_wait(lease)
+        if event := lease.give_back():
+            self.post(event)
 
-    def _load_share(self, waiter: _Waiter) -> Seconds:
-        began, ended = self._load_ended.get(waiter.key, (0.0, 0.0))
-        return max(0.0, min(ended, waiter.at) - max(began, waiter.submitted))
+    def _ends_wait(self, lease: Lease) -> None:
+        self._waiting.pop(lease.request, None)
+        self.board.queue.pop(lease.request, None)
+
+    def _load_share(self, lease: Lease, now: Seconds) -> Seconds:
+        began, ended = self._load_ended.get(lease.key, (0.0, 0.0))
+        return max(0.0, min(ended, now) - max(began, lease.submitted))
 
     async def _lost(self, request: Request, why: str) -> bool:
         """True when the model is no longer resident there; the core has then been told."""
@@ -289,13 +324,14 @@ class Dispatcher:
     def _carry_out(self, action: Action) -> None:
         match action:
             case Grant(request=request):
-                waiter = self._waiters[request]
-                waiter.at = self._clock()
-                waiter.granted.set()
+                lease, now = self._waiting[request], self._clock()
+                lease.wait_s, lease.load_s = now - lease.submitted, self._load_share(lease, now)
+                self._ends_wait(lease)
+                lease.end_wait()
             case Reject(request=request, reason=reason):
-                waiter = self._waiters[request]
-                waiter.error = self._refusal(waiter, reason)
-                waiter.granted.set()
+                lease = self._waiting[request]
+                self._ends_wait(lease)
+                lease.end_wait(self._refusal(lease.key, reason))
             case Load(key=key):
                 self._start(self._load, key)
             case Unload(key=key, why=why):
@@ -303,11 +339,11 @@ class Dispatcher:
             case _:
                 assert_never(action)
 
-    def _refusal(self, waiter: _Waiter, reason: str) -> VwtError:
+    def _refusal(self, key: ModelKey, reason: str) -> VwtError:
         if reason.startswith(DEADLINE):
             hint = "raise the agent's deadline, or have fewer agents at work at once"
-            return CallTimeout(f"{waiter.key.model} was not free in time: {reason}", hint=hint)
-        return self._failures.get(waiter.key) or Rejected(reason)
+            return CallTimeout(f"{key.model} was not free in time: {reason}", hint=hint)
+        return self._failures.get(key) or Rejected(reason)
 
     def _start(self, work: Callable[..., object], *args: object) -> None:
         if self._tasks is not None:
@@ -371,19 +407,20 @@ class Dispatcher:
         self.board.swaps.append(Swap(kind, key.endpoint, key.model, spec.device, now, now - began, mib, ok, why))
 
     async def _wake(self) -> None:
-        """Post Woken whenever the core's deadline passes."""
+        """Post Woken when the core's deadline passes; where it has moved on since, Woken changes nothing."""
         while True:
             self._rearm = anyio.Event()
             deadline = self._scheduler.deadline
-            with anyio.move_on_after(math.inf if deadline is None else max(0.0, deadline - self._clock())):
+            self._wakes_at = math.inf if deadline is None else deadline
+            with anyio.move_on_after(max(0.0, self._wakes_at - self._clock())):
                 await self._rearm.wait()
                 continue
             self.post(Woken())
 
     def _repaint(self) -> None:
         state = self._scheduler.state
-        for line in self.board.models.values():
-            residency = state.residencies.get(ModelKey(line.endpoint, line.model))
+        for key in self._serving:
+            line, residency = self.board.models[key], state.residencies.get(key)
             line.phase = residency.phase if residency is not None else "out"
             line.leases = len(residency.leases) if residency is not None else 0
             line.footprint = residency.footprint if residency is not None else line.footprint
@@ -394,6 +431,10 @@ class Dispatcher:
 
 def _key(request: Request) -> ModelKey:
     return ModelKey(request.endpoint, request.model)
+
+
+def _want(request: Request, deadline: Seconds | None) -> Want:
+    return Want(request.labels, request.priority, deadline, request.prefix)
 
 
 def _ours(fault: Exception, kind: type[VwtError], what: str) -> VwtError:

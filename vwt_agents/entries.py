@@ -116,22 +116,21 @@ def _plain(value: object) -> object:
 
 
 _canonical: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_plain).encode
+_text: Final = json.encoder.encode_basestring_ascii
 _compact: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def request_fingerprint(request: Request) -> str:
     """The fingerprint of a model call: all that shapes the answer, not who asks (labels) nor the timeout."""
-    return fingerprint(
-        "request",
-        {
-            "endpoint": request.endpoint,
-            "model": request.model,
-            "messages": [[message.role, message.content] for message in request.messages],
-            "num_ctx": request.num_ctx,
-            "options": request.options.as_ollama(),  # what is unset is left out: a new option keeps old fingerprints
-            "format": request.format,
-        },
+    # What fingerprint("request", {...}) gives, put together by hand: it is needed for every call.
+    messages = ",".join(f"[{_text(message.role)},{_text(message.content)}]" for message in request.messages)
+    format_ = "null" if request.format is None else _canonical(request.format)
+    options = _canonical(request.options.as_ollama())  # what is unset is left out: a new option keeps old fingerprints
+    canonical = (
+        f'["request",{{"endpoint":{_text(request.endpoint)},"format":{format_},"messages":[{messages}],'
+        f'"model":{_text(request.model)},"num_ctx":{request.num_ctx},"options":{options}}}]'
     )
+    return sha256(canonical.encode("ascii")).hexdigest()
 
 
 def call_entry(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -20,13 +20,14 @@ __all__ = ["EventLog", "EventText", "bind_here", "bound", "bound_keys", "get_log
 
 ExcInfo: TypeAlias = bool | BaseException | tuple[type[BaseException], BaseException, TracebackType | None] | None
 
-_bound: ContextVar[Mapping[str, object]] = ContextVar("vwt_agents_bound", default=MappingProxyType({}))
+# Pairs, the later ones over the earlier: they are bound for every stage, and read only where an event is let through.
+_bound: ContextVar[tuple[tuple[str, object], ...]] = ContextVar("vwt_agents_bound", default=())
 
 
 @contextmanager
 def bound(**keys: object) -> Iterator[None]:
     """Within the block, events of this task and of tasks it starts carry these keys: run, stage, agent, call."""
-    token = _bound.set({**_bound.get(), **keys})
+    token = _bound.set((*_bound.get(), *keys.items()))
     try:
         yield
     finally:
@@ -35,12 +36,12 @@ def bound(**keys: object) -> Iterator[None]:
 
 def bind_here(**keys: object) -> None:
     """From here to the end of the current context, events carry these keys; for who owns the whole context."""
-    _bound.set({**_bound.get(), **keys})
+    _bound.set((*_bound.get(), *keys.items()))
 
 
 def bound_keys() -> Mapping[str, object]:
     """The keys bound to the current task."""
-    return _bound.get()
+    return dict(_bound.get())
 
 
 class EventText:
@@ -97,7 +98,7 @@ class EventLog:
 
             logger = self._logger = logging.getLogger(self._name)
         if logger.isEnabledFor(level):
-            merged = {**_bound.get(), **self._keys, **keys}
+            merged = {**bound_keys(), **self._keys, **keys}
             logger.log(level, EventText(event, merged), exc_info=exc_info, stacklevel=3)
 
 

@@ -28,12 +28,33 @@ if TYPE_CHECKING:
 __all__ = ["JournalingCaller"]
 
 
+class _Counting:
+    """Notes on a call's line when its pieces come, and passes them on."""
+
+    __slots__ = ("clock", "line", "on_chunk")
+
+    def __init__(self, line: CallLine, on_chunk: OnChunk | None, clock: Callable[[], Seconds]) -> None:
+        self.line = line
+        self.on_chunk = on_chunk
+        self.clock = clock
+
+    def __call__(self, chunk: Chunk) -> None:
+        line = self.line
+        if line.first is None:
+            line.first = self.clock()
+        line.pieces += 1
+        if self.on_chunk is not None:
+            self.on_chunk(chunk)
+
+
 class JournalingCaller:
     """A Caller that answers from the run's journal where it can, and journals every answer that had to be asked for.
 
     Without a journal (None) it only counts. `known` are old answers by the fingerprint of their request; each is used
     once. `spent` is what all callers of the run have asked for so far.
     """
+
+    __slots__ = ("_board", "_caller", "_clock", "_journal", "_known", "_line", "_run", "_spent")
 
     def __init__(
         self,
@@ -72,15 +93,15 @@ class JournalingCaller:
         self._spent.begin()
         started, now = self._clock(), datetime.now(UTC)
         line = CallLine(request.labels.get("agent", ""), request.model)
-        self._line.in_flight[id(line)] = line
+        self._line.call_began(line)
         answer: Response | None = None
         try:
-            answer = await self._caller.call(request, self._counting(line, on_chunk))
+            answer = await self._caller.call(request, _Counting(line, on_chunk, self._clock))
         except VwtError as error:
             await self._keep(request, error.message, started, now)
             raise
         finally:
-            del self._line.in_flight[id(line)]
+            self._line.call_ended(line)
             self._spend(line, answer, started)
         self._count(request, answer)
         await self._keep(request, answer, started, now)
@@ -119,13 +140,3 @@ class JournalingCaller:
         line.load_s += usage.load_s
         line.output_s += usage.output_s
         self._board.changed()
-
-    def _counting(self, line: CallLine, on_chunk: OnChunk | None) -> OnChunk:
-        def count(chunk: Chunk) -> None:
-            if line.first is None:
-                line.first = self._clock()
-            line.pieces += 1
-            if on_chunk is not None:
-                on_chunk(chunk)
-
-        return count

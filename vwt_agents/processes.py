@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 __all__ = ["ProcessMark"]
@@ -27,8 +28,8 @@ class ProcessMark:
 
     @classmethod
     def here(cls) -> ProcessMark:
-        """The mark of this process."""
-        return cls(os.getpid(), _start_ticks(os.getpid()) or 0, _boot_id(), _host())
+        """The mark of this process: read once in each, for every run is marked with it."""
+        return _mark(os.getpid())
 
     def gone(self) -> bool:
         """Whether that process has surely ended; False also where this process cannot see it (another machine or
@@ -41,6 +42,11 @@ class ProcessMark:
         if self.started:
             return _start_ticks(self.pid) != self.started
         return not _answers(self.pid)
+
+
+@lru_cache(maxsize=1)
+def _mark(pid: int) -> ProcessMark:
+    return ProcessMark(pid, _start_ticks(pid) or 0, _boot_id(), _host())
 
 
 def _start_ticks(pid: int) -> int | None:

@@ -40,6 +40,8 @@ class Outcome(Protocol):
 class RunFolder:
     """The folder a run leaves its files in. Every file appears whole or not at all."""
 
+    __slots__ = ("delivered", "path")
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.delivered: list[Path] = []

@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
@@ -32,7 +33,7 @@ from vwt_agents.run import Run, RunFolder
 from vwt_agents.values import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from typing import Literal
 
     from vwt_agents.config import Settings
@@ -48,14 +49,17 @@ __all__ = ["Runner"]
 
 log = get_logger(__name__)
 
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
+
 
 @dataclass(slots=True, eq=False)
-class _Node:
-    """One stage on its way: how many of the stages it needs have not ended yet, and the sha256 of its value's JSON."""
+class _Node(StageLine):
+    """One stage on its way, as the board sees it, and: how many of the stages it needs have not ended yet, and the
+    sha256 of its value's JSON.
+    """
 
-    stage: Stage
-    line: StageLine
-    lacks: int
+    stage: Stage = field(kw_only=True)
+    lacks: int = field(kw_only=True)
     digest: bytes = b""
 
 
@@ -99,7 +103,7 @@ class Runner:
         self._spent = spent if spent is not None else Spent()
         self._steps = steps
         self._tell = tell if steps else None
-        self._known = {key: deque(answers) for key, answers in (known or {}).items()}
+        self._known = {key: deque(answers) for key, answers in known.items()} if known else _NONE
         self._plan = plan
         self._settings = settings
         self._run_id = run_id
@@ -114,13 +118,13 @@ class Runner:
         self._failure: VwtError | None = None
         self._values: dict[str, Any] = {}
         self._inputs: Mapping[str, Any] = {}
-        self._input_digests: dict[str, bytes] = {}
+        self._input_digests: Mapping[str, bytes] = _NONE
         self._followers = graph.followers
         self._nodes = {
-            stage.name: _Node(stage, StageLine(stage.name, stage.agents, stage.needs), len(set(stage.needs)))
+            stage.name: _Node(stage.name, stage.agents, stage.needs, stage=stage, lacks=len(set(stage.needs)))
             for stage in graph.stages
         }
-        board.stages = {name: node.line for name, node in self._nodes.items()}
+        board.stages = self._nodes
 
     @property
     def values(self) -> dict[str, Any]:
@@ -131,7 +135,7 @@ class Runner:
         """Every stage's value, once all have ended; the first stage that fails stops the others and is raised."""
         self._clock = asyncio.get_running_loop().time
         self._inputs = inputs
-        if self._journal is not None:
+        if self._journal is not None and inputs:
             self._input_digests = {name: _digest(encode(value)) for name, value in inputs.items()}
         if self._tell is not None:
             self._tell(Announced(self._run_id, self._steps, self._priority))
@@ -150,14 +154,14 @@ class Runner:
 
     def _mark_stopped(self) -> None:
         for node in self._nodes.values():
-            if node.line.status == "running":
-                node.line.status, node.line.ended = "stopped", self._clock()
+            if node.status == "running":
+                node.status, node.ended = "stopped", self._clock()
 
     # -- one stage --------------------------------------------------------------------------------------------------
 
     def _begin(self, node: _Node) -> None:
-        line, stage = node.line, node.stage
-        line.status, line.started = "running", self._clock()
+        stage = node.stage
+        node.status, node.started = "running", self._clock()
         self._board.changed()
         log.info("stage.started", stage=stage.name)
         if (
@@ -169,12 +173,26 @@ class Runner:
         else:
             self._crew.add(self._open, node)
 
-    async def _stage(self, node: _Node) -> None:
-        bind_here(stage=node.stage.name)
+    async def _stage(self, node: _Node, items: _Items | None = None, index: int = 0) -> None:
+        """The stage, or one of its items, to what follows from its end. One coroutine, because many wait within one."""
+        stage = node.stage
+        bind_here(stage=stage.name)
         try:
-            await self._end(node, await self._body(node))
+            try:
+                value = self._called(node, items, index)
+                if inspect.isawaitable(value):
+                    value = await (value if stage.timeout is None else _in_time(stage, value))
+            except SystemExit as error:
+                where = _place(stage, error)
+                raise StageFailed(f"stage {stage.name!r} called exit({error.code!r}) ({where})") from error
+            if items is not None:
+                items.results[index] = value
+                items.to_come -= 1
+                value = items.results
+            if items is None or not items.to_come:
+                await self._end(node, value)
         except Exception as error:  # noqa: BLE001 - it becomes the run's own failure
-            await self._fail(node, error)
+            await self._fail(node, error, "" if items is None else str(index))
 
     async def _open(self, node: _Node) -> None:
         """Begin a stage that runs once per item."""
@@ -188,23 +206,13 @@ class Runner:
             return
         items = _Items(given, [None] * len(given), len(given))
         for index in range(len(given)):
-            self._crew.add(self._item, node, items, index, limited=bool(node.stage.agents))
-
-    async def _item(self, node: _Node, items: _Items, index: int) -> None:
-        bind_here(stage=node.stage.name)
-        try:
-            items.results[index] = await self._body(node, items, index)
-            items.to_come -= 1
-            if not items.to_come:
-                await self._end(node, items.results)
-        except Exception as error:  # noqa: BLE001 - as above
-            await self._fail(node, error, str(index))
+            self._crew.add(self._stage, node, items, index, limited=bool(node.stage.agents))
 
     async def _end(self, node: _Node, value: Any) -> None:
         name = node.stage.name
         self._values[name] = value
         await self._ended(node, "done", value)
-        log.info("stage.done", stage=name, seconds=node.line.seconds(self._clock()))
+        log.info("stage.done", stage=name, seconds=node.seconds(self._clock()))
         if self._tell is not None:
             self._tell(StepEnded(self._run_id, name))
         for follower in map(self._nodes.__getitem__, self._followers[name]):
@@ -217,7 +225,7 @@ class Runner:
         failure = _failure(node.stage, error, item)
         self._failure = self._failure or failure
         self._crew.stop()
-        if node.line.status == "failed":  # by another of its items
+        if node.status == "failed":  # by another of its items
             return
         foreign = failure.__cause__ if isinstance(failure, StageFailed) else None
         if foreign is not None:
@@ -231,21 +239,20 @@ class Runner:
                 log.warning("stage.failed", error=unwritten.message)
 
     async def _ended(self, node: _Node, status: Literal["done", "failed"], value: Any) -> None:
-        line = node.line
-        line.status, line.ended = status, self._clock()
+        node.status, node.ended = status, self._clock()
         self._board.changed()
         if self._journal is None:
             return
         payload = encode(value)
-        node.digest = _digest(payload) if self._followers[line.name] else b""
+        node.digest = _digest(payload) if self._followers[node.name] else b""
         await self._journal.append(
             Entry(
                 run=self._run_id,
                 kind="stage",
-                name=line.name,
+                name=node.name,
                 fingerprint=self._fingerprint(node),
                 status=status,
-                seconds=line.seconds(line.ended),
+                seconds=node.seconds(node.ended),
                 payload=payload,
             ),
             at_once=self._crew.alone,
@@ -274,25 +281,16 @@ class Runner:
             raise DefinitionError([Fault(stage.where, f"stage {stage.name!r}: each={each.source!r}, but {what}")])
         return list(items)
 
-    async def _body(self, node: _Node, items: _Items | None = None, index: int = 0) -> Any:
-        """What the stage's function gives, for the stage or for one of its items."""
+    def _called(self, node: _Node, items: _Items | None, index: int) -> Any:
+        """Its function's value, or what is to be awaited for it. No coroutine: nothing made here is held while it waits."""
         stage = node.stage
         values, inputs = self._values, self._inputs
         arguments = {param.name: param.value(values, inputs) for param in stage.fed}
         if items is not None and stage.each is not None:
             arguments[stage.each.parameter] = items.given[index]
         agents = self._introduce(node, "" if items is None else str(index), arguments) if stage.introduced else {}
-        try:
-            if stage.timeout is None:
-                return await _called(stage, arguments, agents)
-            with anyio.move_on_after(stage.timeout):
-                return await _called(stage, arguments, agents)
-        except SystemExit as error:
-            raise StageFailed(f"stage {stage.name!r} called exit({error.code!r}) ({_place(stage, error)})") from error
-        raise StageFailed(
-            f"stage {stage.name!r} took longer than its limit of {stage.timeout:g} s ({stage.where})",
-            hint="raise the stage's timeout=, or give it less to do",
-        )
+        value = stage.func(**arguments)
+        return _asked(stage, value, agents[stage.agent or stage.agents[0]]) if stage.kind == "ask" else value
 
     def _introduce(self, node: _Node, item: str, arguments: dict[str, Any]) -> dict[str, Agent]:
         """Hand the stage its agents and services, which know who asks; the agents by their names."""
@@ -301,7 +299,7 @@ class Runner:
         larger = any(route.escalated is not None for route in routes.values())
         scope = StageScope(self._run_id, stage.name, self._seed, item, can_escalate=larger)
         caller = JournalingCaller(
-            self._caller, self._journal, self._run_id, node.line, self._board, self._known, spent=self._spent
+            self._caller, self._journal, self._run_id, node, self._board, self._known, spent=self._spent
         )
         agents = {
             name: Agent(self._settings.agents[name], route, caller=caller, scope=scope)
@@ -316,9 +314,7 @@ class Runner:
 
     def _service(self, name: str, node: _Node, scope: StageScope) -> Any:
         if name == "Run":
-            return Run(
-                self._run_id, scope, line=node.line, board=self._board, journal=self._journal, folder=self._folder
-            )
+            return Run(self._run_id, scope, line=node, board=self._board, journal=self._journal, folder=self._folder)
         return self._services[name]
 
 
@@ -326,13 +322,19 @@ def _digest(text: str) -> bytes:
     return sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-async def _called(stage: Stage, arguments: Mapping[str, Any], agents: Mapping[str, Agent]) -> Any:
-    value = stage.func(**arguments)
-    if inspect.isawaitable(value):
-        value = await value
-    if stage.kind == "ask":
-        value = await agents[stage.agent or stage.agents[0]].ask(value, stage.returns)
-    return value
+async def _in_time(stage: Stage, value: Awaitable[Any]) -> Any:
+    with anyio.move_on_after(stage.timeout):
+        return await value
+    raise StageFailed(
+        f"stage {stage.name!r} took longer than its limit of {stage.timeout:g} s ({stage.where})",
+        hint="raise the stage's timeout=, or give it less to do",
+    )
+
+
+async def _asked(stage: Stage, prompt: Any, agent: Agent) -> Any:
+    if inspect.isawaitable(prompt):
+        prompt = await prompt
+    return await agent.ask(prompt, stage.returns)
 
 
 def _failure(stage: Stage, error: Exception, item: str = "") -> VwtError:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vwt_agents.endpoints.address import canonical, server_url
-from vwt_agents.endpoints.ollama import OllamaEndpoint
+from vwt_agents.endpoints.ollama import OllamaEndpoint, _lines
 from vwt_agents.endpoints.prefill import EchoFilter
 from vwt_agents.errors import EndpointUnavailable, LoadFailed
 from vwt_agents.messages import Message, Options, Request, Usage
@@ -71,6 +71,17 @@ async def test_a_model_that_is_on_a_gpu_all_the_same_is_no_load_on_the_cpu(serve
 async def test_usage_is_in_seconds_and_tokens(server, endpoint):
     response = await endpoint.call(Request("small", MODEL, (Message("user", "one two three"),), 4096))
     assert response.usage == Usage(3, 1, None, prompt_s=1.0, output_s=1.5, total_s=3.0, load_s=0.5)
+
+
+async def test_a_body_is_cut_at_newlines_only_and_however_it_comes():
+    body = "one\u0085still one\n\u2028two\nthree".encode()
+
+    async def pieces(size):
+        for start in range(0, len(body), size):
+            yield body[start : start + size]
+
+    for size in range(1, len(body) + 1):
+        assert [line async for line in _lines(pieces(size))] == body.split(b"\n")
 
 
 async def test_an_unload_has_ended_only_when_the_model_is_gone(server, endpoint):

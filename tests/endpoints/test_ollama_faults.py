@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from vwt_agents.endpoints.ollama import OllamaClient, OllamaEndpoint
+from vwt_agents.endpoints.ollama import OllamaClient, OllamaEndpoint, _Part
 from vwt_agents.errors import (
     CallFailed,
     CallTimeout,
@@ -63,6 +63,24 @@ async def test_a_broken_call_is_a_failed_call_with_the_servers_words(server, end
     assert_names(caught.value, server, MODEL, words)
     assert caught.value.retryable is retryable
     assert (await endpoint.call(asking())).text == "one two"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"message": 1}',
+        b'{"message": {"content": 1}}',
+        b'{"message": {"content": "x"}, "done": true, "eval_count": "many"}',
+        b'{"message": {"content": "x"}, "done": true, "total_duration": "long"}',
+    ],
+)
+def test_what_is_no_part_of_an_answer_is_not_read_as_one(line):
+    with pytest.raises((ValueError, TypeError, AttributeError, KeyError)) as caught:
+        _Part.read(line)
+    assert isinstance(OllamaClient("here")._ours(caught.value, "answering", CallFailed, MODEL), CallFailed)
 
 
 async def test_a_server_that_hangs_is_a_call_timeout(server, endpoint):

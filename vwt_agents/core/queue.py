@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from vwt_agents.types import RequestId, Seconds
 
 __all__ = ["Queue", "Waiting"]
-
-K = TypeVar("K", bound=tuple[Any, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +44,31 @@ class Waiting:
     deadline: Seconds | None = None
 
 
-class _Order(Generic[K]):
+_Key: TypeAlias = "tuple[Any, ...]"
+"""What requests are ordered by, and last their number: one flat tuple, because there are four of it for each."""
+
+
+class _Order:
     """The waiting requests by one key, the least first."""
 
     __slots__ = ("_heap", "_key")
 
-    def __init__(self, key: Callable[[Waiting], K]) -> None:
+    def __init__(self, key: Callable[[Waiting], _Key]) -> None:
         self._key = key
-        self._heap: list[tuple[K, RequestId]] = []
+        self._heap: list[_Key] = []
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def add(self, waiting: Waiting, alive: dict[RequestId, Waiting]) -> None:
         if len(self._heap) > 64 + 2 * len(alive):  # the dead outnumber the living: O(1) a removal, taken over them all
-            self._heap = [entry for entry in self._heap if entry[1] in alive]
+            self._heap = [entry for entry in self._heap if entry[-1] in alive]
             heapify(self._heap)
-        heappush(self._heap, (self._key(waiting), waiting.request))
+        heappush(self._heap, self._key(waiting))
 
     def first(self, alive: dict[RequestId, Waiting]) -> Waiting | None:
         while self._heap:
-            waiting = alive.get(self._heap[0][1])
+            waiting = alive.get(self._heap[0][-1])
             if waiting is not None:
                 return waiting
             heappop(self._heap)
@@ -80,10 +82,10 @@ class Queue:
 
     def __init__(self) -> None:
         self._alive: dict[RequestId, Waiting] = {}
-        self._by_rank = _Order(lambda waiting: (*waiting.rank, -waiting.tail))
-        self._by_due = _Order(lambda waiting: (waiting.due,))
-        self._by_late = _Order(lambda waiting: (waiting.late,))
-        self._by_tail = _Order(lambda waiting: (waiting.rank[0], -waiting.tail))
+        self._by_rank = _Order(lambda waiting: (*waiting.rank, -waiting.tail, waiting.request))
+        self._by_due = _Order(lambda waiting: (waiting.due, waiting.request))
+        self._by_late = _Order(lambda waiting: (waiting.late, waiting.request))
+        self._by_tail = _Order(lambda waiting: (waiting.rank[0], -waiting.tail, waiting.request))
         self._prefixes: dict[str, dict[RequestId, Waiting]] = {}
         self.work: Seconds = 0.0
 

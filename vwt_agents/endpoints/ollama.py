@@ -12,12 +12,12 @@ model that is being unloaded, and then every cold load on that server waits for 
 from __future__ import annotations
 
 import contextlib
+import json
 import re
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
-from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
 
@@ -40,6 +40,7 @@ from vwt_agents.types import MIB, Mib, Seconds
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 
+    import httpx
     import ollama
 
 __all__ = ["OllamaClient", "OllamaEndpoint"]
@@ -62,6 +63,7 @@ class OllamaClient:
         self.url = server_url(url)
         self._token = token
         self._client: ollama.AsyncClient | None = None
+        self._chat_url: httpx.URL | None = None
 
     async def __aenter__(self) -> OllamaClient:
         return self
@@ -165,34 +167,43 @@ class OllamaClient:
     async def _chat(self, request: Request, on_chunk: OnChunk | None) -> Response:
         echo = EchoFilter(request.prefill)
         texts: list[str] = []
-
-        def emit(text: str) -> None:
-            if text:
-                texts.append(text)
-                if on_chunk is not None:
-                    on_chunk(Chunk(text))
-
-        async with self._answer(request) as parts:
-            async for part in parts:
-                emit(echo.feed(part.message.content or ""))
+        reply = await self._asked(request)
+        # Parts are read as they are, without a model of the package's for each: there is one for every token.
+        lines = _lines(reply.aiter_bytes())
+        try:
+            while True:
+                try:
+                    part = _Part.read(await anext(lines))
+                except StopAsyncIteration:
+                    break
+                except Exception as error:  # only reading is mapped: a fault of the one who listens stays his
+                    if ours := self._ours(error, "answering", CallFailed, request.model):
+                        raise ours from error
+                    raise
+                text = echo.feed(part.text)
                 if part.done:
-                    emit(echo.finish())
+                    text += echo.finish()
+                if text:
+                    texts.append(text)
+                    if on_chunk is not None:
+                        on_chunk(Chunk(text))
+                if part.done:
                     with contextlib.suppress(
-                        CallFailed
-                    ):  # the answer is complete; read to its end, its connection is used again
-                        async for _ in parts:
+                        Exception
+                    ):  # the answer is complete, whatever is wrong with the rest of it
+                        async for _ in lines:  # read to its end, its connection is used again
                             pass
-                    return Response(
-                        "".join(texts), request.model, request.endpoint, part.done_reason or "stop", _usage(part)
-                    )
+                    return Response("".join(texts), request.model, request.endpoint, part.done_reason, part.usage)
+        finally:
+            await reply.aclose()
         raise CallFailed(
             f"{self.url} broke off the answer of {request.model!r} after {sum(map(len, texts))} characters",
             hint="its runner may have stopped: see the server's log",
             retryable=True,
         )
 
-    @asynccontextmanager
-    async def _answer(self, request: Request) -> AsyncIterator[AsyncIterator[ollama.ChatResponse]]:
+    async def _asked(self, request: Request) -> httpx.Response:
+        """The server's reply to a call, which is to be read and closed."""
         body: dict[str, Any] = {
             "model": request.model,
             "messages": [{"role": message.role, "content": message.content} for message in request.messages],
@@ -203,10 +214,22 @@ class OllamaClient:
         if request.format is not None:
             body["format"] = dict(request.format)
         with self._mapped("asked to answer", CallFailed, request.model):
-            # AsyncClient.chat() has no `truncate`
-            parts = await self._open()._request(_part(), "POST", "/api/chat", json=body, stream=True)  # noqa: SLF001
-        async with aclosing(self._parts(parts, "answering", CallFailed, request.model)) as answer:
-            yield answer
+            import httpx
+            import ollama
+
+            # AsyncClient.chat() has no `truncate`, and makes a pydantic model of every message and every part
+            pool: httpx.AsyncClient = self._open()._client  # noqa: SLF001
+            if self._chat_url is None:  # kept: putting it together anew takes longer than all the rest of the request
+                self._chat_url = pool.build_request("POST", "/api/chat").url
+            asked = httpx.Request("POST", self._chat_url, headers=pool.headers, cookies=pool.cookies, json=body)
+            reply = await pool.send(asked, stream=True)
+            if reply.is_success:
+                return reply
+            try:
+                await reply.aread()
+                raise ollama.ResponseError(reply.text, reply.status_code)
+            finally:
+                await reply.aclose()
 
     async def _parts(self, parts: Any, doing: str, failed: type[WorldError], model: str) -> AsyncGenerator[Any, None]:
         """The parts of a stream; only reading them is mapped, so that a fault of the one who uses them stays his."""
@@ -251,36 +274,44 @@ class OllamaClient:
 
     @contextmanager
     def _mapped(self, doing: str, failed: type[WorldError], model: str | None = None) -> Iterator[None]:
-        """The one place where foreign errors become ours."""
+        """What goes wrong within the block comes out as an error of ours."""
+        try:
+            yield
+        except Exception as error:
+            if ours := self._ours(error, doing, failed, model):
+                raise ours from error
+            raise
+
+    def _ours(self, error: Exception, doing: str, failed: type[WorldError], model: str | None) -> WorldError | None:
+        """The one place where foreign errors become ours; None for an error that is no server's."""
         import httpx
         import ollama
 
         what = f"{self.url}, {doing}" if model is None else f"{self.url}, {doing} ({model!r})"
-        try:
-            yield
-        except ollama.ResponseError as error:
-            raise self._refused(error.status_code, str(error.error).strip(), what, failed, model) from error
-        except (
-            httpx.ConnectError,
-            httpx.ConnectTimeout,
-            httpx.InvalidURL,
-            httpx.UnsupportedProtocol,
-            ConnectionError,
-        ) as error:
-            raise EndpointUnavailable(
-                f"no Ollama server answers at {self.url}" + (f" (wanted for {model!r})" if model else ""),
-                hint="start one with `ollama serve`, or correct its url in agents.toml or OLLAMA_HOST; "
-                "`python -m vwt_agents doctor` says what works here",
-            ) from error
-        except (httpx.HTTPError, httpx.StreamError) as error:
-            words = str(error) or type(error).__name__
-            raise _failure(
-                failed, f"the connection broke: {what}: {words}", "see the server's log", retryable=True
-            ) from error
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            # what the package raises for lines that are not JSON, JSON that is no object, or objects of another shape
-            hint = "is an Ollama server listening there, and not something else?"
-            raise _failure(failed, f"not an answer of Ollama's API: {what}: {error}", hint) from error
+        match error:
+            case ollama.ResponseError():
+                return self._refused(error.status_code, str(error.error).strip(), what, failed, model)
+            case (
+                httpx.ConnectError()
+                | httpx.ConnectTimeout()
+                | httpx.InvalidURL()
+                | httpx.UnsupportedProtocol()
+                | ConnectionError()
+            ):
+                return EndpointUnavailable(
+                    f"no Ollama server answers at {self.url}" + (f" (wanted for {model!r})" if model else ""),
+                    hint="start one with `ollama serve`, or correct its url in agents.toml or OLLAMA_HOST; "
+                    "`python -m vwt_agents doctor` says what works here",
+                )
+            case httpx.HTTPError() | httpx.StreamError():
+                words = f"the connection broke: {what}: {str(error) or type(error).__name__}"
+                return _failure(failed, words, "see the server's log", retryable=True)
+            case ValueError() | TypeError() | AttributeError() | KeyError():
+                # what is raised for lines that are not JSON, JSON that is no object, or objects of another shape
+                hint = "is an Ollama server listening there, and not something else?"
+                return _failure(failed, f"not an answer of Ollama's API: {what}: {error}", hint)
+            case _:
+                return None
 
     def _refused(self, status: int, words: str, what: str, failed: type[WorldError], model: str | None) -> WorldError:
         if status == 404 and model is not None:
@@ -440,26 +471,52 @@ def _failure(kind: type[WorldError], message: str, hint: str | None, *, retryabl
     return kind(message, hint=hint)
 
 
-@cache
-def _part() -> type[ollama.ChatResponse]:
-    """Ollama's part of an answer, with the one number that our embedded workers add to it."""
-    import ollama
+class _Part(NamedTuple):
+    """A part of an answer, read from its line; the last one says how it ended and what it cost."""
 
-    class Part(ollama.ChatResponse):
-        cached_prompt_count: int | None = None
+    text: str
+    done: bool = False
+    done_reason: str = "stop"
+    usage: Usage = Usage()
 
-    return Part
+    @classmethod
+    def read(cls, line: bytes) -> _Part:
+        """Raises what the mapping knows where it is no part; ollama.ResponseError where the server says what went wrong."""
+        part = json.loads(line.decode("utf-8", "replace"))
+        if fault := part.get("error"):
+            import ollama
+
+            raise ollama.ResponseError(fault)
+        text = part["message"].get("content") or ""
+        if not isinstance(text, str):
+            raise TypeError(f"the content of a message is text, not {text!r}")
+        if part.get("done") is not True:
+            return cls(text)
+        return cls(text, done=True, done_reason=str(part.get("done_reason") or "stop"), usage=_usage(part))
 
 
-def _usage(part: ollama.ChatResponse) -> Usage:
+async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The lines of a body, at newlines only: an answer may well contain what else Unicode takes for the end of a line."""
+    begun = b""
+    async for chunk in chunks:
+        *whole, begun = (begun + chunk).split(b"\n")
+        for line in whole:
+            yield line
+    if begun:
+        yield begun
+
+
+def _usage(part: Mapping[str, Any]) -> Usage:
+    """Of the last part of an answer; `cached_prompt_count` is what our embedded workers add to Ollama's."""
+    cached = part.get("cached_prompt_count")
     return Usage(
-        prompt_tokens=part.prompt_eval_count or 0,
-        output_tokens=part.eval_count or 0,
-        cached_tokens=getattr(part, "cached_prompt_count", None),
-        prompt_s=(part.prompt_eval_duration or 0) / _NS,
-        output_s=(part.eval_duration or 0) / _NS,
-        total_s=(part.total_duration or 0) / _NS,
-        load_s=(part.load_duration or 0) / _NS,
+        prompt_tokens=int(part.get("prompt_eval_count") or 0),
+        output_tokens=int(part.get("eval_count") or 0),
+        cached_tokens=None if cached is None else int(cached),
+        prompt_s=(part.get("prompt_eval_duration") or 0) / _NS,
+        output_s=(part.get("eval_duration") or 0) / _NS,
+        total_s=(part.get("total_duration") or 0) / _NS,
+        load_s=(part.get("load_duration") or 0) / _NS,
     )
 
 

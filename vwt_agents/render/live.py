@@ -190,7 +190,7 @@ class LiveView(_Watching):
 
 def _doing(board: Board, line: StageLine, now: float) -> str:
     queued = [board.waits(request) for request, stage in board.queue.items() if stage == line.name]
-    running = [_call_text(call, now) for call in line.in_flight.values() if call.first is not None]
+    running = [_call_text(call, now) for call in line.in_flight if call.first is not None]
     reading = len(line.in_flight) - len(queued) - len(running)
     texts = running + ([f"{reading} reading the prompt"] if reading > 0 else []) + [why for why in queued if why]
     return "; ".join(texts[:3]) or line.note
