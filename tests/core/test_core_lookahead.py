@@ -235,6 +235,33 @@ def test_beliefs_that_are_no_durations_are_not_believed(seconds):
     assert core.scheduler.state.waiting[1].seconds == 5.0
 
 
+def test_a_load_is_believed_to_take_a_sensible_time():
+    for load_s in (float("inf"), float("nan"), -1.0):
+        assert ModelSpec(A, "gpu0", 1, 1, load_s=load_s).load_s == 5.0
+
+
+def test_ways_that_part_and_join_again_are_followed_once_for_each_step():
+    """However many they are: 40 forks on the way would be 2**40 ways. Each step is believed of once all before it are."""
+    core = Core(A)
+    steps = [Step("s0", (), 1.0)]
+    for fork in range(40):
+        steps.append(Step(f"long{fork}", (), 1.0, (f"s{fork}",)))
+        steps.append(Step(f"short{fork}", (), 1.0 - 0.5**fork, (f"s{fork}",)))
+        steps.append(Step(f"s{fork + 1}", (), 1.0, (f"long{fork}", f"short{fork}")))
+    core.post(Announced("run", (*steps, Step("call", (Use(A, 1.0),), after=("s40",)))))
+    core.post(StepBegan("run", "s0"), after=5.0)
+    assert [each.at for each in core.scheduler.state.programs.expected(A)] == [5.0 + 1.0 + 40 * 2.0]
+
+
+def test_nothing_is_left_of_the_work_of_runs_that_are_over_however_many_they_were():
+    core = Core(A)
+    for run in range(1, 200):
+        core.post(Announced(f"run{run}", chain(("s0", A, 0.1), ("s1", A, 1.0 / run))))
+    for run in range(1, 200):
+        core.post(RunEnded(f"run{run}"))
+    assert core.scheduler.state.programs.work(A) == 0.0
+
+
 def test_a_chain_of_any_length_can_be_announced():
     core = Core(A)
     core.post(Announced("run", (*chain(*((f"s{i}", None, 0.1) for i in range(5000))), Step("c", (Use(A, 1.0),)))))
@@ -324,6 +351,28 @@ def test_a_request_past_its_deadline_is_rejected_and_makes_room_for_nobody():
     assert core.scheduler.deadline == 15.0
     assert core.post(Woken(), after=10.0) == [Reject(2, "deadline passed after waiting 10 s")]
     assert core.post(Released(1)) == []
+
+
+@pytest.mark.parametrize("deadline", [float("inf"), float("nan")])
+def test_a_deadline_that_never_comes_is_none(deadline):
+    core = Core(A)
+    core.resident(A)
+    core.post(Submitted(1, A, "run"), Submitted(2, A, "run"), Submitted(3, A, "run", deadline=deadline))
+    assert core.scheduler.deadline is None
+    core.ask(4, A, deadline=15.0)
+    assert core.scheduler.deadline == 15.0
+    assert core.post(Woken(), after=10.0) == [Reject(4, "deadline passed after waiting 10 s")]
+
+
+def test_deadlines_of_those_who_left_are_forgotten_however_many_they_were():
+    core = Core(A)
+    core.resident(A)
+    core.post(Submitted(1, A, "run"), Submitted(2, A, "run"), Submitted(3, A, "run", deadline=60.0))
+    for request in range(4, 1004):
+        core.ask(request, A, deadline=3600.0)
+        core.post(Cancelled(request))
+    assert core.scheduler.deadline == 60.0
+    assert len(core.scheduler.state._by_deadline) < 100
 
 
 def test_a_queue_forgets_those_who_left_however_many_they_were():

@@ -274,6 +274,26 @@ def test_a_request_id_in_use_cannot_be_submitted_again():
         core.ask(1, CODER)
 
 
+def test_a_request_id_that_has_ended_may_be_used_again_and_stands_where_it_belongs():
+    core = Core(spec(CODER, slots=1))
+    core.resident(CODER)
+    core.ask(1, CODER)
+    core.ask(2, CODER, klass="interactive")
+    core.post(Cancelled(2))
+    core.ask(3, CODER)
+    core.now += 1.0
+    core.ask(2, CODER, seconds=600.0)
+    assert core.post(Released(1)) == [Grant(3, CODER)]
+
+
+def test_after_an_error_what_came_before_it_is_answered_with_what_comes_next():
+    core = Core(spec(CODER))
+    core.ask(1, CODER)
+    with pytest.raises(ValueError, match="request 1 was submitted already"):
+        core.scheduler.handle_all([Submitted(2, CHAT, "run"), Submitted(1, CODER, "run")], core.now)
+    assert core.post(Woken()) == [Reject(2, "chat on small is not registered; registered: coder on small")]
+
+
 # -- loads and unloads that go wrong --------------------------------------------------------------------------------
 
 
@@ -568,6 +588,9 @@ def test_settings_that_make_no_sense_are_refused_and_say_what_would():
         Scheduler(max_agents=1, max_wait={"interactive": 1.0})
     with pytest.raises(ValueError, match="at least one slot"):
         spec(CODER, slots=0)
+    for keep_alive in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="keep_alive=.*; it is 0 seconds or more"):
+            spec(CODER, keep_alive=keep_alive)
 
 
 def test_a_policy_cannot_break_the_budget_nor_evict_a_lease_nor_load_twice():

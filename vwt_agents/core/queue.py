@@ -11,12 +11,12 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from vwt_agents.core.specs import ModelKey, RequestClass
     from vwt_agents.types import RequestId, Seconds
 
-__all__ = ["Queue", "Waiting"]
+__all__ = ["Order", "Queue", "Waiting"]
 
 K = TypeVar("K", bound=tuple[Any, ...])
 
@@ -46,8 +46,10 @@ class Waiting:
     deadline: Seconds | None = None
 
 
-class _Order(Generic[K]):
-    """The waiting requests by one key, the least first."""
+class Order(Generic[K]):
+    """The waiting requests by one key, the least first. An entry is dead once its request has left, or has come back
+    with another key.
+    """
 
     __slots__ = ("_heap", "_key")
 
@@ -58,16 +60,19 @@ class _Order(Generic[K]):
     def __len__(self) -> int:
         return len(self._heap)
 
-    def add(self, waiting: Waiting, alive: dict[RequestId, Waiting]) -> None:
+    def add(self, waiting: Waiting, alive: Mapping[RequestId, Waiting]) -> None:
+        """Let a request stand in line; `alive` are all that do."""
         if len(self._heap) > 64 + 2 * len(alive):  # the dead outnumber the living: O(1) a removal, taken over them all
             self._heap = [entry for entry in self._heap if entry[1] in alive]
             heapify(self._heap)
         heappush(self._heap, (self._key(waiting), waiting.request))
 
-    def first(self, alive: dict[RequestId, Waiting]) -> Waiting | None:
+    def first(self, alive: Mapping[RequestId, Waiting]) -> Waiting | None:
+        """The first of those alive; None without any."""
         while self._heap:
-            waiting = alive.get(self._heap[0][1])
-            if waiting is not None:
+            key, request = self._heap[0]
+            waiting = alive.get(request)
+            if waiting is not None and self._key(waiting) == key:
                 return waiting
             heappop(self._heap)
         return None
@@ -80,10 +85,10 @@ class Queue:
 
     def __init__(self) -> None:
         self._alive: dict[RequestId, Waiting] = {}
-        self._by_rank = _Order(lambda waiting: (*waiting.rank, -waiting.tail))
-        self._by_due = _Order(lambda waiting: (waiting.due,))
-        self._by_late = _Order(lambda waiting: (waiting.late,))
-        self._by_tail = _Order(lambda waiting: (waiting.rank[0], -waiting.tail))
+        self._by_rank = Order(lambda waiting: (*waiting.rank, -waiting.tail))
+        self._by_due = Order(lambda waiting: (waiting.due,))
+        self._by_late = Order(lambda waiting: (waiting.late,))
+        self._by_tail = Order(lambda waiting: (waiting.rank[0], -waiting.tail))
         self._prefixes: dict[str, dict[RequestId, Waiting]] = {}
         self.work: Seconds = 0.0
 
