@@ -123,6 +123,16 @@ async def test_a_load_that_fails_tells_every_waiter_the_engines_words() -> None:
         assert (await dispatcher.call(request())).text == "answer"
 
 
+async def test_what_failed_once_is_not_blamed_for_another_rejection() -> None:
+    async with running() as (dispatcher, endpoint):
+        endpoint.fail_loads["a"] = LoadFailed("out of memory, said the engine")
+        with pytest.raises(LoadFailed):
+            await dispatcher.call(request("a"))
+        dispatcher.set_budget("gpu0", 100)
+        with pytest.raises(Rejected, match=r"needs 600 MiB, budget of gpu0 is 100 MiB"):
+            await dispatcher.call(request("a"))
+
+
 async def test_a_load_survives_the_caller_that_asked_for_it() -> None:
     async with running() as (dispatcher, endpoint), anyio.create_task_group() as tasks:
         gate = endpoint.hold("load", "a")
@@ -231,6 +241,21 @@ async def test_a_cancelled_block_still_unloads_what_it_loaded() -> None:
             await anyio.sleep_forever()
     assert scope.cancelled_caught
     assert (endpoint.unloads, await endpoint.resident()) == (["a"], ())
+
+
+async def test_a_block_that_is_cancelled_while_it_unloads_finishes_that() -> None:
+    with anyio.fail_after(0.9), anyio.CancelScope() as scope:
+        async with running() as (dispatcher, endpoint), anyio.create_task_group() as tasks:
+            await dispatcher.call(request("a"))
+            gate = endpoint.hold("unload", "a")
+            tasks.start_soon(dispatcher.call, request("b"))
+            await endpoint.reached("unload", "a")
+            scope.cancel()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                gate.set()
+    assert (endpoint.unloads, await endpoint.resident()) == (["a", "a"], ())
 
 
 async def test_a_block_that_is_cancelled_while_it_loads_is_left_at_once() -> None:

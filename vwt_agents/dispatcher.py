@@ -189,6 +189,7 @@ class Dispatcher:
         self._waiting: dict[RequestId, Lease] = {}
         self._serving: dict[ModelKey, Serving] = {}
         self._failures: dict[ModelKey, VwtError] = {}
+        self._cut_off: list[tuple[ModelKey, str]] = []  # unloads that were cancelled with the block, and their reasons
         self._load_ended: dict[ModelKey, tuple[Seconds, Seconds]] = {}
         self._rearm = anyio.Event()
         self._wakes_at: Seconds = math.inf
@@ -210,6 +211,8 @@ class Dispatcher:
             async with anyio.create_task_group() as self._tasks:
                 self.post(Closing())
                 while self._scheduler.state.residencies:
+                    while self._cut_off:
+                        self._start(self._unload, *self._cut_off.pop())
                     self._changed = anyio.Event()
                     await self._changed.wait()
         self._tasks = None
@@ -343,7 +346,8 @@ class Dispatcher:
         if reason.startswith(DEADLINE):
             hint = "raise the agent's deadline, or have fewer agents at work at once"
             return CallTimeout(f"{key.model} was not free in time: {reason}", hint=hint)
-        return self._failures.get(key) or Rejected(reason)
+        failure = self._failures.get(key)
+        return failure if failure is not None and reason.endswith(failure.message) else Rejected(reason)
 
     def _start(self, work: Callable[..., object], *args: object) -> None:
         if self._tasks is not None:
@@ -382,6 +386,10 @@ class Dispatcher:
         began = self._clock()
         try:
             await self._endpoints[key.endpoint].unload(key.model)
+        except anyio.get_cancelled_exc_class():
+            self._cut_off.append((key, why))
+            self._changed.set()
+            raise
         except Exception as fault:  # noqa: BLE001 - as above
             error = _ours(fault, UnloadFailed, f"{key} could not be unloaded")
             self._swapped("unload", key, began, 0, why=error.message, ok=False)

@@ -62,6 +62,19 @@ def test_a_limit_of_the_command_line_ends_the_run_and_resuming_with_a_higher_one
     assert len(here.server.calls) == 2
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "0", "-1"])
+def test_a_limit_of_model_time_is_a_number_of_seconds(here: Served, capsys: Capture, number: str) -> None:
+    code, _out, err = called(capsys, "run", "two.py", "--max-seconds", number)
+    assert code == 2
+    assert "--max-seconds" in err
+    Path("agents.toml").write_text(
+        CONFIG.format(budget="4 GiB", url=here.server.url) + f"[run]\nmax_seconds = {number}\n"
+    )
+    code, _out, err = called(capsys, "run", "two.py")
+    assert code == 2
+    assert "max_seconds" in err
+
+
 def test_run_prints_what_came_of_it_and_tells_its_progress_on_stderr(here: Served, capsys: Capture) -> None:
     code, out, err = called(capsys, "run", "two.py", "--out", "made")
     assert code == 0

@@ -143,6 +143,13 @@ def test_nothing_is_prefetched_while_somebody_waits_for_another_model_nor_over_o
     assert core.post(Released(2)) == []
 
 
+def test_a_model_that_somebody_waits_for_is_loaded_before_one_that_is_only_expected():
+    core = Core(A, B, C, budget=10_000)
+    expected = Announced("run", chain(("think", None, 30.0), ("call", A, 4.0)))
+    assert core.post(expected, StepBegan("run", "think"), Submitted(1, C, "other")) == [Load(C)]
+    assert core.post(Loaded(C), after=5.0) == [Load(A), Grant(1, C)]
+
+
 def test_a_prefetched_model_that_nobody_came_for_is_let_go_and_not_brought_back():
     core = Core(A, B, budget=10_000, keep_alive=60.0)
     core.resident(A)
@@ -223,6 +230,7 @@ def test_a_request_after_its_step_has_ended_takes_nothing_from_what_others_annou
     core = Core(A)
     core.post(Announced("run", chain(("c", A, 15.0))), Announced("other", chain(("c", A, 9.0))))
     core.post(StepEnded("run", "c"), StepEnded("run", "c"), StepBegan("run", "c"))
+    assert core.scheduler.state.programs.work(A) == 9.0
     core.ask(1, A, step="c")
     assert core.scheduler.state.programs.work(A) == 9.0
 
@@ -233,6 +241,33 @@ def test_beliefs_that_are_no_durations_are_not_believed(seconds):
     core.post(Announced("run", (Step("s", (Use(A, seconds, seconds),), think=seconds),)))
     core.ask(1, A, step="s", seconds=seconds)
     assert core.scheduler.state.waiting[1].seconds == 5.0
+
+
+def test_a_load_is_believed_to_take_a_sensible_time():
+    for load_s in (float("inf"), float("nan"), -1.0):
+        assert ModelSpec(A, "gpu0", 1, 1, load_s=load_s).load_s == 5.0
+
+
+def test_ways_that_part_and_join_again_are_followed_once_for_each_step():
+    """However many they are: 40 forks on the way would be 2**40 ways. Each step is believed of once all before it are."""
+    core = Core(A)
+    steps = [Step("s0", (), 1.0)]
+    for fork in range(40):
+        steps.append(Step(f"long{fork}", (), 1.0, (f"s{fork}",)))
+        steps.append(Step(f"short{fork}", (), 1.0 - 0.5**fork, (f"s{fork}",)))
+        steps.append(Step(f"s{fork + 1}", (), 1.0, (f"long{fork}", f"short{fork}")))
+    core.post(Announced("run", (*steps, Step("call", (Use(A, 1.0),), after=("s40",)))))
+    core.post(StepBegan("run", "s0"), after=5.0)
+    assert [each.at for each in core.scheduler.state.programs.expected(A)] == [5.0 + 1.0 + 40 * 2.0]
+
+
+def test_nothing_is_left_of_the_work_of_runs_that_are_over_however_many_they_were():
+    core = Core(A)
+    for run in range(1, 200):
+        core.post(Announced(f"run{run}", chain(("s0", A, 0.1), ("s1", A, 1.0 / run))))
+    for run in range(1, 200):
+        core.post(RunEnded(f"run{run}"))
+    assert core.scheduler.state.programs.work(A) == 0.0
 
 
 def test_a_chain_of_any_length_can_be_announced():
@@ -276,6 +311,17 @@ def test_of_batch_runs_the_one_with_least_to_do_goes_first():
     assert core.order(1) == [1, 3, 2]
 
 
+def test_of_runs_with_about_as_much_to_do_the_oldest_goes_first():
+    core = Core(A, slots=1)
+    core.resident(A)
+    core.ask(1, A, run="now")
+    for run in ("first", "second"):
+        core.post(Announced(run, chain(("s0", A, 10.0))))
+    core.ask(2, A, run="second", step="s0")
+    core.ask(3, A, run="first", step="s0")
+    assert core.order(1) == [1, 3, 2]
+
+
 def test_people_are_served_in_the_order_in_which_they_came():
     core = Core(A, slots=1)
     core.resident(A)
@@ -302,9 +348,11 @@ def test_a_run_that_took_more_than_its_share_goes_behind_the_others():
     core = Core(A, slots=1)
     core.resident(A)
     core.ask(1, A, run="greedy", seconds=FAIR_SHARE)
-    core.ask(2, A, run="greedy", seconds=1.0)
-    core.ask(3, A, run="modest", seconds=20.0)
-    assert core.order(1) == [1, 3, 2]
+    core.post(Released(1))
+    core.ask(2, A, run="now")
+    core.ask(3, A, run="greedy", seconds=1.0)
+    core.ask(4, A, run="modest", seconds=200.0)
+    assert core.order(2) == [2, 4, 3]
 
 
 def test_calls_that_share_a_prefix_follow_one_another_on_its_warm_slot():
@@ -316,6 +364,16 @@ def test_calls_that_share_a_prefix_follow_one_another_on_its_warm_slot():
     assert core.order(1) == [1, 3, 2]
 
 
+def test_a_warm_prefix_does_not_overtake_a_request_that_is_due():
+    core = Core(A, slots=1)
+    core.resident(A)
+    core.ask(1, A, prefix="task")
+    core.ask(2, A, prefix="other")
+    core.ask(3, A, prefix="task")
+    core.now += 120.0
+    assert core.order(1) == [1, 2, 3]
+
+
 def test_a_request_past_its_deadline_is_rejected_and_makes_room_for_nobody():
     core = Core(A, B)
     core.resident(A)
@@ -324,6 +382,36 @@ def test_a_request_past_its_deadline_is_rejected_and_makes_room_for_nobody():
     assert core.scheduler.deadline == 15.0
     assert core.post(Woken(), after=10.0) == [Reject(2, "deadline passed after waiting 10 s")]
     assert core.post(Released(1)) == []
+
+
+def test_a_slot_that_becomes_free_at_its_deadline_is_not_given_to_it():
+    core = Core(A, slots=1)
+    core.resident(A)
+    core.ask(1, A)
+    core.ask(2, A, deadline=core.now + 10.0)
+    assert core.post(Released(1), after=10.0) == [Reject(2, "deadline passed after waiting 10 s")]
+
+
+@pytest.mark.parametrize("deadline", [float("inf"), float("nan")])
+def test_a_deadline_that_never_comes_is_none(deadline):
+    core = Core(A)
+    core.resident(A)
+    core.post(Submitted(1, A, "run"), Submitted(2, A, "run"), Submitted(3, A, "run", deadline=deadline))
+    assert core.scheduler.deadline is None
+    core.ask(4, A, deadline=15.0)
+    assert core.scheduler.deadline == 15.0
+    assert core.post(Woken(), after=10.0) == [Reject(4, "deadline passed after waiting 10 s")]
+
+
+def test_deadlines_of_those_who_left_are_forgotten_however_many_they_were():
+    core = Core(A)
+    core.resident(A)
+    core.post(Submitted(1, A, "run"), Submitted(2, A, "run"), Submitted(3, A, "run", deadline=60.0))
+    for request in range(4, 1004):
+        core.ask(request, A, deadline=3600.0)
+        core.post(Cancelled(request))
+    assert core.scheduler.deadline == 60.0
+    assert len(core.scheduler.state._by_deadline) < 100
 
 
 def test_a_queue_forgets_those_who_left_however_many_they_were():

@@ -149,6 +149,7 @@ def test_over_budget_a_busy_model_is_drained_and_the_drain_ends_when_the_budget_
     core.ask(2, CHAT)
     assert core.post(BudgetSet("gpu0", 9_000)) == []
     assert core.ask(3, CHAT) == []
+    assert core.ask(4, CODER) == [Grant(4, CODER)], "one is enough"
     assert core.post(BudgetSet("gpu0", 10_000)) == [Grant(3, CHAT)]
 
 
@@ -202,6 +203,7 @@ def test_a_new_spec_holds_from_the_next_load_on():
     core.resident(CODER)
     core.post(Registered(spec(CODER, 7_000, slots=1)))
     assert core.scheduler.state.used("gpu0") == 6_000
+    assert core.scheduler.state.residencies[CODER].slots == 2
     core.post(Vanished(CODER, "crashed"))
     core.ask(1, CODER)
     assert core.scheduler.state.used("gpu0") == 7_000
@@ -242,6 +244,16 @@ def test_batch_work_that_has_waited_long_enough_is_not_overtaken():
     assert core.post(Released(1)) == [Grant(2, CODER)]
 
 
+def test_batch_work_that_has_waited_long_enough_goes_before_people_at_another_model():
+    core = Core(spec(CODER, 5_000), spec(CHAT, 5_000), max_agents=1)
+    core.resident(CODER, CHAT)
+    core.ask(1, CODER)
+    core.ask(2, CODER)
+    core.now += 360.0
+    core.ask(3, CHAT, klass="interactive")
+    assert core.post(Released(1)) == [Grant(2, CODER)]
+
+
 def test_large_work_is_served_first_come_first_served_whatever_its_class():
     core = Core(spec(LLAMA, slots=1))
     core.resident(LLAMA)
@@ -272,6 +284,26 @@ def test_a_request_id_in_use_cannot_be_submitted_again():
     core.post(Loaded(CODER))
     with pytest.raises(ValueError, match="request 1 was submitted already"):
         core.ask(1, CODER)
+
+
+def test_a_request_id_that_has_ended_may_be_used_again_and_stands_where_it_belongs():
+    core = Core(spec(CODER, slots=1))
+    core.resident(CODER)
+    core.ask(1, CODER)
+    core.ask(2, CODER, klass="interactive")
+    core.post(Cancelled(2))
+    core.ask(3, CODER)
+    core.now += 1.0
+    core.ask(2, CODER, seconds=600.0)
+    assert core.post(Released(1)) == [Grant(3, CODER)]
+
+
+def test_after_an_error_what_came_before_it_is_answered_with_what_comes_next():
+    core = Core(spec(CODER))
+    core.ask(1, CODER)
+    with pytest.raises(ValueError, match="request 1 was submitted already"):
+        core.scheduler.handle_all([Submitted(2, CHAT, "run"), Submitted(1, CODER, "run")], core.now)
+    assert core.post(Woken()) == [Reject(2, "chat on small is not registered; registered: coder on small")]
 
 
 # -- loads and unloads that go wrong --------------------------------------------------------------------------------
@@ -362,7 +394,7 @@ def test_time_never_runs_backwards():
 
 
 def test_the_longest_unused_idle_model_leaves_first_and_no_more_than_needed():
-    third = ModelKey("small", "third")
+    third = ModelKey("small", "a third")
     core = Core(spec(CODER, 3_000), spec(CHAT, 5_000), spec(third, 2_000), spec(LLAMA, 5_000))
     core.resident(CODER, CHAT, third)
     for request, key in enumerate((third, CHAT, CODER), 1):
@@ -409,6 +441,24 @@ def test_an_idle_model_leaves_when_its_keep_alive_is_over_and_not_before():
     assert core.post(Woken(), after=1.0) == [Unload(CODER, "idle for 60.0 s")]
     assert core.post(UnloadFailed(CODER, "busy")) == []
     assert core.scheduler.deadline == 65.0
+
+
+def test_the_idle_time_of_a_model_begins_with_the_end_of_its_last_call():
+    core = Core(spec(CODER, keep_alive=60.0))
+    core.resident(CODER)
+    core.ask(1, CODER)
+    assert core.post(Released(1), after=50.0) == []
+    assert core.scheduler.deadline == 110.0
+
+
+def test_a_model_that_somebody_waits_for_is_kept_though_all_agents_are_busy_elsewhere():
+    core = Core(spec(CODER, keep_alive=60.0), ModelSpec(LLAMA, "gpu1", 1, 1), max_agents=1)
+    core.post(BudgetSet("gpu1", 1))
+    core.resident(CODER, LLAMA)
+    core.ask(1, LLAMA)
+    assert core.ask(2, CODER) == []
+    assert core.post(Woken(), after=61.0) == []
+    assert core.post(Released(1)) == [Grant(2, CODER)]
 
 
 def test_without_keep_alive_and_without_anyone_waiting_there_is_no_deadline():
@@ -568,6 +618,9 @@ def test_settings_that_make_no_sense_are_refused_and_say_what_would():
         Scheduler(max_agents=1, max_wait={"interactive": 1.0})
     with pytest.raises(ValueError, match="at least one slot"):
         spec(CODER, slots=0)
+    for keep_alive in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="keep_alive=.*; it is 0 seconds or more"):
+            spec(CODER, keep_alive=keep_alive)
 
 
 def test_a_policy_cannot_break_the_budget_nor_evict_a_lease_nor_load_twice():
@@ -599,6 +652,7 @@ def test_the_fewest_victims_are_chosen_in_order_of_preference():
     assert fewest(0, [a]) == ()
     assert fewest(2, [a, b, c]) == (a,)
     assert fewest(4, [a, b, c]) == (a, b)
+    assert fewest(5, [a, c]) == (c,), "no more than needed, to the last MiB"
     assert fewest(6, [a, b, c]) in {(a, c), (b, c)}
     assert fewest(11, [a, b, c]) is None
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from math import inf, nextafter
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -66,6 +67,7 @@ class Stay:
     slots: int
     since: float
     used: float
+    served: bool = False
     holders: set[int] = field(default_factory=set)
     kept_until: float = -inf
 
@@ -103,9 +105,13 @@ class World(RuleBasedStateMachine):
         load_s=st.sampled_from([0.0, 5.0]),
     )
     def begin(self, agents, slots, sizes, keep_alive, share, hold, load_s):
-        policy = ProgramAware(overhead={"interactive": share, "batch": share}, hold=hold)
-        self.make = lambda: Scheduler(max_agents=agents, max_wait=MAX_WAIT, patience=PATIENCE, policy=policy)
-        self.load_s, self.share = load_s, share
+        self.make = lambda: Scheduler(
+            max_agents=agents,
+            max_wait=MAX_WAIT,
+            patience=PATIENCE,
+            policy=ProgramAware(overhead={"interactive": share, "batch": share}, hold=hold),
+        )
+        self.load_s, self.share, self.hold = load_s, share, hold
         self.core, self.agents, self.now, self.closing = self.make(), agents, 0.0, False
         self.log, self.specs, self.budgets = [], {}, defaultdict(int)
         self.taken: dict[str, int] = defaultdict(int)
@@ -114,7 +120,10 @@ class World(RuleBasedStateMachine):
         self.memory: dict[ModelKey, Stay] = {}
         self.asked: dict[int, Asked] = {}
         self.left_at = defaultdict(lambda: -inf)
-        self.announced: dict[str, list[Step]] = {}
+        self.failed: set[ModelKey] = set()
+        self.drained: set[ModelKey] = set()
+        self.open: dict[tuple[str, str], Step] = {}
+        self.made = defaultdict(int)
         self.announcements = 0
         self.told(BudgetSet("gpu0", 10))
         self.told(BudgetSet("cpu", 8))
@@ -138,6 +147,7 @@ class World(RuleBasedStateMachine):
         klass = "batch" if tier == "large" else klass
         self.asked[request] = Asked(key, klass, self.now, run, step, self.now + patience)
         deadline = None if patience == inf else self.now + patience
+        self.made[run, step, key] += 1
         self.post(
             Submitted(request, key, run, tier, klass, step=step, seconds=seconds, prefix=prefix, deadline=deadline)
         )
@@ -147,7 +157,9 @@ class World(RuleBasedStateMachine):
         """A chain, or a fan, of steps with beliefs that nothing that follows has to keep to."""
         run = f"run{self.announcements % 3}"
         self.announcements += 1
-        self.post(RunEnded(run))
+        if data.draw(st.booleans()):  # else it has asked, or announces, before
+            self.run_ends(run)
+        self.over(run)
         count = data.draw(st.integers(1, 3))
         steps = []
         for number in range(count):
@@ -156,6 +168,7 @@ class World(RuleBasedStateMachine):
             uses = tuple(Use(key, seconds, calls) for key in keys)
             after = tuple(f"s{each}" for each in range(number) if data.draw(st.booleans()))
             steps.append(Step(f"s{number}", uses, data.draw(st.sampled_from([0.0, 2.0, 100.0])), after))
+            self.open[run, f"s{number}"] = steps[-1]
         self.post(Announced(run, tuple(steps), klass))
 
     @rule(run=st.sampled_from(["run0", "run1", "run2", "never"]), step=st.sampled_from(["s0", "s1", "s2"]))
@@ -164,16 +177,28 @@ class World(RuleBasedStateMachine):
 
     @rule(run=st.sampled_from(["run0", "run1", "run2", "never"]), step=st.sampled_from(["s0", "s1", "s2"]))
     def step_ends(self, run, step):
+        self.open.pop((run, step), None)
         self.post(StepEnded(run, step))
 
     @rule(run=st.sampled_from(["run0", "run1", "run2", "never"]))
     def run_ends(self, run):
+        self.over(run)
         self.post(RunEnded(run))
 
     @rule(key=KEY, count=st.integers(2, 5))
     def submit_many(self, key, count):
         for _ in range(count):
             self.submit(key, "batch", "small")
+
+    @precondition(lambda self: self.in_phase("resident"))
+    @rule(data=st.data())
+    def a_queue_here_and_a_rival_there(self, data):
+        """What random requests seldom come to: a model with more to do than slots, and one that is soon due in its place."""
+        key = data.draw(st.sampled_from(self.in_phase("resident")))
+        self.submit_many(key, self.memory[key].slots + 1)
+        for rival in KEYS:
+            if DEVICE[rival] == DEVICE[key] and rival not in self.memory:
+                self.submit(rival, "interactive", "small")
 
     @precondition(lambda self: any(asked.status != "ended" for asked in self.asked.values()))
     @rule(data=st.data())
@@ -198,6 +223,7 @@ class World(RuleBasedStateMachine):
     def load_fails(self, data):
         key = data.draw(st.sampled_from(self.in_phase("loading")))
         self.gone(key)
+        self.failed.add(key)
         self.post(LoadFailed(key, "the engine's words"))
         assert not any(asked.status == "waiting" and asked.key == key for asked in self.asked.values())
 
@@ -231,11 +257,22 @@ class World(RuleBasedStateMachine):
         self.memory[key].phase, self.memory[key].kept_until = "resident", self.now + UNLOAD_RETRY
         self.post(UnloadFailed(key, "busy"))
 
+    @precondition(lambda self: self.in_phase("loading") or self.in_phase("unloading"))
+    @rule(seconds=st.sampled_from([0.0, 5.0]))
+    def all_that_is_under_way_ends(self, seconds):
+        self.now += seconds
+        for key in self.in_phase("unloading"):
+            self.gone(key)
+            self.post(Unloaded(key))
+        for key in self.in_phase("loading"):
+            self.loaded(key, None)
+
     @precondition(lambda self: self.in_phase("resident"))
     @rule(data=st.data())
     def model_vanishes(self, data):
         key = data.draw(st.sampled_from(self.in_phase("resident")))
         self.gone(key)
+        self.failed.add(key)
         self.post(Vanished(key, "crashed"))
 
     @rule(device=st.sampled_from(["gpu0", "cpu"]), mib=st.sampled_from([0, 3, 6, 9, 10, 10, 12, 16]))
@@ -251,6 +288,7 @@ class World(RuleBasedStateMachine):
         if key not in self.memory:
             spec = self.specs[key]
             self.memory[key] = Stay("resident", spec.footprint, spec.slots, self.now, self.now)
+            self.failed.discard(key)
             self.post(Loaded(key))
 
     @rule(key=KEY)
@@ -286,7 +324,7 @@ class World(RuleBasedStateMachine):
             self.now = min(self.now + (deadline - self.now) * share, nextafter(deadline, -inf))
         assert self.post(Woken()) == ()
 
-    @precondition(lambda self: len(self.log) > 80 and not self.closing)
+    @precondition(lambda self: len(self.log) > 50 and not self.closing)
     @rule()
     def close(self):
         self.closing = True
@@ -315,20 +353,14 @@ class World(RuleBasedStateMachine):
         return self.specs[key].footprint > self.available(DEVICE[key]) or self.not_before[key] > now
 
     def cold(self, device):
-        return [
-            key
-            for key in KEYS
-            if DEVICE[key] == device
-            and key not in self.memory
-            and self.waiters(key)
-            and not self.kept_out(key, self.log[-1][1] if self.log else self.now)
-        ]
+        """The models that are asked for and out of memory, less those that others keep out."""
+        cold = [key for key in KEYS if DEVICE[key] == device and key not in self.memory and self.waiters(key)]
+        return [key for key in cold if not self.kept_out(key, self.last)]
 
     def cold_and_due(self, device):
         """By model: its turn, the later of the moment its load is to begin and the moment it last left."""
-        cold = self.cold(device)
-        due = {key: self.turn(key) for key in cold}
-        return {key: max(moment, self.left_at[key]) for key, moment in due.items() if moment <= self.now}
+        due = {key: self.turn(key) for key in self.cold(device)}
+        return {key: max(moment, self.left_at[key]) for key, moment in due.items() if moment <= self.last}
 
     def turn(self, key):
         """When a model's load has to begin: its first request due, but a swap's price over its share of time at least."""
@@ -337,6 +369,35 @@ class World(RuleBasedStateMachine):
         longest = max((believed[k].load_s for k in self.memory if DEVICE[k] == DEVICE[key]), default=0.0)
         feasible = self.asked[request].since + (believed[key].load_s + longest) / self.share
         return max(due, feasible) - believed[key].load_s
+
+    def visit_end(self, key, due):
+        """When a resident model may be made to leave for a due one: at once unless somebody waits for it."""
+        if not self.waiters(key):
+            return -inf
+        load_s = [self.core.state.models[each].load_s for each in (key, due)]
+        return self.memory[key].since + sum(load_s) * (1.0 / self.share - 1.0) if self.memory[key].served else inf
+
+    def may_be_made_to_leave(self, key):
+        """It is on its way out, or its visit is over for somebody who is due."""
+        over = any(self.visit_end(key, due) <= self.last for due in self.cold_and_due(DEVICE[key]))
+        return over or key in self.drained or (self.is_pressed(DEVICE[key]) and self.visit_end(key, key) <= self.last)
+
+    def is_pressed(self, device):
+        """Another process is due."""
+        return self.pressure[device][1] <= self.last
+
+    def surely_free(self, key, target):
+        """Idle, wanted by nobody, and no request is expected near enough to hold it for."""
+        stay, state = self.memory[key], self.core.state
+        price = self.hold * (state.models[key].load_s + state.models[target].load_s)
+        near = any(each.away(self.last) < price for each in state.programs.expected(key))
+        idle = stay.phase == "resident" and not stay.holders and not self.waiters(key)
+        return idle and stay.kept_until <= self.last and not near
+
+    def over(self, run):
+        """Nothing that a run has announced is to come any more."""
+        self.open = {which: step for which, step in self.open.items() if which[0] != run}
+        self.made = defaultdict(int, {which: count for which, count in self.made.items() if which[0] != run})
 
     def told(self, event):
         match event:
@@ -365,6 +426,7 @@ class World(RuleBasedStateMachine):
             stay.mib = measured
             self.specs[key] = ModelSpec(key, spec.device, measured, spec.slots, spec.keep_alive, self.load_s)
         stay.phase, stay.since, stay.used = "resident", self.now, self.now
+        self.failed.discard(key)
         self.post(Loaded(key, measured))
 
     def gone(self, key):
@@ -374,6 +436,7 @@ class World(RuleBasedStateMachine):
     # -- every action is checked against them, in order -------------------------------------------------------------
 
     def post(self, event):
+        self.last = self.now
         actions = self.core.handle(event, self.now)
         self.log.append((event, self.now, actions))
         together = []
@@ -387,15 +450,17 @@ class World(RuleBasedStateMachine):
                     assert not stay.holders, "a victim with a lease"
                     assert stay.kept_until <= self.now, "tried again at once"
                     if why.startswith("room for"):
+                        assert not self.waiters(key) or self.may_be_made_to_leave(key), "its visit was cut short"
                         together.append((key, why))
                     else:
                         self.check_leaves_alone(key, why)
-                    stay.phase = "unloading"
+                    stay.phase, stay.since = "unloading", self.now
                 case Grant(request, key):
                     self.check_grant(request, key)
                 case Reject(request, reason):
                     self.check_reject(request, reason, event)
         self.check_none_in_vain(together)
+        self.check_drains()
         self.core.state.check()
         return actions
 
@@ -415,6 +480,7 @@ class World(RuleBasedStateMachine):
     def check_prefetch(self, key):
         """A load nobody waits for takes free room, for a request to come, while nobody waits for another."""
         assert any(each.at > self.now for each in self.core.state.programs.expected(key))
+        assert key not in self.failed, "only who needs it may try again"
         assert not self.cold(DEVICE[key]), "loaded what nobody waits for before what somebody waits for"
         assert self.pressure[DEVICE[key]][0] == 0, "took what another process waits for"
 
@@ -448,6 +514,16 @@ class World(RuleBasedStateMachine):
             assert staying <= self.available(device), "evicted in vain"
             assert staying + self.memory[victim].mib > self.available(device), "evicted needlessly"
 
+    def check_drains(self):
+        """Nobody is drained without a cause: the budget, or somebody who is due, and then not before its visit is over."""
+        drained = {key for key in self.in_phase("resident") if self.core.state.residencies[key].draining}
+        for key in drained if not self.closing else ():
+            device = DEVICE[key]
+            if self.used(device, phases=("loading", "resident")) <= self.budgets[device]:
+                assert self.cold_and_due(device) or self.is_pressed(device)
+                assert self.may_be_made_to_leave(key), "its visit was cut short"
+        self.drained = drained
+
     def check_grant(self, request, key):
         asked, stay = self.asked[request], self.memory[key]
         assert (asked.status, asked.key, stay.phase) == ("waiting", key, "resident")
@@ -463,7 +539,7 @@ class World(RuleBasedStateMachine):
         assert len(self.running()) < self.agents
         asked.status = "granted"
         stay.holders.add(request)
-        stay.used = self.now
+        stay.used, stay.served = self.now, True
 
     def check_reject(self, request, reason, event):
         asked = self.asked[request]
@@ -505,44 +581,89 @@ class World(RuleBasedStateMachine):
                 assert draining or not self.waiters(key)
 
     @invariant()
-    def nobody_is_drained_without_a_cause(self):
-        last = self.log[-1][1]
-        for key in self.in_phase("resident"):
-            if self.core.state.residencies[key].draining and not self.closing:
-                device = DEVICE[key]
-                over = self.used(device, phases=("loading", "resident")) > self.budgets[device]
-                pressed = self.pressure[device][1] <= last
-                assert over or pressed or any(turn <= last for turn in self.cold_and_due(device).values())
+    def no_room_idles_beside_a_model_that_is_asked_for(self):
+        """What fits is loaded, and what nobody needs makes room at once, unless a load, an unload or a due model is first."""
+        for device in ("gpu0", "cpu"):
+            there = [key for key in self.memory if DEVICE[key] == device]
+            still = all(self.memory[key].phase == "resident" for key in there)
+            pressed = self.is_pressed(device)
+            if still and self.used(device) <= self.available(device) and not self.cold_and_due(device) and not pressed:
+                for key in self.cold(device):
+                    staying = sum(self.memory[each].mib for each in there if not self.surely_free(each, key))
+                    assert staying + self.specs[key].footprint > self.available(device)
+
+    @invariant()
+    def a_due_model_has_room_made_for_it(self):
+        """This bounds every wait: once it is due, all whose visits are over leave for it, if that is enough."""
+        for device in ("gpu0", "cpu"):
+            turns = self.cold_and_due(device)
+            there = {key: stay for key, stay in self.memory.items() if DEVICE[key] == device}
+            loading = any(stay.phase == "loading" for stay in there.values())
+            within = self.used(device, phases=("resident",)) <= self.available(device)
+            if turns and not loading and within and not self.is_pressed(device):
+                assert any(self.has_room_made(key, there) for key in turns if turns[key] == min(turns.values()))
+
+    def has_room_made(self, due, there):
+        leaving = {key for key, stay in there.items() if stay.phase == "unloading"}
+        movable = {key for key, stay in there.items() if stay.phase == "resident" and stay.kept_until <= self.last}
+        over = {key for key in movable if self.visit_end(key, due) <= self.last}
+        drained = {key for key in movable if self.core.state.residencies[key].draining}
+        left = self.available(DEVICE[due]) - self.specs[due].footprint - sum(stay.mib for stay in there.values())
+        able, doing = (left + sum(there[key].mib for key in leaving | some) >= 0 for some in (over, drained))
+        return doing or not able
 
     @invariant()
     def over_budget_nobody_idles_in_memory(self):
         """Unless its unload has just failed."""
         for key in self.in_phase("resident"):
             if self.used(DEVICE[key], phases=("loading", "resident")) > self.budgets[DEVICE[key]]:
-                assert self.memory[key].holders or self.memory[key].kept_until > self.log[-1][1]
+                assert self.memory[key].holders or self.memory[key].kept_until > self.last
 
     @invariant()
-    def the_core_asks_to_be_woken_before_anyone_is_due(self):
-        """In time to load its model."""
-        last = self.log[-1][1]
-        for key in KEYS:
-            if key not in self.memory and self.waiters(key):
-                turn = self.turn(key)
-                assert self.core.deadline is not None or not self.kept_out(key, last)
-                if not self.kept_out(key, last):
-                    assert turn <= last or (self.core.deadline is not None and self.core.deadline <= turn)
+    def nobody_idles_in_memory_past_its_keep_alive(self):
+        """Unless it is wanted, or expected to be, or its unload has just failed."""
+        for key in self.in_phase("resident"):
+            stay, keep_alive = self.memory[key], self.specs[key].keep_alive
+            wanted = stay.holders or self.waiters(key) or self.core.state.programs.expected(key)
+            if not wanted and keep_alive is not None:
+                self.comes_in_time(max(stay.used + keep_alive, stay.kept_until))
 
     @invariant()
-    def nobody_waits_past_a_deadline(self):
+    def the_core_asks_to_be_woken_in_time(self):
+        """For whoever is due, in time to load its model; for visits that end, deadlines and unloads to be tried again."""
+        for device in ("gpu0", "cpu"):
+            due = self.cold_and_due(device)
+            waited_for = [key for key in KEYS if DEVICE[key] == device and key not in self.memory and self.waiters(key)]
+            assert self.core.deadline is not None or set(waited_for) <= set(self.cold(device)), "kept out for ever"
+            for key in self.cold(device):
+                assert key in due or self.wakes_by(self.turn(key))
+            for key in (key for key in self.in_phase("resident") if DEVICE[key] == device):
+                moments = [self.memory[key].kept_until, *(self.visit_end(key, each) for each in due)]
+                assert all(moment <= self.last or self.wakes_by(moment) for moment in moments)
         for asked in self.asked.values():
-            assert asked.status != "waiting" or asked.deadline > self.log[-1][1]
+            if asked.status == "waiting":
+                self.comes_in_time(asked.deadline)
+
+    def wakes_by(self, moment):
+        return moment == inf or (self.core.deadline is not None and self.core.deadline <= moment)
+
+    def comes_in_time(self, moment):
+        """It is still to come, and the core will be there."""
+        assert moment > self.last
+        assert self.wakes_by(moment)
 
     @invariant()
     def what_is_expected_is_what_runs_announced_and_have_not_asked_for(self):
         programs = self.core.state.programs
         for key in KEYS:
-            assert list(programs.expected(key)) == sorted(programs.expected(key))
-            assert programs.work(key) >= 0.0
+            uses = {(*which, key): use for which, step in self.open.items() for use in step.uses if use.key == key}
+            expected = list(programs.expected(key))
+            assert expected == sorted(expected)
+            assert len(expected) <= len(uses)
+            assert {each.step for each in expected} <= {step for _, step, _ in uses}
+            work = sum(max(0.0, use.calls - self.made[which]) * use.seconds for which, use in uses.items())
+            assert programs.work(key) == pytest.approx(work)
+            assert programs.heading(key, -inf) == len({run for run, *_ in uses})
 
     @invariant()
     def every_wait_can_be_explained(self):

@@ -97,9 +97,7 @@ class Neighbours:
             )
             for name, endpoint in world.endpoints.items()
         }
-        sources = Sources(
-            reader.read, self._ours, self._changing, self._ledger_of, self._loading_of, self._foreign_of
-        )
+        sources = Sources(reader.read, self._ours, self._changing, self._ledger_of, self._loading_of, self._foreign_of)
         allowances = {device: world.allowances[device] for device in self._devices}
         self._monitor = Monitor(sources, allowances, self._occupied, limit=self._limited)
 
@@ -130,9 +128,7 @@ class Neighbours:
                 continue
             try:
                 endpoint = self.endpoints[spec.endpoint]
-                residence = await endpoint.load(
-                    spec.model, num_ctx=spec.num_ctx, slots=spec.slots, timeout=ADOPT_S
-                )
+                residence = await endpoint.load(spec.model, num_ctx=spec.num_ctx, slots=spec.slots, timeout=ADOPT_S)
             except VwtError as error:
                 log.debug("model.not_adopted", model=spec.model, endpoint=spec.endpoint, why=error.message)
             else:

@@ -6,6 +6,7 @@ Owns signals: Ctrl-C and TERM cancel the coroutine once and let it end its proce
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 import time
@@ -54,6 +55,12 @@ def _duration(text: str) -> Seconds:
     return seconds
 
 
+def _finite(_context: click.Context, _option: click.Parameter, seconds: Seconds | None) -> Seconds | None:
+    if seconds is not None and not math.isfinite(seconds):
+        raise click.BadParameter(f"{seconds} is no limit; write a number of seconds, or leave it out")
+    return seconds
+
+
 _LIMIT_OPTIONS = [
     click.option(
         "--priority",
@@ -66,6 +73,7 @@ _LIMIT_OPTIONS = [
     click.option(
         "--max-seconds",
         type=click.FloatRange(min=0, min_open=True),
+        callback=_finite,
         metavar="N",
         help="The seconds of model time it may use, summed over its calls.",
     ),

@@ -214,7 +214,7 @@ class Run(_Table):
     deadline: Duration | None = None
     max_calls: Count | None = None
     max_tokens: Count | None = None
-    max_seconds: Annotated[Seconds, Field(gt=0)] | None = None
+    max_seconds: Annotated[Seconds, Field(gt=0, allow_inf_nan=False)] | None = None
 
     def settings(self) -> RunSettings:
         """The same as settings."""

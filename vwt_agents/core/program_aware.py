@@ -257,7 +257,8 @@ class ProgramAware:
         yielding = [
             r for r in candidates if r.draining or self._visit_end(state, r, due.load_s, _next(due).lane) <= state.now
         ]
-        victims = _cheapest(need, yielding, lambda v: self._disruption(state, v, due))
+        price, _ = self._outlook(state, device)
+        victims = _cheapest(need, yielding, lambda v: self._disruption(state, v, due, price))
         if victims is None:
             return Placement(target=due.spec.key)
         if all(victim.idle for victim in victims):
@@ -281,8 +282,9 @@ class ProgramAware:
         """A due model's place in line: by its moment, but not ahead of anyone who was due when it last left."""
         return (max(self._urgent_at(state, model), model.left_at), model.left_order)
 
-    def _disruption(self, state: State, victims: Sequence[Residency], due: Model) -> Cost:
-        price, _ = self._outlook(state, due.spec.device)
+    def _disruption(
+        self, state: State, victims: Sequence[Residency], due: Model, price: Mapping[ModelKey, float]
+    ) -> Cost:
         cost = 0.0
         for victim in victims:
             wanted = not _unwanted(state, victim) and not victim.draining

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from itertools import pairwise
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -58,10 +59,11 @@ class _Stage:
     """A step on its way. `pace` and `think` are what was believed of it, corrected by what it then did; `counted` is the
     work it adds to what is announced for each model.
 
-    `free_since`: it has asked before and has no request under way since then.
+    `free_since`: it has asked before and has no request under way since then. `place` is its own among the run's steps.
     """
 
     step: Step
+    place: int
     before: tuple[_Stage, ...]
     tail: Seconds = 0.0
     enters: ModelKey | None = None
@@ -211,10 +213,10 @@ class Programs:
         program = self.program(run)
         self._clear(program)
         program.klass = klass
-        for step in steps:
+        for place, step in enumerate(steps):
             before = tuple(program.stages[name] for name in step.after)
             pace = {use.key: use.seconds for use in step.uses}
-            stage = program.stages[step.name] = _Stage(step, before, pace=pace, think=step.think)
+            stage = program.stages[step.name] = _Stage(step, place, before, pace=pace, think=step.think)
             for each in before:
                 each.followers.append(stage)
             self._count(program, stage)
@@ -263,6 +265,8 @@ class Programs:
             heading[program.order] -= 1
             if not heading[program.order]:
                 del heading[program.order]
+            if not heading:
+                self._work[use.key] = 0.0  # exactly: what is left over of many sums is nobody's work
 
     def submitted(self, run: str, step: str, request: int, key: ModelKey, seconds: Seconds, now: Seconds) -> None:
         """A step has asked."""
@@ -319,11 +323,15 @@ class Programs:
             program.left = max(0.0, program.left + more)
 
     def _refresh(self, program: Program, stage: _Stage, now: Seconds) -> None:
-        """Believe anew when a step asks next and when it ends, and what follows from that for those after it."""
-        doubtful = [stage]
+        """Believe anew when a step asks next and when it ends, and what follows from that for those after it.
+
+        In the order of the steps, so that each is looked at once, after all it waits for.
+        """
+        doubtful = [(stage.place, stage.step.name)]
         while doubtful:
-            each = doubtful.pop()
-            if each.ended:
+            first = heappop(doubtful)
+            each = program.stages[first[1]]
+            if each.ended or (doubtful and doubtful[0] == first):
                 continue
             ends_at, asks_at, use = self._belief(each, now)
             if use is None or asks_at is None:
@@ -332,7 +340,8 @@ class Programs:
                 self._list(each, use.key, Expected(asks_at, program.order, each.step.name))
             if ends_at != each.ends_at:
                 each.ends_at = ends_at
-                doubtful += each.followers
+                for follower in each.followers:
+                    heappush(doubtful, (follower.place, follower.step.name))
 
     @staticmethod
     def _belief(stage: _Stage, now: Seconds) -> tuple[Seconds | None, Seconds | None, Use | None]:

@@ -11,12 +11,12 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from vwt_agents.core.specs import ModelKey, RequestClass
     from vwt_agents.types import RequestId, Seconds
 
-__all__ = ["Queue", "Waiting"]
+__all__ = ["Order", "Queue", "Waiting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,10 @@ _Key: TypeAlias = "tuple[Any, ...]"
 """What requests are ordered by, and last their number: one flat tuple, because there are four of it for each."""
 
 
-class _Order:
-    """The waiting requests by one key, the least first."""
+class Order:
+    """The waiting requests by one key, the least first. An entry is dead once its request has left, or has come back
+    with another key.
+    """
 
     __slots__ = ("_heap", "_key")
 
@@ -60,16 +62,18 @@ class _Order:
     def __len__(self) -> int:
         return len(self._heap)
 
-    def add(self, waiting: Waiting, alive: dict[RequestId, Waiting]) -> None:
+    def add(self, waiting: Waiting, alive: Mapping[RequestId, Waiting]) -> None:
+        """Let a request stand in line; `alive` are all that do."""
         if len(self._heap) > 64 + 2 * len(alive):  # the dead outnumber the living: O(1) a removal, taken over them all
             self._heap = [entry for entry in self._heap if entry[-1] in alive]
             heapify(self._heap)
         heappush(self._heap, self._key(waiting))
 
-    def first(self, alive: dict[RequestId, Waiting]) -> Waiting | None:
+    def first(self, alive: Mapping[RequestId, Waiting]) -> Waiting | None:
+        """The first of those alive; None without any."""
         while self._heap:
             waiting = alive.get(self._heap[0][-1])
-            if waiting is not None:
+            if waiting is not None and self._key(waiting) == self._heap[0]:
                 return waiting
             heappop(self._heap)
         return None
@@ -82,10 +86,10 @@ class Queue:
 
     def __init__(self) -> None:
         self._alive: dict[RequestId, Waiting] = {}
-        self._by_rank = _Order(lambda waiting: (*waiting.rank, -waiting.tail, waiting.request))
-        self._by_due = _Order(lambda waiting: (waiting.due, waiting.request))
-        self._by_late = _Order(lambda waiting: (waiting.late, waiting.request))
-        self._by_tail = _Order(lambda waiting: (waiting.rank[0], -waiting.tail, waiting.request))
+        self._by_rank = Order(lambda waiting: (*waiting.rank, -waiting.tail, waiting.request))
+        self._by_due = Order(lambda waiting: (waiting.due, waiting.request))
+        self._by_late = Order(lambda waiting: (waiting.late, waiting.request))
+        self._by_tail = Order(lambda waiting: (waiting.rank[0], -waiting.tail, waiting.request))
         self._prefixes: dict[str, dict[RequestId, Waiting]] = {}
         self.work: Seconds = 0.0
 

@@ -18,6 +18,7 @@ Reads no clock and does no I/O. What is loaded, drained and granted first is the
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Final, assert_never
 
 from vwt_agents.core.actions import Action, Grant, Load, Reject, Unload
@@ -137,15 +138,18 @@ class Scheduler:
         return self.handle_all((event,), now)
 
     def handle_all(self, events: Iterable[Event], now: Seconds) -> tuple[Action, ...]:
-        """What to do now that all these happened, in their order and at one moment: decided once, knowing them all."""
+        """What to do now that all these happened, in their order and at one moment: decided once, knowing them all.
+
+        After an error what came before it has happened, and is answered with what comes next.
+        """
         self._state.now = max(self._state.now, now)
-        self._actions = []
         for event in events:
             self._apply(event)
         self._give_up()
         self._lose_patience()
         self._plan()
-        return tuple(self._actions)
+        actions, self._actions = tuple(self._actions), []
+        return actions
 
     def _apply(self, event: Event) -> None:
         match event:
@@ -235,7 +239,7 @@ class Scheduler:
                 tail=state.programs.tail(event.run, event.step),
                 seconds=seconds,
                 prefix=event.prefix,
-                deadline=event.deadline,
+                deadline=event.deadline if event.deadline is not None and event.deadline < inf else None,
             )
         )
 

@@ -10,13 +10,12 @@ free.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
 from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from vwt_agents.core.programs import Programs
-from vwt_agents.core.queue import Queue, Waiting
+from vwt_agents.core.queue import Order, Queue, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -104,7 +103,7 @@ class State:
         self._there: dict[str, list[Residency]] = {}
         self._wanted: dict[ModelKey, Model] = {}
         self._devices: tuple[str, ...] = ()
-        self._deadlines: list[tuple[Seconds, RequestId]] = []
+        self._by_deadline = Order(lambda waiting: (waiting.deadline, waiting.request))
         self._budgets: dict[str, Mib] = {}
         self._occupied: dict[str, Mib] = {}
         self._pressures: dict[str, Pressure] = {}
@@ -189,12 +188,7 @@ class State:
 
     def soonest_deadline(self) -> Waiting | None:
         """The waiting request whose answer is the first to be of no use to anybody."""
-        while self._deadlines:
-            waiting = self._waiting.get(self._deadlines[0][1])
-            if waiting is not None and waiting.deadline == self._deadlines[0][0]:
-                return waiting
-            heappop(self._deadlines)
-        return None
+        return self._by_deadline.first(self._waiting)
 
     def check(self) -> None:
         """Raise AssertionError where the books contradict themselves; true between any two events."""
@@ -238,7 +232,7 @@ class State:
         model.queue.add(waiting)
         self._wanted[waiting.key] = model
         if waiting.deadline is not None:
-            heappush(self._deadlines, (waiting.deadline, waiting.request))
+            self._by_deadline.add(waiting, self._waiting)
         self.programs.submitted(waiting.run, waiting.step, waiting.request, waiting.key, waiting.seconds, self.now)
 
     def withdraw(self, request: RequestId) -> Waiting:
