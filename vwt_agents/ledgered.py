@@ -158,7 +158,7 @@ class LedgeredEndpoint:
             await self._inner.unload(orphan.name)
             done = True
         except WorldError as error:
-            log.warning("model.not_reclaimed", endpoint=self.name, model=orphan.name, error=error.message)
+            log.warning("model.reclaim_failed", endpoint=self.name, model=orphan.name, error=error.message)
         finally:
             with anyio.CancelScope(shield=True):
                 await run_sync(self._ledger.drop if done else self._ledger.disown, orphan.resource)
@@ -180,5 +180,7 @@ class LedgeredEndpoint:
         since, last = self._waits.get(model, (now, now))
         since = since if now - last < STALE_S else now  # who asks again after so long had given up meanwhile
         self._waits[model] = since, now
-        await run_sync(partial(self._ledger.want, self._memory, need.resource, need.mib, since, name=model))
+        await run_sync(
+            partial(self._ledger.want, self._memory, need.resource, need.mib, since, name=model, terms=terms)
+        )
         raise MemoryTaken(refused.reason, hint=refused.hint)

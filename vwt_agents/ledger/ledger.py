@@ -84,11 +84,13 @@ class Ledger:
         setting = os.environ.get("VWT_LEDGER", "")
         if folder is None and setting == "off":
             return cls(Alone(), who=who, alone="VWT_LEDGER is off", where="off")
-        path = folder or (Path(setting).expanduser().resolve() if setting else DEFAULT)
+        path = folder or (Path(setting) if setting else DEFAULT)
         try:
+            if folder is None and setting:
+                path = path.expanduser().resolve()
             return cls(Folder(path), who=who, where=str(path))
-        except OSError as error:
-            reason = f"{path} cannot be used: {error.strerror or error}"
+        except (OSError, RuntimeError) as error:  # RuntimeError: a ~user whom nobody knows
+            reason = f"{path} cannot be used: {getattr(error, 'strerror', None) or error}"
             log.warning("ledger.unusable", reason=reason, hint="memory is shared with no other process: set VWT_LEDGER")
             return cls(Alone(), who=who, alone=reason, where=reason)
 
@@ -205,13 +207,15 @@ class Ledger:
 
     # -- who waits --------------------------------------------------------------------------------------------------
 
-    def want(self, device: str, resource: Resource, mib: Mib, since: Seconds, *, name: str = "") -> None:
+    def want(
+        self, device: str, resource: Resource, mib: Mib, since: Seconds, *, name: str = "", terms: str = ""
+    ) -> None:
         """Say that this process waits for memory since then (on `time.monotonic`): others make way and do not pass it.
 
         To be said again while it lasts: a want that is STALE_S old counts no more. A granted claim or `drop` ends it.
         """
         with self._turn():
-            self._save(self._mine.wanting(Want(device, resource, mib, since, self._clock(), name)))
+            self._save(self._mine.wanting(Want(device, resource, mib, since, self._clock(), name, terms)))
 
     def unwant(self, resource: Resource) -> None:
         """This process waits no longer for the resource."""
