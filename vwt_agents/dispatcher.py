@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from vwt_agents.core import State
     from vwt_agents.endpoints.base import Endpoint
     from vwt_agents.messages import Chunk, OnChunk, Priority, Request, Response
     from vwt_agents.types import Mib, RequestId, Seconds
@@ -219,6 +220,11 @@ class Dispatcher:
         if tasks is not None:
             tasks.cancel_scope.cancel()
         await self._stack.aclose()
+
+    @property
+    def state(self) -> State:
+        """The core's books, to read: they change with every event."""
+        return self._scheduler.state
 
     # -- what the world tells the core ------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 from anyio.to_thread import run_sync
@@ -19,7 +19,7 @@ from vwt_agents.eventlog import get_logger
 from vwt_agents.ledger.books import STALE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from vwt_agents.endpoints.base import Endpoint, Health, ModelInfo, OnProgress, Residence
     from vwt_agents.ledger import Holder, Ledger, Resource
@@ -41,16 +41,22 @@ class Need:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Stay:
-    """One stay of a model in memory: a later one of the same model is another."""
+    """One stay of a model in memory, and the MiB it takes: a later one of the same model is another."""
 
     resource: Resource
+    mib: Mib
+
+
+async def _at_once(_mib: Mib) -> None:
+    """Memory that a server says is free counts as free."""
 
 
 class LedgeredEndpoint:
     """The inner endpoint, within the memory that all processes of the machine share.
 
-    `ceiling` is what everybody's models may take on the device, asked at each load; `need` what a model will take. The
-    device's name in the ledger is the endpoint's, unless `device` gives one that all processes agree on.
+    `ceiling` is what everybody's models may take on the device, asked at each load; `need` what a model will take; `freed`
+    returns once so many MiB, which the server says are free, are seen to be. The device's name in the ledger is the
+    endpoint's, unless `device` gives one that all processes agree on.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class LedgeredEndpoint:
         *,
         ceiling: Callable[[], Mib],
         need: Callable[[str], Need],
+        freed: Callable[[Mib], Awaitable[Any]] = _at_once,
         device: str | None = None,
     ) -> None:
         self.name = inner.name
@@ -69,6 +76,7 @@ class LedgeredEndpoint:
         self._ledger = ledger
         self._ceiling = ceiling
         self._need = need
+        self._freed = freed
         self._memory = device or inner.device
         self._loaded: dict[str, _Stay] = {}
         self._waits: dict[str, tuple[Seconds, Seconds]] = {}
@@ -101,23 +109,26 @@ class LedgeredEndpoint:
         await self._claim(model, need, f"num_ctx {num_ctx}")
         try:
             residence = await self._inner.load(model, num_ctx=num_ctx, slots=slots, timeout=timeout)
-            await run_sync(self._ledger.settle, need.resource, residence.device_mib or residence.size_mib)
+            mib = residence.device_mib or residence.size_mib
+            await run_sync(self._ledger.settle, need.resource, mib)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await run_sync(self._ledger.drop, need.resource)
             raise
-        self._loaded[residence.model] = _Stay(need.resource)
+        self._loaded[residence.model] = _Stay(need.resource, mib)
         return residence
 
     async def unload(self, model: str) -> None:
         """Give the claim back, and unload unless another process uses the model there."""
         resource = self._need(model).resource
+        mib = next((stay.mib for stay in self._loaded.values() if stay.resource == resource), 0)
         self._loaded = {name: stay for name, stay in self._loaded.items() if stay.resource != resource}
         if not await run_sync(self._ledger.leave, resource):
             log.info("model.left_to_others", endpoint=self.name, model=model)
             return
         try:
             await self._inner.unload(model)
+            await self._freed(mib)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await run_sync(self._ledger.stay, resource)
@@ -158,7 +169,7 @@ class LedgeredEndpoint:
             await self._inner.unload(orphan.name)
             done = True
         except WorldError as error:
-            log.warning("model.not_reclaimed", endpoint=self.name, model=orphan.name, error=error.message)
+            log.warning("model.reclaim_failed", endpoint=self.name, model=orphan.name, error=error.message)
         finally:
             with anyio.CancelScope(shield=True):
                 await run_sync(self._ledger.drop if done else self._ledger.disown, orphan.resource)
@@ -180,5 +191,7 @@ class LedgeredEndpoint:
         since, last = self._waits.get(model, (now, now))
         since = since if now - last < STALE_S else now  # who asks again after so long had given up meanwhile
         self._waits[model] = since, now
-        await run_sync(partial(self._ledger.want, self._memory, need.resource, need.mib, since, name=model))
+        await run_sync(
+            partial(self._ledger.want, self._memory, need.resource, need.mib, since, name=model, terms=terms)
+        )
         raise MemoryTaken(refused.reason, hint=refused.hint)

@@ -310,6 +310,23 @@ def test_a_want_that_nobody_could_serve_blocks_nobody(pair, folder):
     assert a.claim("gpu0", QWEN, 5000, BUDGET) is None
 
 
+def test_who_waits_for_a_model_with_another_context_is_not_passed_by_who_has_just_let_go_of_it(pair):
+    a, b, clock = pair
+    a.claim("gpu0", QWEN, 4000, BUDGET, terms="num_ctx 4096")
+    b.want("gpu0", QWEN, 5000, since=clock.now - 5, terms="num_ctx 8192")
+    a.drop(QWEN)
+    assert "has waited longer" in a.claim("gpu0", QWEN, 4000, BUDGET, terms="num_ctx 4096").reason
+    assert a.claim("gpu0", QWEN, 5000, BUDGET, terms="num_ctx 8192") is None
+
+
+def test_a_want_that_went_stale_gives_no_seniority(pair):
+    a, b, clock = pair
+    a.want("gpu0", QWEN, 5000, since=clock.now - 5)
+    clock.now += 10
+    b.want("gpu0", LLAMA, 7000, since=clock.now - 1)
+    assert a.claim("gpu0", QWEN, 5000, BUDGET) is not None
+
+
 def test_what_a_process_holds_already_it_keeps_although_others_wait(pair):
     a, b, clock = pair
     a.claim("gpu0", QWEN, 5000, BUDGET)
@@ -539,6 +556,10 @@ def test_the_environment_chooses_the_folder_or_none(tmp_path, monkeypatch, caplo
     with Ledger.open() as opened:
         assert opened.snapshot().where == str(tmp_path / "deep" / "chosen")
         assert opened.snapshot().shared
+    monkeypatch.setenv("VWT_LEDGER", "~nobody-of-this-name/ledger")
+    with Ledger.open() as opened:
+        assert "cannot be used" in opened.alone
+    caplog.clear()
     monkeypatch.setenv("VWT_LEDGER", "off")
     with Ledger.open() as opened:
         assert opened.alone == "VWT_LEDGER is off"

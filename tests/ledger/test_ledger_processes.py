@@ -24,7 +24,7 @@ with Ledger.open(f"run {seed}") as ledger:
     held = set()
     print("ready", flush=True)
     sys.stdin.readline()
-    for _ in range(150):
+    for _ in range(100):
         if held and dice.random() < 0.5:
             resource = dice.choice(sorted(held, key=str))
             if ledger.leave(resource):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from contextlib import asynccontextmanager
 
@@ -215,3 +216,49 @@ async def test_nothing_loads_when_the_ledger_cannot_be_written(server):
     with pytest.raises(LedgerUnavailable):
         await load(a, "qwen")
     assert server.inner.loads == []
+
+
+async def test_what_four_processes_do_at_random_never_overfills_their_server(server):
+    """The server counts for itself: a model takes memory from the start of its load to the end of its unload."""
+    taken: dict[str, int] = {}
+    peaks: list[int] = []
+    load_inner, unload_inner = server.inner.load, server.inner.unload
+
+    async def counted_load(model, **how):
+        taken[model] = MODELS[model]
+        peaks.append(sum(taken.values()))
+        return await load_inner(model, **how)
+
+    async def counted_unload(model):
+        await unload_inner(model)
+        taken.pop(model, None)
+
+    server.inner.load, server.inner.unload = counted_load, counted_unload
+    refused = 0
+
+    async def work(endpoint, dice):
+        nonlocal refused
+        mine = set()
+        for _ in range(30):
+            model = dice.choice(sorted(MODELS))
+            if model in mine:
+                await endpoint.unload(model)
+                mine.discard(model)
+                continue
+            try:
+                await load(endpoint, model)
+                mine.add(model)
+            except MemoryTaken:
+                refused += 1
+            assert mine <= taken.keys(), "what is held is not unloaded by others"
+        for model in mine:
+            await endpoint.unload(model)
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            for seed in range(4):
+                tasks.start_soon(work, server.process(str(seed)), random.Random(seed))
+    assert max(peaks) <= BUDGET
+    assert len(peaks) > 10 < refused
+    assert taken == {}
+    assert await resident(server) == set()

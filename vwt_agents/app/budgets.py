@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 from vwt_agents.devices import Budget, budget
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from vwt_agents.config import EndpointSettings, Settings
     from vwt_agents.devices import Device
+    from vwt_agents.types import Mib
 
 __all__ = ["measured_budgets", "misplaced", "place_hint"]
 
+_NOTHING: Final[Mapping[str, Mib]] = MappingProxyType({})
 
-def measured_budgets(settings: Settings, devices: Sequence[Device]) -> dict[str, Budget]:
-    """By device: what models may take there now, and at most. One that is not there has 0 MiB unless a size was set."""
+
+def measured_budgets(
+    settings: Settings, devices: Sequence[Device], ours: Mapping[str, Mib] = _NOTHING
+) -> dict[str, Budget]:
+    """By device: what models may take there now, and at most. One that is not there has 0 MiB unless a size was set.
+
+    `ours` is the part of what is used on each that is not lost to models.
+    """
     by_name = {device.name: device for device in devices}
     named = dict.fromkeys([*settings.budget.devices, *(endpoint.device for endpoint in settings.endpoints.values())])
     found: dict[str, Budget] = {}
     for name in named:
         device, setting = by_name.get(name), settings.budget.devices.get(name, "auto")
         if device is not None:
-            found[name] = budget(device, setting, settings.budget.reserve)
+            found[name] = budget(device, setting, settings.budget.reserve, ours=ours.get(name, 0))
         elif setting == "auto":
             found[name] = Budget(0, "no such device on this machine", ceiling=0)
         else:

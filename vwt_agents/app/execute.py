@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from vwt_agents.app.foresight import habits_of, serving
+from vwt_agents.app.neighbours import open_neighbours
 from vwt_agents.app.world import World, open_world
 from vwt_agents.board import Board
 from vwt_agents.config import load_settings
@@ -208,8 +209,11 @@ class _Execution:
         self._habits = await habits_of(planned.graph.name, self.journal)
         services = await self._services()
         priority = settings.run.priority
-        async with Dispatcher(scheduler, planned.world.endpoints, board=self.board, priority=priority) as dispatcher:
-            await self._prepare(dispatcher)
+        async with (
+            open_neighbours(planned.world, planned.plan, self.id) as neighbours,
+            Dispatcher(scheduler, neighbours.endpoints, board=self.board, priority=priority) as dispatcher,
+        ):
+            self._prepare(dispatcher)
             runner = Runner(
                 planned.graph,
                 planned.plan,
@@ -228,7 +232,8 @@ class _Execution:
                 spent=self._spent,
             )
             try:
-                await self._in_time(runner)
+                async with neighbours.beside(dispatcher):
+                    await self._in_time(runner)
             finally:
                 self._judge(runner.values)
         self._end("good" if self._passed else "bad", 0 if self._passed else 1, None)
@@ -245,6 +250,12 @@ class _Execution:
             cut = [line.name for line in self.board.stages.values() if line.status == "stopped"]
             raise deadline_passed(deadline, cut)
 
+    def _prepare(self, dispatcher: Dispatcher) -> None:
+        for device, allowance in self.planned.world.allowances.items():
+            dispatcher.set_budget(device, allowance.ceiling)
+        for spec in self.planned.plan.specs:
+            dispatcher.serve(serving(spec, self.planned.settings, self._habits))
+
     async def _services(self) -> dict[str, Any]:
         """The services the stages name; a sandbox that cannot be had ends the run before anything is loaded."""
         wanted = {
@@ -255,12 +266,6 @@ class _Execution:
         sandbox = await open_sandbox(self.planned.settings.sandbox)
         log.info("sandbox.chosen", backend=sandbox.backend.name, level=sandbox.backend.level)
         return {"Sandbox": sandbox}
-
-    async def _prepare(self, dispatcher: Dispatcher) -> None:
-        for device, mib in self.planned.world.budgets.items():
-            dispatcher.set_budget(device, mib)
-        for spec in self.planned.plan.specs:
-            dispatcher.serve(serving(spec, self.planned.settings, self._habits))
 
     def _judge(self, values: Mapping[str, Any]) -> None:
         verdict = find_verdict(values, self.planned.graph)

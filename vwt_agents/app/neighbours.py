@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Self
 
 import anyio
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from vwt_agents.routing import Plan
     from vwt_agents.types import Mib, Seconds
 
-__all__ = ["Neighbours", "open_neighbours", "resource_of"]
+__all__ = ["Neighbours", "evictable", "open_neighbours", "resource_of"]
 
 log = get_logger(__name__)
 
@@ -44,9 +44,37 @@ ADOPT_S: Final[Seconds] = 30.0
 
 def resource_of(world: World, endpoint: str, model: str) -> Resource:
     """What the ledger calls a model: by its weights on a server, so that all tags of them and all processes mean the same."""
-    url: str = getattr(world.endpoints[endpoint], "url", "")
     info = world.infos.get((endpoint, model))
-    return Resource((info.digest if info is not None else "") or canonical(model), url)
+    return Resource((info.digest if info is not None else "") or canonical(model), _url(world.endpoints[endpoint]))
+
+
+def _url(endpoint: Endpoint) -> str:
+    """Where its server is; empty for one whose models are this process's own."""
+    return getattr(endpoint, "url", "")
+
+
+async def evictable(world: World) -> dict[str, Mib]:
+    """By device, MiB in memory that may be had in time: what processes in the ledger have claimed, and models of agents.toml
+    that nobody alive uses. Plans count them as free; runs wait for them.
+    """
+    with await run_sync(Ledger.open, "plan") as ledger:
+        held = (await run_sync(ledger.snapshot)).holders
+    found: dict[tuple[str, Resource], Mib] = {}
+    for number, holder in enumerate(held):  # without a server it is somebody's own, however alike the names
+        own = holder.resource if holder.resource.server else replace(holder.resource, model=f"{number}")
+        found[holder.device, own] = max(found.get((holder.device, own), 0), holder.mib)
+    for name, endpoint in world.endpoints.items():
+        listed = {canonical(model): model for model in world.settings.listed(name)}
+        if endpoint.kind != "ollama" or not world.health[name].ok:
+            continue
+        try:
+            residences = await endpoint.resident()
+        except VwtError:
+            continue
+        for each in residences:
+            if (model := listed.get(canonical(each.model))) is not None:
+                found.setdefault((endpoint.device, resource_of(world, name, model)), each.device_mib)
+    return {device: sum(mib for (at, _), mib in found.items() if at == device) for device in {at for at, _ in found}}
 
 
 @asynccontextmanager
@@ -88,33 +116,39 @@ class Neighbours:
         self._pressed: dict[str, tuple[Mib, Seconds]] = {}
         self._starved: set[ModelKey] = set()
         self._dispatcher: Dispatcher | None = None
-        self.endpoints: dict[str, Endpoint] = {
-            name: LedgeredEndpoint(
-                endpoint,
-                ledger,
-                ceiling=lambda device=endpoint.device: self._ceiling(device),  # type: ignore[misc]
-                need=lambda model, name=name: self._needs[ModelKey(name, model)],  # type: ignore[misc]
-            )
-            for name, endpoint in world.endpoints.items()
-        }
         sources = Sources(reader.read, self._ours, self._changing, self._ledger_of, self._loading_of, self._foreign_of)
         allowances = {device: world.allowances[device] for device in self._devices}
         self._monitor = Monitor(sources, allowances, self._occupied, limit=self._limited)
+        self._ledgered = {name: self._within_ledger(endpoint) for name, endpoint in world.endpoints.items()}
+        self.endpoints: dict[str, Endpoint] = dict(self._ledgered)
+
+    def _within_ledger(self, endpoint: Endpoint) -> LedgeredEndpoint:
+        name, device = endpoint.name, endpoint.device
+        return LedgeredEndpoint(
+            endpoint,
+            self._ledger,
+            ceiling=lambda: self._ceiling(device),
+            need=lambda model: self._needs[ModelKey(name, model)],
+            freed=lambda mib: self._monitor.settled(device, mib),
+        )
 
     # -- the run's side ---------------------------------------------------------------------------------------------
 
-    async def meet(self, dispatcher: Dispatcher) -> Self:
-        """Tell a dispatcher, before its first request, what there is for it: budgets, what others take, what is loaded."""
+    @asynccontextmanager
+    async def beside(self, dispatcher: Dispatcher) -> AsyncIterator[None]:
+        """Tell a dispatcher that serves the plan what others take and what is loaded already, and go on telling it every
+        second until the block ends.
+        """
         self._dispatcher = dispatcher
-        for device in self._devices:
-            dispatcher.set_budget(device, self._world.allowances[device].ceiling)
         await self._look_at_servers()
-        await self._adopt(dispatcher)
+        await self._adopt(dispatcher)  # first: what is adopted is nobody else's
         await self._look()
-        return self
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch)
+            yield
+            tasks.cancel_scope.cancel()
 
-    async def watch(self) -> None:
-        """Look around every second, until cancelled."""
+    async def _watch(self) -> None:
         while True:
             await anyio.sleep(INTERVAL)
             await self._look_at_servers()
@@ -166,9 +200,7 @@ class Neighbours:
         for name, endpoint in self._world.endpoints.items():
             if endpoint.device not in short or endpoint.kind != "ollama":
                 continue
-            ledgered = self.endpoints[name]
-            assert isinstance(ledgered, LedgeredEndpoint)
-            await ledgered.reclaim(getattr(endpoint, "url", ""))
+            await self._ledgered[name].reclaim(_url(endpoint))
             for model in await self._left_over(name):
                 log.info("model.left_over", endpoint=name, model=model)
                 with anyio.move_on_after(ADOPT_S):

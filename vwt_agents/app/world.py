@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from vwt_agents.app.budgets import measured_budgets, misplaced
+from vwt_agents.app.neighbours import evictable
 from vwt_agents.devices import Budget, Device, find
 from vwt_agents.errors import ModelMissing, VwtError
 from vwt_agents.footprint import shape_from_metadata
@@ -67,14 +68,14 @@ async def open_world(settings: Settings, *, everything: bool = False) -> AsyncIt
     working = (device.name for device in found.devices if device.kind == "gpu" and not device.problem)
     settings = settings.on(next(working, "cpu"))
     world = World(settings, devices=found.devices, no_gpu=found.reason, gpu_hint=found.hint)
-    world.allowances = measured_budgets(settings, world.devices)
-    world.budgets = {name: allowance.mib for name, allowance in world.allowances.items()}
-    world.arithmetic = {name: allowance.arithmetic for name, allowance in world.allowances.items()}
     async with AsyncExitStack() as stack:
         first = list(settings.endpoints) if everything else [tier.endpoint for tier in settings.tiers.values()]
         await _open(world, stack, first)
         silent = [tier for tier in settings.tiers.values() if not world.health[tier.endpoint].ok and tier.otherwise]
         await _open(world, stack, [tier.otherwise.endpoint for tier in silent if tier.otherwise])
+        world.allowances = measured_budgets(settings, world.devices, await evictable(world))
+        world.budgets = {name: allowance.mib for name, allowance in world.allowances.items()}
+        world.arithmetic = {name: allowance.arithmetic for name, allowance in world.allowances.items()}
         yield world
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "Resource",
     "Want",
     "holders",
+    "loading",
     "occupied",
     "refusal",
     "waiting",
@@ -50,7 +51,7 @@ class Resource:
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A process's hold on a resource. `name` is the model's name on its server; `terms` is what all who share it have to
-    agree on, such as its context; `leaving` while it is being unloaded.
+    agree on, such as its context; `loading` until it is in memory, `leaving` while it is being unloaded.
     """
 
     device: str
@@ -59,11 +60,15 @@ class Claim:
     name: str = ""
     terms: str = ""
     leaving: bool = False
+    loading: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """Memory a process waits for, since when, and when it last said so (on the monotonic clock, which processes share)."""
+    """Memory a process waits for, since when, and when it last said so (on the monotonic clock, which processes share).
+
+    `terms` as those of the claim it will make.
+    """
 
     device: str
     resource: Resource
@@ -71,6 +76,7 @@ class Want:
     since: Seconds
     renewed: Seconds
     name: str = ""
+    terms: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +164,12 @@ def occupied(pages: Iterable[Page], device: str, *, but: Iterable[Resource] = ()
     return sum(mib for (owner, resource), mib in _sums(pages, device).items() if owner or resource not in left_out)
 
 
+def loading(pages: Iterable[Page], device: str) -> Mib:
+    """MiB of the claims on a device whose load has not ended: memory that the device does not show as used yet."""
+    claims = {(page.owner, claim.resource): claim for page in pages if page.alive for claim in page.claims}
+    return sum(claim.mib for claim in claims.values() if claim.device == device and claim.loading)
+
+
 def holders(pages: Iterable[Page], *, user: str = "") -> tuple[Holder, ...]:
     """All who hold something, greatest first; `user` is who reads it and is not named."""
     found = [
@@ -181,7 +193,7 @@ def holders(pages: Iterable[Page], *, user: str = "") -> tuple[Holder, ...]:
 def waiting(pages: Iterable[Page], device: str, now: Seconds) -> tuple[Want, ...]:
     """What living processes wait for on a device, oldest first; without those that have stopped saying so."""
     wants = [want for page in pages if page.alive for want in page.wants if want.device == device]
-    return tuple(sorted((want for want in wants if now - want.renewed < STALE_S), key=lambda want: want.since))
+    return tuple(sorted((want for want in wants if abs(now - want.renewed) < STALE_S), key=lambda want: want.since))
 
 
 def refusal(mine: Page, others: Sequence[Page], claim: Claim, ceiling: Mib, now: Seconds) -> Refusal | None:
@@ -189,7 +201,7 @@ def refusal(mine: Page, others: Sequence[Page], claim: Claim, ceiling: Mib, now:
 
     1. A living process whose page cannot be read may hold anything. 2. A resource that is being unloaded, or is held on
     other terms, cannot be shared now. 3. The sum on the device stays within the ceiling. 4. Who has waited longer is not
-    passed over: all older wants have to fit as well, unless they could not even if everybody made way.
+    passed over: all older wants have to fit as well, on their terms, unless they could not even if everybody made way.
     """
     if (unread := next((page for page in others if not page.readable), None)) is not None:
         return Refusal(
@@ -210,7 +222,9 @@ def refusal(mine: Page, others: Sequence[Page], claim: Claim, ceiling: Mib, now:
         return Refusal(f"{subject}, and of {ceiling} MiB {taken} are claimed: {words or 'nothing else'}")
     since = next((want.since for want in waiting([mine], claim.device, now) if want.resource == claim.resource), now)
     older = _blocking(others, claim.device, ceiling, now, before=since)
-    if occupied([*with_it, *older], claim.device) > ceiling:
+    shared = [page for page in older if claim.resource.server and page.held(claim.resource)]
+    otherwise = any(each.terms != claim.terms for page in shared for each in page.claims)
+    if otherwise or occupied([*with_it, *older], claim.device) > ceiling:
         first, taken = older[0], occupied([mine, *others], claim.device)
         return Refusal(
             f"{subject}, but {_plain(first.who) or 'another run'}, process {first.pid}, has waited longer: for "
@@ -234,13 +248,13 @@ def _unshareable(others: Sequence[Page], claim: Claim) -> str | None:
 
 def _blocking(others: Sequence[Page], device: str, ceiling: Mib, now: Seconds, *, before: Seconds) -> list[Page]:
     """The wants older than `before`, as pages that claim what they want, oldest first."""
-    orphaned = occupied((page for page in others if not page.alive), device)
-    found = [
-        (want.since, Page(page.owner, page.pid, page.who, claims=(Claim(device, want.resource, want.mib),)))
-        for page in others
-        for want in waiting([page], device, now)
-        if want.since < before and orphaned + want.mib <= ceiling
-    ]
+    dead = [page for page in others if not page.alive]
+    found = []
+    for page in others:
+        for want in waiting([page], device, now):
+            if want.since < before and occupied(dead, device, but=[want.resource]) + want.mib <= ceiling:
+                claim = Claim(device, want.resource, want.mib, terms=want.terms)
+                found.append((want.since, Page(page.owner, page.pid, page.who, claims=(claim,))))
     return [page for _, page in sorted(found, key=lambda pair: pair[0])]
 
 

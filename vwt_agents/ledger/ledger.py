@@ -16,7 +16,19 @@ from typing import TYPE_CHECKING, Final, Self
 
 from vwt_agents.errors import LedgerUnavailable
 from vwt_agents.eventlog import get_logger
-from vwt_agents.ledger.books import Claim, Holder, Page, Refusal, Resource, Want, holders, occupied, refusal, waiting
+from vwt_agents.ledger.books import (
+    Claim,
+    Holder,
+    Page,
+    Refusal,
+    Resource,
+    Want,
+    holders,
+    loading,
+    occupied,
+    refusal,
+    waiting,
+)
 from vwt_agents.ledger.folder import DEFAULT, Folder
 from vwt_agents.ledger.shelf import Alone
 
@@ -84,11 +96,13 @@ class Ledger:
         setting = os.environ.get("VWT_LEDGER", "")
         if folder is None and setting == "off":
             return cls(Alone(), who=who, alone="VWT_LEDGER is off", where="off")
-        path = folder or (Path(setting).expanduser().resolve() if setting else DEFAULT)
+        path = folder or (Path(setting) if setting else DEFAULT)
         try:
+            if folder is None and setting:
+                path = path.expanduser().resolve()
             return cls(Folder(path), who=who, where=str(path))
-        except OSError as error:
-            reason = f"{path} cannot be used: {error.strerror or error}"
+        except (OSError, RuntimeError) as error:  # RuntimeError: a ~user whom nobody knows
+            reason = f"{path} cannot be used: {getattr(error, 'strerror', None) or error}"
             log.warning("ledger.unusable", reason=reason, hint="memory is shared with no other process: set VWT_LEDGER")
             return cls(Alone(), who=who, alone=reason, where=reason)
 
@@ -114,7 +128,7 @@ class Ledger:
         Replaces an earlier claim on the resource, ends a want of it, and takes over an orphan. LedgerUnavailable when it
         cannot be written down.
         """
-        claim = Claim(device, resource, mib, name, terms)
+        claim = Claim(device, resource, mib, name, terms, loading=True)
         with self._turn() as locked:
             if self._fault is not None:
                 raise self._unavailable(self._fault)
@@ -134,7 +148,7 @@ class Ledger:
         """What a claimed resource takes in truth, once it is loaded: a fact, and so never refused."""
         with self._turn():
             if (claim := self._mine.held(resource)) is not None:
-                self._save(self._mine.having(replace(claim, mib=mib)))
+                self._save(self._mine.having(replace(claim, mib=mib, loading=False)))
 
     def leave(self, resource: Resource) -> bool:
         """Before unloading: True when nobody else holds it, so that it may really be unloaded, and then has to be dropped.
@@ -205,13 +219,15 @@ class Ledger:
 
     # -- who waits --------------------------------------------------------------------------------------------------
 
-    def want(self, device: str, resource: Resource, mib: Mib, since: Seconds, *, name: str = "") -> None:
+    def want(
+        self, device: str, resource: Resource, mib: Mib, since: Seconds, *, name: str = "", terms: str = ""
+    ) -> None:
         """Say that this process waits for memory since then (on `time.monotonic`): others make way and do not pass it.
 
         To be said again while it lasts: a want that is STALE_S old counts no more. A granted claim or `drop` ends it.
         """
         with self._turn():
-            self._save(self._mine.wanting(Want(device, resource, mib, since, self._clock(), name)))
+            self._save(self._mine.wanting(Want(device, resource, mib, since, self._clock(), name, terms)))
 
     def unwant(self, resource: Resource) -> None:
         """This process waits no longer for the resource."""
@@ -232,6 +248,11 @@ class Ledger:
         with self._turn() as locked:
             shared = [claim.resource for claim in self._mine.claims]
             return occupied(self._others(locked), device, but=(*shared, *but))
+
+    def loading(self, device: str) -> Mib:
+        """The part of what others have claimed there that is not in memory yet."""
+        with self._turn() as locked:
+            return loading(self._others(locked), device)
 
     def snapshot(self) -> Snapshot:
         """Who holds and who waits for what, this process included."""
