@@ -7,9 +7,9 @@ decides nothing: what leaves for others is the core's word. See docs/memory.md a
 from __future__ import annotations
 
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import anyio
 from anyio.to_thread import run_sync
@@ -143,10 +143,14 @@ class Neighbours:
         await self._look_at_servers()
         await self._adopt(dispatcher)  # first: what is adopted is nobody else's
         await self._look()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._watch)
+        stack = AsyncExitStack()
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        tasks.start_soon(self._watch)
+        try:
             yield
+        finally:  # closed by hand: a group would wrap whatever ends the block into a group of its own
             tasks.cancel_scope.cancel()
+            await stack.aclose()
 
     async def _watch(self) -> None:
         while True:
