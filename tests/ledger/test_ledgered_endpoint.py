@@ -259,6 +259,7 @@ async def test_what_four_processes_do_at_random_never_overfills_their_server(ser
             for seed in range(4):
                 tasks.start_soon(work, server.process(str(seed)), random.Random(seed))
     assert max(peaks) <= BUDGET
-    assert len(peaks) > 10 < refused
+    assert len(peaks) > 2, "models came and went"
+    assert refused > 0
     assert taken == {}
     assert await resident(server) == set()
