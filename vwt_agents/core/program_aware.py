@@ -137,7 +137,7 @@ class ProgramAware:
         if not idle:
             return self._prefetch(state, device) if not cold else NOTHING
         ruled = self._swap(state, device, cold) if cold else self._prefetch(state, device)
-        return self._foresee(state, device, ruled, [*cold, *self._awaited(state, device)])
+        return self._foresee(state, device, ruled, cold or self._awaited(state, device))
 
     def _swap(self, state: State, device: str, cold: Sequence[Model]) -> Placement:
         for model in self._ranked(state, device, cold):
