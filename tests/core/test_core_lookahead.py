@@ -1,10 +1,10 @@
 """What the core makes of what runs announce: whom it holds, whom it brings in early, who goes first."""
 
 import pytest
+from core_world import A, B, C, Core, chain
 
 from vwt_agents.core import (
     Announced,
-    BudgetSet,
     Cancelled,
     Grant,
     Load,
@@ -16,7 +16,6 @@ from vwt_agents.core import (
     Reject,
     Released,
     RunEnded,
-    Scheduler,
     Step,
     StepBegan,
     StepEnded,
@@ -29,50 +28,6 @@ from vwt_agents.core import (
 )
 from vwt_agents.core.prices import prices
 from vwt_agents.core.scheduler import FAIR_SHARE
-
-A, B, C = (ModelKey("here", name) for name in "abc")
-
-
-class Core:
-    """A scheduler over models of 5000 MiB with loads of 5 s and two slots, and a clock that the test moves."""
-
-    def __init__(self, *keys, budget=5_000, slots=2, **more):
-        self.scheduler = Scheduler(max_agents=8, max_wait={"interactive": 15.0, "batch": 120.0})
-        self.now = 0.0
-        self.post(BudgetSet("gpu0", budget))
-        for key in keys:
-            self.post(Registered(ModelSpec(key, "gpu0", 5_000, slots, load_s=5.0, **more)))
-
-    def post(self, *events, after=0.0):
-        self.now += after
-        actions = list(self.scheduler.handle_all(events, self.now))
-        self.scheduler.state.check()
-        return actions
-
-    def ask(self, request, key, run="run", **more):
-        return self.post(Submitted(request, key, run, **more))
-
-    def resident(self, key, request=1000):
-        self.ask(request, key, run=f"earlier{request}")
-        self.post(Loaded(key), after=5.0)
-        self.post(Released(request), RunEnded(f"earlier{request}"))
-
-    def order(self, first):
-        """The requests in the order in which one slot serves them, from the one that holds it on."""
-        served = [first]
-        while grants := [action for action in self.post(Released(served[-1])) if isinstance(action, Grant)]:
-            served.append(grants[0].request)
-        return served
-
-
-def chain(*steps):
-    """Steps one after the other: (name, model, seconds)."""
-    names = [name for name, *_ in steps]
-    return tuple(
-        Step(name, (Use(key, seconds),) if key else (), 0.0 if key else seconds, tuple(names[max(0, i - 1) : i]))
-        for i, (name, key, seconds) in enumerate(steps)
-    )
-
 
 # -- hold -----------------------------------------------------------------------------------------------------------
 
@@ -134,13 +89,12 @@ def test_the_model_needed_next_is_loaded_into_free_room_before_it_is_asked_for()
     assert core.ask(2, B, step="review") == [Grant(2, B)]
 
 
-def test_nothing_is_prefetched_while_somebody_waits_for_another_model_nor_over_one_that_is_there():
+def test_nothing_is_prefetched_while_somebody_waits_for_another_model_nor_over_one_that_serves():
     core = Core(A, B, C, budget=10_000)
     core.resident(A)
     core.post(Announced("run", chain(("draft", A, 8.0), ("review", B, 4.0))))
     assert core.post(Submitted(1, A, "run", step="draft"), Submitted(2, C, "other"))[0] == Load(C)
     assert core.post(Loaded(C), after=5.0) == [Grant(2, C)]
-    assert core.post(Released(2)) == []
 
 
 def test_a_model_that_somebody_waits_for_is_loaded_before_one_that_is_only_expected():

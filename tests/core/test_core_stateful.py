@@ -478,7 +478,7 @@ class World(RuleBasedStateMachine):
         self.memory[key] = Stay("loading", spec.footprint, spec.slots, self.now, self.now)
 
     def check_prefetch(self, key):
-        """A load nobody waits for takes free room, for a request to come, while nobody waits for another."""
+        """A load nobody waits for is for a request to come, while nobody waits for another."""
         assert any(each.at > self.now for each in self.core.state.programs.expected(key))
         assert key not in self.failed, "only who needs it may try again"
         assert not self.cold(DEVICE[key]), "loaded what nobody waits for before what somebody waits for"
@@ -510,7 +510,8 @@ class World(RuleBasedStateMachine):
             staying = self.used(device, phases=("loading", "resident"))
             if self.memory.get(target, None) is None:
                 staying += self.specs[target].footprint
-                assert self.waiters(target)
+                if not self.waiters(target):
+                    self.check_prefetch(target)
             assert staying <= self.available(device), "evicted in vain"
             assert staying + self.memory[victim].mib > self.available(device), "evicted needlessly"
 

@@ -7,16 +7,34 @@ victim with a lease, one load at a time) is enforced by `Scheduler` against any 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from vwt_agents.core.specs import ModelKey
     from vwt_agents.core.state import Model, Residency, State
     from vwt_agents.types import Mib, RequestId, Seconds
 
-__all__ = ["NOTHING", "Placement", "Policy", "fewest", "shortage"]
+__all__ = [
+    "NOTHING",
+    "Cost",
+    "Placement",
+    "Policy",
+    "bring",
+    "cheapest",
+    "clearances",
+    "fewest",
+    "movable",
+    "shortage",
+    "unwanted",
+]
+
+Cost = tuple[float, ...]
+
+EXACT: Final = 6
+"""Up to this many candidates all sets of victims are compared; of more, the cheapest go until it is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +97,51 @@ def fewest(need: Mib, candidates: Sequence[Residency]) -> tuple[Residency, ...] 
             chosen.remove(residency)
             freed -= residency.footprint
     return tuple(chosen)
+
+
+def clearances(need: Mib, candidates: Sequence[Residency]) -> Iterator[tuple[Residency, ...]]:
+    """Every set of candidates that frees `need`, none of them needlessly; the empty one where nothing is needed."""
+    for count in range(len(candidates) + 1):
+        for victims in combinations(candidates, count):
+            freed = sum(victim.footprint for victim in victims)
+            if freed >= need and not any(freed - victim.footprint >= need for victim in victims):
+                yield victims
+
+
+def cheapest(
+    need: Mib, candidates: Sequence[Residency], cost: Callable[[Sequence[Residency]], Cost]
+) -> tuple[Residency, ...] | None:
+    """The set of candidates that frees `need` at the least cost, none of them needlessly; None if all do not."""
+    if len(candidates) > EXACT:
+        return fewest(need, sorted(candidates, key=lambda each: (cost((each,)), each.key)))
+
+    def price(victims: Sequence[Residency]) -> tuple[Cost, tuple[ModelKey, ...]]:
+        return cost(victims), tuple(sorted(victim.key for victim in victims))
+
+    return min(clearances(need, candidates), key=price, default=None)
+
+
+def bring(state: State, model: Model, victims: tuple[Residency, ...]) -> Placement:
+    """Let the victims go and load the model, once it fits."""
+    return Placement(
+        target=model.spec.key,
+        load=state.headroom(model.spec.device) >= model.spec.footprint,
+        unload=tuple(victim.key for victim in victims),
+        why=f"room for {model.spec.key}",
+    )
+
+
+def movable(state: State, device: str) -> list[Residency]:
+    """Who could leave, the least missed first: unwanted, draining already, idle, busy; each the longest unused first."""
+
+    def rank(residency: Residency) -> tuple[bool, bool, bool, Seconds, ModelKey]:
+        wanted = not unwanted(state, residency)
+        return (wanted, not residency.draining, not residency.idle, residency.last_used, residency.key)
+
+    there = (r for r in state.on(device) if r.phase == "resident" and r.stays_until <= state.now)
+    return sorted(there, key=rank)
+
+
+def unwanted(state: State, residency: Residency) -> bool:
+    """It is idle and nobody waits for it."""
+    return residency.idle and not state.models[residency.key].queue

@@ -18,16 +18,27 @@ requests and runs want for all the seconds known to be wanted of it: what is soo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import combinations
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from vwt_agents.core.foresight import better
 from vwt_agents.core.others import make_way
-from vwt_agents.core.placement import NOTHING, Placement, fewest, shortage
+from vwt_agents.core.placement import (
+    NOTHING,
+    Cost,
+    Placement,
+    bring,
+    cheapest,
+    clearances,
+    fewest,
+    movable,
+    shortage,
+    unwanted,
+)
 from vwt_agents.core.prices import prices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from vwt_agents.core.queue import Queue, Waiting
     from vwt_agents.core.specs import ModelKey, RequestClass
@@ -36,14 +47,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ProgramAware"]
 
-Cost = tuple[float, ...]
-
-EXACT: Final = 6
-"""Up to this many candidates all sets of victims are compared; of more, the cheapest go until it is enough."""
-
 
 def _shares() -> dict[RequestClass, float]:
     return {"interactive": 0.5, "batch": 0.1}
+
+
+FEW: Final = 4
+"""Idle models that are thought of as victims where moves are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,8 @@ class ProgramAware:
             return late
         if longest is not first and longest.rank[:2] == first.rank[:2] and self._critical(state, longest.tail):
             return longest
+        if residency.slots > 1 and len(queue) <= residency.slots and any(state.cold(residency.device)):
+            return max(queue, key=lambda each: (_alike(each, first), each.seconds, -each.request))
         for prefix in residency.warm:
             warm = queue.sharing(prefix)
             if warm is not None and warm.rank[:2] == first.rank[:2] and first.due > state.now:
@@ -102,7 +114,7 @@ class ProgramAware:
 
     def expired(self, state: State, device: str) -> tuple[ModelKey, ...]:
         """The idle residencies nobody waits for whose keep-alive has passed."""
-        return tuple(r.key for r in state.on(device) if _unwanted(state, r) and _expiry(state, r) <= state.now)
+        return tuple(r.key for r in state.on(device) if unwanted(state, r) and _expiry(state, r) <= state.now)
 
     def placement(self, state: State, device: str) -> Placement:
         """The first of the rules at the head of this file that has something to do."""
@@ -114,22 +126,54 @@ class ProgramAware:
         for residency in there:
             if residency.phase == "loading":
                 return NOTHING
-            idle = idle or _unwanted(state, residency)
+            idle = idle or unwanted(state, residency)
         cold = list(state.cold(device))
-        if not cold:
-            return NOTHING if state.pressure(device) else self._prefetch(state, device)
+        if not cold and state.pressure(device):
+            return NOTHING
         urgent = [model for model in cold if self._urgent_at(state, model) <= state.now]
         if urgent:
             return self._guard(state, min(urgent, key=lambda model: self._turn(state, model)))
         fits = [model for model in cold if model.spec.footprint <= room]
         if fits:
-            return _bring(state, self._ranked(state, device, fits)[0], ())
-        if idle:
-            for model in self._ranked(state, device, cold):
-                victims = self._free_victims(state, model)
-                if victims is not None:
-                    return _bring(state, model, victims)
+            ruled = bring(state, self._ranked(state, device, fits)[0], ())
+            return self._foresee(state, device, ruled, fits) if len(fits) > 1 else ruled
+        if not idle:
+            return self._prefetch(state, device) if not cold else NOTHING
+        ruled = self._swap(state, device, cold) if cold else self._prefetch(state, device)
+        return self._foresee(state, device, ruled, cold or self._awaited(state, device))
+
+    def _swap(self, state: State, device: str, cold: Sequence[Model]) -> Placement:
+        for model in self._ranked(state, device, cold):
+            victims = self._free_victims(state, model)
+            if victims is not None:
+                return bring(state, model, victims)
         return NOTHING
+
+    def _foresee(self, state: State, device: str, ruled: Placement, models: Sequence[Model]) -> Placement:
+        """What the rules say, unless another move is seen to end better. What was begun is not thought over."""
+        if ruled.load and ruled.target == state.targets.get(device):
+            return ruled
+        there = movable(state, device)
+        if len(there) < len(state.on(device)):
+            return ruled
+        idle = [each for each in there if unwanted(state, each)][:FEW]
+        moves = [(model, victims) for model in models for victims in clearances(shortage(state, model), idle)]
+        moves.sort(key=lambda move: (self._miss(state, move[1]), move[0].spec.key))
+        leaving = [state.residencies[key] for key in ruled.unload]
+        wait = any(self._near(state, each, state.models[ruled.target].load_s) for each in leaving if ruled.target)
+        return better(state, device, ruled, moves, wait=wait)
+
+    def _near(self, state: State, residency: Residency, load_s: Seconds) -> bool:
+        return self._asked_again(state, residency, load_s) is not None
+
+    def _asked_again(self, state: State, residency: Residency, load_s: Seconds) -> Seconds | None:
+        """The next moment a model is believed to be asked for again, where that is sooner than a swap and its way back.
+
+        One that is overdue is not waited for: that is for the hold to bound.
+        """
+        coming = state.programs.coming(residency.key, state.now)
+        price = state.models[residency.key].load_s + load_s
+        return coming if coming is not None and state.now < coming < state.now + price else None
 
     def _ranked(self, state: State, device: str, cold: Sequence[Model]) -> Sequence[Model]:
         """The models asked for, the one to be loaded first at the head; one that room was made for stays the first."""
@@ -163,10 +207,10 @@ class ProgramAware:
         """Who leaves for a model that is asked for: idle, asked for by nobody, not held; None where that does not do."""
         idle = [
             r
-            for r in _movable(state, model.spec.device)
-            if _unwanted(state, r) and not self._held(state, r, model.load_s)
+            for r in movable(state, model.spec.device)
+            if unwanted(state, r) and not self._held(state, r, model.load_s)
         ]
-        return _cheapest(shortage(state, model), idle, lambda victims: self._miss(state, victims))
+        return cheapest(shortage(state, model), idle, lambda victims: self._miss(state, victims))
 
     def _miss(self, state: State, victims: Sequence[Residency]) -> Cost:
         """What it costs to let them go: their reloads, the sooner they are needed the more; then the longest unused."""
@@ -196,27 +240,36 @@ class ProgramAware:
         Never for a request that is overdue: it may not come at all, and its model was let go of for that. Nor one that
         failed: only who needs it may try again.
         """
-        best: tuple[Seconds, ModelKey] | None = None
+        target = state.targets.get(device)
+        fits = [model for model in self._awaited(state, device) if shortage(state, model) <= 0]
+
+        def rank(model: Model) -> tuple[bool, Seconds | None, ModelKey]:
+            key = model.spec.key
+            return key != target, state.programs.coming(key, state.now), key
+
+        return bring(state, min(fits, key=rank), ()) if fits else NOTHING
+
+    def _awaited(self, state: State, device: str) -> list[Model]:
+        """The models that are out and nobody waits for, but somebody is going to."""
+        awaited = []
         for key in state.programs.awaited:
             model = state.models.get(key)
-            if model is None or model.failed or model.spec.device != device or key in state.residencies:
+            if model is None or model.failed or model.queue or model.spec.device != device or key in state.residencies:
                 continue
-            if shortage(state, model) > 0 or model.not_before > state.now:
+            if model.not_before > state.now:
                 continue
             coming = state.programs.coming(key, state.now)
-            if coming is not None and coming > state.now and (best is None or (coming, key) < best):
-                best = coming, key
-        if best is None:
-            return NOTHING
-        return _bring(state, state.models[best[1]], ())
+            if coming is not None and coming > state.now:
+                awaited.append(model)
+        return awaited
 
     def _make_way(self, state: State, device: str, room: Mib) -> Placement:
         """What leaves because the budget is overdrawn, or for other processes and programs; nothing where nothing has to."""
         if (excess := -room - state.occupied(device)) > 0:
             return self._shed(state, device, excess)
-        movable = _movable(state, device)
-        idle = [r for r in movable if _unwanted(state, r) and not self._held(state, r, state.models[r.key].load_s)]
-        return make_way(state, device, idle, movable, lambda residency: self._yield_at(state, residency))
+        there = movable(state, device)
+        idle = [r for r in there if unwanted(state, r) and not self._held(state, r, state.models[r.key].load_s)]
+        return make_way(state, device, idle, there, lambda residency: self._yield_at(state, residency))
 
     def _yield_at(self, state: State, residency: Residency) -> Seconds:
         """The moment from which a residency may be drained for another process, whose requests count as batch."""
@@ -224,12 +277,12 @@ class ProgramAware:
 
     def _shed(self, state: State, device: str, excess: Mib) -> Placement:
         """The idle leave at once; only what is still missing then is drained out of the busy, until it is within."""
-        movable = _movable(state, device)
-        idle = [residency for residency in movable if residency.idle]
+        there = movable(state, device)
+        idle = [residency for residency in there if residency.idle]
         leaving = fewest(excess, idle)
         if leaving is None:
             leaving = tuple(idle)
-        busy = [residency for residency in movable if not residency.idle]
+        busy = [residency for residency in there if not residency.idle]
         missing = excess - sum(residency.footprint for residency in leaving)
         drained = fewest(missing, busy)
         if drained is None:
@@ -246,23 +299,23 @@ class ProgramAware:
         """Nothing but the due model is loaded; victims go together, once all are idle, so that none goes in vain."""
         device, need = due.spec.device, shortage(state, due)
         if need <= 0:
-            return _bring(state, due, ())
-        candidates = _movable(state, device)
-        idle = [r for r in candidates if _unwanted(state, r)]
-        victims = _cheapest(
+            return bring(state, due, ())
+        candidates = movable(state, device)
+        idle = [r for r in candidates if unwanted(state, r)]
+        victims = cheapest(
             need, [r for r in idle if not self._held(state, r, due.load_s)], lambda v: self._miss(state, v)
         )
         if victims is not None:
-            return _bring(state, due, victims)
+            return bring(state, due, victims)
         yielding = [
             r for r in candidates if r.draining or self._visit_end(state, r, due.load_s, _next(due).lane) <= state.now
         ]
         price, _ = self._outlook(state, device)
-        victims = _cheapest(need, yielding, lambda v: self._disruption(state, v, due, price))
+        victims = cheapest(need, yielding, lambda v: self._disruption(state, v, due, price))
         if victims is None:
             return Placement(target=due.spec.key)
         if all(victim.idle for victim in victims):
-            return _bring(state, due, victims)
+            return bring(state, due, victims)
         return Placement(target=due.spec.key, drain=frozenset(victim.key for victim in victims))
 
     def _urgent_at(self, state: State, model: Model) -> Seconds:
@@ -287,7 +340,7 @@ class ProgramAware:
     ) -> Cost:
         cost = 0.0
         for victim in victims:
-            wanted = not _unwanted(state, victim) and not victim.draining
+            wanted = not unwanted(state, victim) and not victim.draining
             swap = state.models[victim.key].load_s + due.load_s
             cost += (1.0 if wanted else 0.1) * (0.5 + price.get(victim.key, 0.0)) * swap
         return (cost, *self._miss(state, victims))
@@ -319,66 +372,28 @@ class ProgramAware:
                     if urgent_at <= state.now:
                         yield self._visit_end(state, residency, model.load_s, _next(model).lane)
                     if residency.idle:
-                        yield self._hold_end(state, residency, model.load_s)
+                        held = self._hold_end(state, residency, model.load_s)
+                        yield held if held > state.now else self._asked_again(state, residency, model.load_s) or inf
             pressure = state.pressure(device)
             if pressure is not None:
                 yield pressure.due
             for residency in there:
                 yield residency.stays_until
-                if _unwanted(state, residency):
+                if unwanted(state, residency):
                     yield _expiry(state, residency)
                 if pressure is not None:
                     yield self._yield_at(state, residency)
                     yield self._hold_end(state, residency, state.models[residency.key].load_s)
 
 
-def _cheapest(
-    need: Mib, candidates: Sequence[Residency], cost: Callable[[Sequence[Residency]], Cost]
-) -> tuple[Residency, ...] | None:
-    """The set of candidates that frees `need` at the least cost, none of them needlessly; None if all do not."""
-    if len(candidates) > EXACT:
-        return fewest(need, sorted(candidates, key=lambda each: (cost((each,)), each.key)))
-    best: tuple[Cost, tuple[ModelKey, ...]] | None = None
-    chosen: tuple[Residency, ...] | None = None
-    for count in range(1, len(candidates) + 1):
-        for victims in combinations(candidates, count):
-            freed = sum(victim.footprint for victim in victims)
-            if freed < need or any(freed - victim.footprint >= need for victim in victims):
-                continue
-            price = (cost(victims), tuple(sorted(victim.key for victim in victims)))
-            if best is None or price < best:
-                best, chosen = price, victims
-    return chosen
-
-
-def _bring(state: State, model: Model, victims: tuple[Residency, ...]) -> Placement:
-    """Let the victims go and load the model, once it fits."""
-    return Placement(
-        target=model.spec.key,
-        load=state.headroom(model.spec.device) >= model.spec.footprint,
-        unload=tuple(victim.key for victim in victims),
-        why=f"room for {model.spec.key}",
-    )
-
-
-def _movable(state: State, device: str) -> list[Residency]:
-    """Who could leave, the least missed first: unwanted, draining already, idle, busy; each the longest unused first."""
-
-    def rank(residency: Residency) -> tuple[bool, bool, bool, Seconds, ModelKey]:
-        unwanted = _unwanted(state, residency)
-        return (not unwanted, not residency.draining, not residency.idle, residency.last_used, residency.key)
-
-    there = (r for r in state.on(device) if r.phase == "resident" and r.stays_until <= state.now)
-    return sorted(there, key=rank)
+def _alike(one: Waiting, other: Waiting) -> bool:
+    """Neither goes before the other by its class or by what its run has asked for so far."""
+    return one.rank[:2] == other.rank[:2]
 
 
 def _work(state: State, key: ModelKey) -> Seconds:
     """Seconds of slot time that requests wait for, or are announced to."""
     return state.models[key].queue.work + state.programs.work(key)
-
-
-def _unwanted(state: State, residency: Residency) -> bool:
-    return residency.idle and not state.models[residency.key].queue
 
 
 def _expiry(state: State, residency: Residency) -> Seconds:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SwapCost: TypeAlias = "Callable[[ModelKey, ModelKey], Seconds]"
 
-__all__ = ["Expected", "Program", "Programs"]
+__all__ = ["Expected", "Program", "Programs", "Stage"]
 
 LEARN: Final = 0.5
 """The weight of what a step did last in what it is believed to do next."""
@@ -55,7 +55,7 @@ class _Call:
 
 
 @dataclass(slots=True)
-class _Stage:
+class Stage:
     """A step on its way. `pace` and `think` are what was believed of it, corrected by what it then did; `counted` is the
     work it adds to what is announced for each model.
 
@@ -64,10 +64,10 @@ class _Stage:
 
     step: Step
     place: int
-    before: tuple[_Stage, ...]
+    before: tuple[Stage, ...]
     tail: Seconds = 0.0
     enters: ModelKey | None = None
-    followers: list[_Stage] = field(default_factory=list)
+    followers: list[Stage] = field(default_factory=list)
     made: dict[ModelKey, int] = field(default_factory=dict)
     pace: dict[ModelKey, Seconds] = field(default_factory=dict)
     counted: dict[ModelKey, Seconds] = field(default_factory=dict)
@@ -118,7 +118,7 @@ class Program:
     asked: Seconds = 0.0
     left: Seconds = 0.0
     under_way: int = 0
-    stages: dict[str, _Stage] = field(default_factory=dict)
+    stages: dict[str, Stage] = field(default_factory=dict)
 
 
 class Programs:
@@ -144,6 +144,10 @@ class Programs:
             self._born += 1
             program = self._programs[run] = Program(run, self._born)
         return program
+
+    def under_way(self) -> Collection[Program]:
+        """Every run known."""
+        return self._programs.values()
 
     def _forget_idle(self) -> None:
         """Runs that announced nothing do not say when they are over: once there are many, those with no request go."""
@@ -216,7 +220,7 @@ class Programs:
         for place, step in enumerate(steps):
             before = tuple(program.stages[name] for name in step.after)
             pace = {use.key: use.seconds for use in step.uses}
-            stage = program.stages[step.name] = _Stage(step, place, before, pace=pace, think=step.think)
+            stage = program.stages[step.name] = Stage(step, place, before, pace=pace, think=step.think)
             for each in before:
                 each.followers.append(stage)
             self._count(program, stage)
@@ -256,7 +260,7 @@ class Programs:
                 self._close(program, stage)
         program.stages = {}
 
-    def _close(self, program: Program, stage: _Stage) -> None:
+    def _close(self, program: Program, stage: Stage) -> None:
         stage.ended = True
         self._unlist(stage)
         self._count(program, stage)
@@ -309,11 +313,11 @@ class Programs:
 
     # -- beliefs ----------------------------------------------------------------------------------------------------
 
-    def _stage(self, run: str, step: str) -> _Stage | None:
+    def _stage(self, run: str, step: str) -> Stage | None:
         program = self._programs.get(run)
         return program.stages.get(step) if program else None
 
-    def _count(self, program: Program, stage: _Stage) -> None:
+    def _count(self, program: Program, stage: Stage) -> None:
         """Let what is announced for each model be what the step will still ask for."""
         for use in stage.step.uses:
             left = stage.left(use)
@@ -322,7 +326,7 @@ class Programs:
             self._work[use.key] = self._work.get(use.key, 0.0) + more
             program.left = max(0.0, program.left + more)
 
-    def _refresh(self, program: Program, stage: _Stage, now: Seconds) -> None:
+    def _refresh(self, program: Program, stage: Stage, now: Seconds) -> None:
         """Believe anew when a step asks next and when it ends, and what follows from that for those after it.
 
         In the order of the steps, so that each is looked at once, after all it waits for.
@@ -344,7 +348,7 @@ class Programs:
                     heappush(doubtful, (follower.place, follower.step.name))
 
     @staticmethod
-    def _belief(stage: _Stage, now: Seconds) -> tuple[Seconds | None, Seconds | None, Use | None]:
+    def _belief(stage: Stage, now: Seconds) -> tuple[Seconds | None, Seconds | None, Use | None]:
         """When a step ends, when it asks next, and for what; None where that is not believed to be soon."""
         use, think = stage.next_use(), stage.think
         if stage.queued:
@@ -363,13 +367,13 @@ class Programs:
             start = max((moment for moment in starts if moment is not None), default=now)
         return (start + think, None, None) if use is None else (None, start + think, use)
 
-    def _list(self, stage: _Stage, key: ModelKey, expected: Expected) -> None:
+    def _list(self, stage: Stage, key: ModelKey, expected: Expected) -> None:
         if stage.listed != (key, expected):
             self._unlist(stage)
             insort(self._expected.setdefault(key, []), expected)
             stage.listed = key, expected
 
-    def _unlist(self, stage: _Stage) -> None:
+    def _unlist(self, stage: Stage) -> None:
         if stage.listed is not None:
             key, expected = stage.listed
             listed = self._expected[key]
