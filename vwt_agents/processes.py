@@ -28,7 +28,12 @@ class ProcessMark:
     @classmethod
     def here(cls) -> ProcessMark:
         """The mark of this process."""
-        return cls(os.getpid(), _start_ticks(os.getpid()) or 0, _boot_id(), _host())
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessMark:
+        """The mark of a process of this machine that is there now."""
+        return cls(pid, _start_ticks(pid) or 0, _boot_id(), _host())
 
     def gone(self) -> bool:
         """Whether that process has surely ended; False also where this process cannot see it (another machine or
