@@ -84,7 +84,8 @@ class ServerFolder:
 
     def make(self) -> None:
         """Make the folder; OSError where it cannot be."""
-        (self.path / "users").mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.path / "users").mkdir(mode=0o700, exist_ok=True)
 
     # -- who uses it --------------------------------------------------------------------------------------------------
 
