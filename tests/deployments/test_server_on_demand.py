@@ -225,8 +225,8 @@ async def test_a_start_that_is_interrupted_leaves_nothing(folder: Path) -> None:
 
 
 async def test_a_start_that_one_gives_up_goes_on_for_another_who_waits(folder: Path, tmp_path: Path) -> None:
-    go = str(tmp_path / "go")
-    text = f"import pathlib, time\nwhile not pathlib.Path({go!r}).exists(): time.sleep(0.01)\n"
+    go = tmp_path / "go"
+    text = f"import pathlib, time\nwhile not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)\n"
     text += "from vwt_agents.testing.__main__ import main\nmain([])"
     first = server(folder, command=(sys.executable, "-c", text))
     async with anyio.create_task_group() as tasks:
@@ -234,11 +234,11 @@ async def test_a_start_that_one_gives_up_goes_on_for_another_who_waits(folder: P
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as others:
                 others.start_soon(first.up)
-                await until(lambda: len(first.standing().users) == 2 and first.folder.kept())
+                await until(lambda: len(first.standing().users) == 2 and first.folder.kept() and record(first).server)
                 scope.cancel()
         pid = server_pid(first)
         assert first.standing().users == (os.getpid(),)
-        Path(go).touch()
+        go.touch()
     assert server_pid(first) == pid
     assert await answers(first)
 
@@ -255,6 +255,19 @@ async def test_a_server_that_was_killed_takes_its_keeper_along_and_is_started_an
     assert record(kept).said.startswith("it was ended by SIGKILL")
     await kept.up()
     assert server_pid(kept) != pid
+
+
+async def test_what_a_killed_server_had_started_does_not_outlive_it(folder: Path, tmp_path: Path) -> None:
+    text = "import subprocess, sys\n"
+    text += "runner = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+    text += f"open({str(tmp_path / 'runner')!r}, 'w').write(str(runner.pid))\n"
+    text += "from vwt_agents.testing.__main__ import main\nmain([])"
+    kept = server(folder, command=(sys.executable, "-c", text))
+    await kept.up()
+    runner = ProcessMark.of(int((tmp_path / "runner").read_text()))
+    os.kill(server_pid(kept), signal.SIGKILL)
+    await gone(kept)
+    await until(runner.gone)
 
 
 async def test_a_keeper_that_was_killed_leaves_its_server_to_the_next(folder: Path) -> None:
@@ -307,8 +320,7 @@ async def test_what_a_later_version_wrote_is_passed_over(folder: Path) -> None:
 async def test_files_are_for_their_owner_only(folder: Path) -> None:
     kept = server(folder, env={"OLLAMA_API_KEY": "secret"})
     await kept.up()
-    assert (folder / "record.json").stat().st_mode & 0o077 == 0
-    assert os.stat(folder).st_mode & 0o077 == 0
+    assert [path.stat().st_mode & 0o077 for path in (kept.folder.path, kept.folder.path / "record.json")] == [0, 0]
 
 
 async def test_a_state_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def _start(endpoint: Table, where: tuple[str, ...]) -> Iterator[PathFault]:
         yield PathFault.at(path, "the embedded engine starts its own workers", "leave start out")
         return
     if "url" not in endpoint:
-        yield PathFault.at(path, "the endpoint needs a url to be started at", 'such as url = "http://127.0.0.1:11435"')
+        yield PathFault.at(path, "the endpoint needs a url to be started at", 'such as url = "http://127.0.0.1:11434"')
     start = endpoint["start"]
     if isinstance(start, Mapping):
         yield from _way_to_start(start, path)

@@ -70,7 +70,7 @@ class Keeper:
             signal.signal(signal.SIGUSR1, lambda *_: self._signals.put("abandon"))
             signal.signal(signal.SIGCHLD, lambda *_: self._signals.put("child"))
         before = self.folder.record()
-        if before is not None and before.lives() and (before.server is not None or self._answer() is not None):
+        if before is not None and before.lives() and (_surely(before.server) or self._answer() is not None):
             self._adopt(before)
         self._write(self._record.state)
         return True
@@ -200,6 +200,11 @@ class Keeper:
         words = self.folder.tail() if state == "failed" and self._server is not None else ""
         self._record = replace(self._record, said=f"{said}; the end of what it said:\n{words}" if words else said)
         self._write(state)
+
+
+def _surely(server: ProcessMark | None) -> bool:
+    """Whether a process that lives is the server, and not a later one with its pid: where the system tells when it began."""
+    return server is not None and server.started > 0
 
 
 def main() -> int:

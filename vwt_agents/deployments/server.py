@@ -78,22 +78,19 @@ class CommandServer:
 
     def ended(self) -> tuple[State, str] | None:
         """How the process ended."""
-        if self._process is None:
-            assert self.mark is not None
-            return ("stopped", "its process ended") if self.mark.gone() else None
-        code = self._process.poll()
-        if code is None:
+        assert self.mark is not None
+        if not _gone(self.mark, self._process):
             return None
-        return "failed", _ending(code)
+        _signal_group(self.mark.pid, _FORCE)  # runners of a server that was killed still hold its memory
+        return ("stopped", "its process ended") if self._process is None else ("failed", _ending(self._process.wait()))
 
     def stop(self, log: Path) -> str | None:  # noqa: ARG002 - a service's needs it
         """Tell the group to end, and after 10 seconds force it."""
         assert self.mark is not None
         for number, patience in ((signal.SIGTERM, _GRACE_S), (_FORCE, _KILL_S)):
-            if _gone(self.mark, self._process):
-                return None
             _signal_group(self.mark.pid, number)
             if _within(patience, lambda: _gone(self.mark, self._process)):
+                _signal_group(self.mark.pid, _FORCE)  # what it started and did not end
                 return None
         return f"process {self.mark.pid} did not end"
 
