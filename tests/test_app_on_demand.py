@@ -12,7 +12,8 @@ import pytest
 from server_processes import SERVER, free_port, nothing_left_in, record, server_pid, until
 from two_models import MODELS
 
-from vwt_agents.app import App, Job
+from vwt_agents.app import App, Job, open_world
+from vwt_agents.app.checks import check_all
 from vwt_agents.board import Board
 from vwt_agents.config import load_settings
 from vwt_agents.deployments import deployment_of
@@ -174,6 +175,21 @@ async def test_what_nobody_knows_a_plan_says_and_a_run_starts_the_server_to_ask(
     async with App().planned(asked) as planned:  # now it is remembered
         assert {route.model for route in planned.plan.routes.values()} == {"large:2b"}
     assert not kept(folder).standing().ours
+
+
+async def test_doctor_says_what_is_started_on_demand_and_what_is_not_known_of_it(
+    folder: Path, small: OllamaServer
+) -> None:
+    del small.models["large:2b"]
+    config = job(folder, small, "one").pipeline.with_name("agents.toml")
+    async with open_world(load_settings(config, pipeline=None, cwd=folder), everything=True) as world:
+        found = {finding.what: finding for finding in await check_all(world)}
+    assert found["endpoint large"].level == "ok"
+    assert found["endpoint large"].detail.startswith("not running; `")
+    unknown = found["models of tier large"]
+    assert (unknown.level, unknown.fix) == ("note", "python -m vwt_agents endpoints up large")
+    assert unknown.detail == "endpoint large is not running, and nothing is known yet of its large:2b"
+    assert kept(folder).standing().record is None
 
 
 async def test_a_server_that_cannot_be_started_ends_the_run_with_its_words(folder: Path, small: OllamaServer) -> None:

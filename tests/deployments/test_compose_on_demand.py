@@ -14,7 +14,7 @@ from server_processes import SERVER, again, record, server, until
 
 from vwt_agents.deployments.kept import KeptServer
 from vwt_agents.endpoints.ollama import OllamaEndpoint
-from vwt_agents.errors import EndpointUnavailable
+from vwt_agents.errors import EndpointUnavailable, UnloadFailed
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a script as a program")
 
@@ -40,6 +40,8 @@ if "up" in words:
             break
         except OSError:
             time.sleep(0.01)
+elif "stop" in words and (here / "stuck").exists():
+    sys.exit("permission denied")
 elif "stop" in words and pid.exists():
     os.kill(int(pid.read_text()), signal.SIGTERM)
     pid.unlink()
@@ -152,3 +154,18 @@ async def test_what_is_missing_for_a_start_is_known_without_trying(folder: Path,
     (docker / "bin/docker").unlink()
     assert here.startable() == "there is no program 'docker' here"
     assert told(docker) == []
+
+
+async def test_a_service_that_compose_cannot_stop_is_said_so_and_still_ours(folder: Path, docker: Path) -> None:
+    kept = service(folder, docker)
+    (await kept.up()).end()
+    (docker / "stuck").touch()
+    with pytest.raises(
+        UnloadFailed, match="compose could not stop it: it ended with exit status 1.*\n.*permission denied"
+    ):
+        await kept.down()
+    assert kept.standing().ours
+    (docker / "stuck").unlink()
+    assert await kept.down() is None
+    await gone(kept)
+    assert told(docker) == [UP, STOP, STOP]

@@ -124,7 +124,10 @@ def orders(settings: Settings, names: Sequence[str], verb: Verb) -> list[tuple[s
 
 def _opened(settings: Settings, name: str, say: Callable[[str], None] | None = None) -> OnDemandEndpoint:
     endpoint = started_on_demand(make_endpoint(settings.endpoints[name]), settings.endpoints[name], say)
-    assert endpoint is not None  # `named` let only such through
+    if endpoint is None:  # it has `start`, or `named` would not have let it through
+        raise EndpointUnavailable(
+            "servers on demand need Linux or macOS", hint="run it in WSL, or start the server by hand"
+        )
     return endpoint
 
 

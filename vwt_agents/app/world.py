@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -64,8 +65,8 @@ def make_endpoint(settings: EndpointSettings) -> Endpoint:
 def started_on_demand(
     inner: Endpoint, settings: EndpointSettings, say: Callable[[str], None] | None = None
 ) -> OnDemandEndpoint | None:
-    """The endpoint with its server started when it is needed, if agents.toml says how that is done."""
-    if settings.start is None:
+    """The endpoint with its server started when it is needed, if agents.toml says how that is done; never on Windows."""
+    if settings.start is None or sys.platform == "win32":
         return None
     from vwt_agents.deployments import deployment_of
     from vwt_agents.deployments.folder import ServerFolder

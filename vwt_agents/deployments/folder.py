@@ -36,7 +36,8 @@ _numbers = count(1)
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """How a server we started stands: `said` why it failed or stopped, `at` when it came to `state` (seconds since 1970).
+    """How a server we started stands: `said` why it failed, stopped or (where it is left `stopping`) could not be stopped;
+    `at` is when it came to `state`, in seconds since 1970.
 
     `server` is the process of a command. `used_at` is when it was last seen in use.
     """
@@ -53,9 +54,7 @@ class Record:
         """Whether what was started may still be there. Of a service only its url can tell."""
         if self.state in {"stopped", "failed"}:
             return False
-        if self.server is not None:
-            return not self.server.gone()
-        return bool(self.deployment.compose) and self.state != "stopping"
+        return not self.server.gone() if self.server is not None else bool(self.deployment.compose)
 
 
 class Use:

@@ -64,11 +64,10 @@ class Keeper:
                 return False
             time.sleep(0.01)
         signal.signal(signal.SIGTERM, lambda *_: self._signals.put("stop"))
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if sys.platform != "win32":
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            signal.signal(signal.SIGUSR1, lambda *_: self._signals.put("abandon"))
-            signal.signal(signal.SIGCHLD, lambda *_: self._signals.put("child"))
+        signal.signal(signal.SIGUSR1, lambda *_: self._signals.put("abandon"))
+        signal.signal(signal.SIGCHLD, lambda *_: self._signals.put("child"))
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         before = self.folder.record()
         if before is not None and before.lives() and (_surely(before.server) or self._answer() is not None):
             self._adopt(before)
@@ -152,7 +151,7 @@ class Keeper:
     def _stop(self, server: Server, why: str) -> bool:
         self._write("stopping")
         fault = server.stop(self.folder.log)
-        self._end("stopped" if fault is None else "failed", fault or why)
+        self._end("stopped" if fault is None else "stopping", fault or why)
         return True
 
     def _look_for_use(self) -> None:
@@ -197,7 +196,7 @@ class Keeper:
         self._record = self.folder.write_record(self._record)
 
     def _end(self, state: State, said: str) -> None:
-        words = self.folder.tail() if state == "failed" and self._server is not None else ""
+        words = self.folder.tail() if state != "stopped" and self._server is not None else ""
         self._record = replace(self._record, said=f"{said}; the end of what it said:\n{words}" if words else said)
         self._write(state)
 
@@ -211,10 +210,6 @@ def main() -> int:
     """The exit code of the first process, or of the keeper itself once its server is gone."""
     keeper = Keeper(Job.read(sys.stdin.buffer.read()))
     keeper.folder.make()
-    if not hasattr(os, "fork"):  # Windows: the first process is the keeper
-        if keeper.take_over():
-            keeper.keep()
-        return 0
     reader, writer = os.pipe()
     if os.fork():
         os.close(writer)

@@ -98,7 +98,7 @@ class KeptServer:
         finally:
             if not done:
                 use.end()
-                self._signal("SIGUSR1")
+                self._signal(signal.SIGUSR1)
         raise self._too_slow()
 
     async def down(self) -> str | None:
@@ -112,14 +112,14 @@ class KeptServer:
                 answers = await self._probe()
                 return "it was not started by vwt_agents" if answers else "it is not running"
             await self._spawn(stop=True)
-        elif not self._signal("SIGTERM"):
+        elif not self._signal(signal.SIGTERM):
             await anyio.sleep(_PAUSE_S[1])  # it has only just begun, or is about to end
-            self._signal("SIGTERM")
+            self._signal(signal.SIGTERM)
         with anyio.move_on_after(_STOP_S):
             while self.folder.kept():  # noqa: ASYNC110 - another process lets go of it: there is no event
                 await anyio.sleep(_PAUSE_S[0])
             record = self.folder.record()
-            if record is None or record.state == "stopped":
+            if record is None or record.state != "stopping":
                 return None
             raise UnloadFailed(f"{self._named()} could not be stopped: {record.said}")
         raise UnloadFailed(f"{self._named()} was still there {_STOP_S:g} s after it was told to stop")
@@ -176,10 +176,10 @@ class KeptServer:
             words = done.stderr.decode("utf-8", "replace").strip() or self._read("keeper.log")
             raise EndpointUnavailable(f"the keeper of {self._named()} could not be started: {words[-2000:]}")
 
-    def _signal(self, name: str) -> bool:
+    def _signal(self, number: signal.Signals) -> bool:
         """Tell the keeper, if there is one; whether there was."""
-        record, number = self.folder.record(), getattr(signal, name, None)
-        if number is None or record is None or not self.folder.kept() or record.keeper.gone():
+        record = self.folder.record()
+        if record is None or not self.folder.kept() or record.keeper.gone():
             return False
         try:
             os.kill(record.keeper.pid, number)

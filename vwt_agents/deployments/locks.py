@@ -1,12 +1,12 @@
-"""A lock that a file stands for and the kernel frees when its holder dies. Owns the two ways systems have for it.
+"""A lock that a file stands for and the kernel frees when its holder dies: flock, so not on Windows.
 
 Locks of one process exclude each other too, as long as each has its own FileLock.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
-import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class FileLock:
         file, self._file = self._file, None
         if file is None:
             return
-        if remove and sys.platform != "win32":  # there an open file cannot be removed
+        if remove:
             self.path.unlink(missing_ok=True)
         os.close(file)  # unlocks it
 
@@ -59,21 +59,9 @@ class FileLock:
         return True
 
 
-if sys.platform == "win32":  # not tried so far
-    import msvcrt
-
-    def _lock(file: int) -> bool:
-        try:
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-else:
-    import fcntl
-
-    def _lock(file: int) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+def _lock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

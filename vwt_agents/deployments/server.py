@@ -9,9 +9,8 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from vwt_agents.processes import ProcessMark
 
@@ -81,16 +80,16 @@ class CommandServer:
         assert self.mark is not None
         if not _gone(self.mark, self._process):
             return None
-        _signal_group(self.mark.pid, _FORCE)  # runners of a server that was killed still hold its memory
+        _signal_group(self.mark.pid, signal.SIGKILL)  # runners of a server that was killed still hold its memory
         return ("stopped", "its process ended") if self._process is None else ("failed", _ending(self._process.wait()))
 
     def stop(self, log: Path) -> str | None:  # noqa: ARG002 - a service's needs it
         """Tell the group to end, and after 10 seconds force it."""
         assert self.mark is not None
-        for number, patience in ((signal.SIGTERM, _GRACE_S), (_FORCE, _KILL_S)):
+        for number, patience in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _KILL_S)):
             _signal_group(self.mark.pid, number)
             if _within(patience, lambda: _gone(self.mark, self._process)):
-                _signal_group(self.mark.pid, _FORCE)  # what it started and did not end
+                _signal_group(self.mark.pid, signal.SIGKILL)  # what it started and did not end
                 return None
         return f"process {self.mark.pid} did not end"
 
@@ -133,7 +132,7 @@ class ComposeServer:
     def stop(self, log: Path) -> str | None:
         """End an `up` under way, then have compose stop the service."""
         if (process := self._process) is not None:
-            for number in (signal.SIGTERM, _FORCE):
+            for number in (signal.SIGTERM, signal.SIGKILL):
                 _signal_group(process.pid, number)
                 if _within(_GRACE_S, lambda: process.poll() is not None):
                     break
@@ -146,7 +145,6 @@ class ComposeServer:
 
 def _spawn(order: Order, log: Path, *, fresh: bool = False) -> subprocess.Popen[bytes]:
     """A process in a session of its own, so that no Ctrl-C of a terminal reaches it, whose words go to the log."""
-    alone: dict[str, Any] = {"creationflags": 0x208} if sys.platform == "win32" else {"start_new_session": True}
     with log.open("ab") as words:
         if fresh:
             words.truncate(0)
@@ -157,7 +155,7 @@ def _spawn(order: Order, log: Path, *, fresh: bool = False) -> subprocess.Popen[
             stdin=subprocess.DEVNULL,
             stdout=words,
             stderr=subprocess.STDOUT,
-            **alone,
+            start_new_session=True,
         )
 
 
@@ -180,15 +178,6 @@ def _within(seconds: Seconds, fact: Callable[[], bool]) -> bool:
     return True
 
 
-if sys.platform == "win32":  # not tried so far
-    _FORCE = signal.SIGTERM
-
-    def _signal_group(pid: int, number: int) -> None:
-        with contextlib.suppress(OSError):
-            os.kill(pid, number)
-else:
-    _FORCE = signal.SIGKILL
-
-    def _signal_group(pid: int, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, number)
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group of the dead
+        os.killpg(pid, number)
