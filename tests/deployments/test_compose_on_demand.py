@@ -126,8 +126,9 @@ async def test_a_service_that_somebody_else_stopped_is_brought_up_again(folder: 
     await gone(kept)
     assert record(kept).said == "it no longer answered: somebody else stopped it"
     use.end()
-    (await kept.up()).end()
+    use = await kept.up()
     assert await answers(kept)
+    use.end()
     await gone(kept)
     assert told(docker) == [UP, UP, STOP]
 

@@ -15,11 +15,13 @@ import anyio
 import pytest
 from server_processes import SERVER, again, record, server, server_pid, until
 
+from vwt_agents.deployments.job import Job
+from vwt_agents.deployments.keeper import Keeper
 from vwt_agents.deployments.kept import KeptServer
 from vwt_agents.endpoints.ollama import OllamaClient, OllamaEndpoint
 from vwt_agents.errors import EndpointUnavailable
 from vwt_agents.processes import ProcessMark
-from vwt_agents.testing import OllamaServer
+from vwt_agents.testing import OllamaServer, ServedModel
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -111,15 +113,38 @@ async def test_a_server_that_answers_and_is_not_ours_is_used_and_never_stopped(f
         assert await answers(kept)
 
 
-async def test_what_others_do_with_its_models_counts_as_use(folder: Path) -> None:
-    kept = server(folder, idle_stop=0.4)
-    (await kept.up()).end()
-    async with OllamaClient(kept.deployment.url) as other:
-        for num_ctx in range(1024, 1034):
-            await other.preload("small:1b", num_ctx)
-            await anyio.sleep(0.1)
-        assert kept.standing().kept
-    await gone(kept)
+async def test_what_others_do_with_its_models_counts_as_use_and_what_they_leave_there_does_not(folder: Path) -> None:
+    async with OllamaServer({"small:1b": ServedModel(300)}) as served, OllamaClient(served.url) as other:
+        kept = server(folder, port=int(served.url.rpartition(":")[2]))
+        keeper = Keeper(Job(folder, kept.deployment))
+        kept.folder.make()
+
+        async def used() -> bool:
+            keeper._used = 0.0
+            await anyio.to_thread.run_sync(keeper._look_for_use)
+            return keeper._used > 0
+
+        assert not await used()  # it is only seen for the first time
+        await other.preload("small:1b", 2048)
+        assert await used()
+        assert not await used()
+        await other.preload("small:1b", 4096)
+        assert await used()
+        use = kept.folder.register()
+        assert use is not None
+        assert await used()
+        use.end()
+        assert not await used()
+
+
+async def test_a_log_that_has_grown_large_begins_anew(folder: Path) -> None:
+    async with OllamaServer({}) as served:
+        kept = server(folder, port=int(served.url.rpartition(":")[2]))
+        kept.folder.make()
+        with kept.folder.log.open("wb") as log:
+            log.truncate(17 << 20)
+        await anyio.to_thread.run_sync(Keeper(Job(folder, kept.deployment))._look_for_use)
+        assert kept.folder.log.stat().st_size == 0
 
 
 async def test_one_who_comes_while_it_stops_gets_a_new_one(folder: Path, tmp_path: Path) -> None:
@@ -279,9 +304,10 @@ async def test_a_keeper_that_was_killed_leaves_its_server_to_the_next(folder: Pa
     assert kept.standing().ours
     assert await answers(kept)
     use.end()
-    (await again(kept).up()).end()
+    use = await again(kept).up()
     assert server_pid(kept) == pid
     assert kept.standing().kept
+    use.end()
     await gone(kept)
 
 

@@ -96,11 +96,12 @@ async def test_closing_it_gives_the_server_back(make: Make) -> None:
 
 async def test_what_it_had_when_it_was_last_up_is_remembered(make: Make) -> None:
     endpoint = make()
-    await endpoint.start()
+    use = await endpoint.server.up()
     seen = await endpoint.describe("small:1b")
     with pytest.raises(ModelMissing):
         await endpoint.describe("absent:1b")
     assert len(await endpoint.models()) == 2
+    use.end()
     await gone(endpoint)
     later = make()
     assert await later.describe("small:1b") == seen
