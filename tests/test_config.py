@@ -14,6 +14,7 @@ from vwt_agents.config import (
     LicenceSettings,
     RunSettings,
     Settings,
+    StartSettings,
     TierSettings,
     canonical,
     licence_id,
@@ -368,14 +369,54 @@ model = "a:8b"
             "3:1: endpoints.x.device: unknown device 'tpu' (did you mean 'cpu'?)",
         ),
         (
-            "[endpoints.x]\nkind = 'ollama'\nstart = { compose = ['a.yml'] }",
-            ("3:1: endpoints.x.start: not supported yet: bring the endpoint up by hand with docker compose -f ..., "
-            "see compose/README.md"),
+            "[endpoints.x]\nkind = 'ollama'\nidle_stop = '10m'",
+            ("3:1: endpoints.x.idle_stop: only what `start` brought up is ever stopped (say how to start it: "
+            "start = { compose = [...], service = ... } or start = { command = [...] })"),
         ),
         (
-            "[endpoints.x]\nkind = 'ollama'\nidle_stop = '10m'",
-            ("3:1: endpoints.x.idle_stop: not supported yet: bring the endpoint up by hand with docker compose -f ..., "
-            "see compose/README.md"),
+            "[endpoints.x]\nkind = 'embedded'\nstart = { command = ['a'] }",
+            "3:1: endpoints.x.start: the embedded engine starts its own workers (leave start out)",
+        ),
+        (
+            "[endpoints.x]\nkind = 'ollama'\n[endpoints.x.start]\ncommand = ['ollama', 'serve']",
+            ("3:1: endpoints.x.start: the endpoint needs a url to be started at "
+            '(such as url = "http://127.0.0.1:11434")'),
+        ),
+        (
+            "[endpoints.x]\nkind = 'ollama'\nurl = 'http://127.0.0.1:9'\nstart = { compose = ['a.yml'], command = ['b'] }",
+            "4:1: endpoints.x.start: compose and command are two ways to start one server (keep one of them)",
+        ),
+        (
+            "[endpoints.x]\nkind = 'ollama'\nurl = 'http://127.0.0.1:9'\nstart = { compose = ['a.yml'] }",
+            ("4:1: endpoints.x.start: compose needs the name of the service "
+            '(the one that listens at this url, such as service = "ollama-large")'),
+        ),
+        (
+            "[endpoints.x]\nkind = 'ollama'\nurl = 'http://127.0.0.1:9'\nstart = { command = ['a'], service = 'b' }",
+            "4:28: endpoints.x.start.service: only compose has it (leave it out, or name compose files)",
+        ),
+        (
+            "[endpoints.x]\nkind = 'ollama'\nurl = 'http://127.0.0.1:9'\nstart = { timeout = '1m' }",
+            ('4:1: endpoints.x.start: neither compose nor command says how (start = { compose = ["docker-compose.yml"], '
+            'service = "ollama" } or { command = ["ollama", "serve"] })'),
+        ),
+        (
+            "[endpoints.x]\nkind = 'ollama'\nurl = 'http://127.0.0.1:9'\nstart = { comand = ['a'], command = ['a'] }",
+            "4:11: endpoints.x.start: unknown key 'comand' (did you mean 'command'?)",
+        ),
+        (
+            "[endpoints.x]\nkind = 'ollama'\nurl = 'http://127.0.0.1:9'\nstart = 'ollama serve'",
+            "4:1: endpoints.x.start: 'ollama serve' should be a table",
+        ),
+        (
+            "[endpoints.x]\nkind = 'ollama'\nurl = 'http://127.0.0.1:9'\nstart = { command = ['a'], env = { A = 1 } }",
+            "4:36: endpoints.x.start.env.A: 1 should be a valid string",
+        ),
+        (
+            ("[endpoints.x]\nkind = 'ollama'\nurl = 'http://127.0.0.1:9'\nstart = { command = ['a'] }\n"
+            "[endpoints.y]\nkind = 'ollama'\nurl = 'http://127.0.0.1:9/'\nstart = { command = ['a'] }"),
+            ("7:1: endpoints.y.url: endpoints.x is started at http://127.0.0.1:9/ too "
+            "(give each a port of its own, or let both tiers name one endpoint)"),
         ),
         (
             "[sandbox]\nbackend = 'none'",
@@ -385,6 +426,45 @@ model = "a:8b"
 )  # fmt: skip
 def test_a_fault_says_where_it_is_what_it_is_and_what_was_possible(more: str, said: str) -> None:
     assert one_fault(more) == said
+
+
+ON_DEMAND = """
+[endpoints.large]
+kind = "ollama"
+url = "http://127.0.0.1:11435"
+parallel = 1
+idle_stop = "5m"
+start = {start}
+"""
+
+
+def start_of(start: str, source: Path | None = None) -> StartSettings:
+    found = parse_settings(SMALL + ON_DEMAND.format(start=start), source=source).endpoints["large"].start
+    assert found is not None
+    return found
+
+
+def test_paths_of_a_start_are_relative_to_the_file_that_names_them() -> None:
+    source = Path("/etc/vwt/agents.toml")
+    found = start_of('{ compose = ["compose/a.yml", "/b.yml"], service = "ollama-large", project = "mine" }', source)
+    assert found.compose == (Path("/etc/vwt/compose/a.yml"), Path("/b.yml"))
+    assert (found.service, found.project, found.folder) == ("ollama-large", "mine", Path("/etc/vwt"))
+    assert start_of('{ command = ["bin/ollama", "serve"] }', source).command == ("/etc/vwt/bin/ollama", "serve")
+    assert start_of('{ command = ["ollama", "a/b"] }', source).command == ("ollama", "a/b")
+
+
+def test_a_first_start_of_compose_has_time_to_pull_the_image() -> None:
+    assert start_of('{ compose = ["a.yml"], service = "b" }').timeout == 1800
+    assert start_of('{ command = ["ollama", "serve"] }').timeout == 60
+    assert start_of('{ command = ["ollama", "serve"], timeout = "5s" }').timeout == 5
+
+
+def test_what_is_started_is_stopped_after_ten_minutes_unless_another_time_is_named() -> None:
+    assert start_of('{ command = ["a"] }').idle_stop == 300
+    unsaid = SMALL + ON_DEMAND.format(start='{ command = ["a"] }').replace('idle_stop = "5m"', "")
+    start = parse_settings(unsaid).endpoints["large"].start
+    assert start is not None
+    assert start.idle_stop == 600
 
 
 def test_a_file_without_tiers_or_endpoints_says_what_is_missing() -> None:

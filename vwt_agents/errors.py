@@ -8,6 +8,7 @@
     │   └── LicenceRefused          a model whose licence agents.toml does not allow
     ├── WorldError        3     something outside does not answer or does not fit
     │   ├── EndpointUnavailable     no server there, or it stopped answering
+    │   ├── EndpointAsleep          its server is not running, and what it has is not known
     │   ├── ModelMissing            the endpoint does not have the model
     │   ├── PullFailed              a model could not be brought here
     │   ├── LoadFailed              the endpoint could not load the model
@@ -42,6 +43,7 @@ __all__ = [
     "CallTimeout",
     "ConfigError",
     "DefinitionError",
+    "EndpointAsleep",
     "EndpointUnavailable",
     "Fault",
     "InputError",
@@ -127,6 +129,14 @@ class WorldError(VwtError):
 
 class EndpointUnavailable(WorldError):
     """No server answers there, or it stopped answering."""
+
+
+class EndpointAsleep(WorldError):
+    """A server that would be started on demand is not running, and what is asked of it nobody has noted before."""
+
+    def __init__(self, message: str, *, endpoint: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.endpoint = endpoint
 
 
 class ModelMissing(WorldError):

@@ -31,6 +31,11 @@ class ProcessMark:
         """The mark of this process: read once in each, for every run is marked with it."""
         return _mark(os.getpid())
 
+    @classmethod
+    def of(cls, pid: int) -> ProcessMark:
+        """The mark of a process of this machine that is there now."""
+        return cls(pid, _start_ticks(pid) or 0, _boot_id(), _host())
+
     def gone(self) -> bool:
         """Whether that process has surely ended; False also where this process cannot see it (another machine or
         container).
@@ -46,7 +51,7 @@ class ProcessMark:
 
 @lru_cache(maxsize=1)
 def _mark(pid: int) -> ProcessMark:
-    return ProcessMark(pid, _start_ticks(pid) or 0, _boot_id(), _host())
+    return ProcessMark.of(pid)
 
 
 def _start_ticks(pid: int) -> int | None:

@@ -110,6 +110,10 @@ def _models_of(world: World, tier: TierName, rows: list[dict[str, Any]]) -> Find
         row = usable[0]
         detail = f"{row['model']} is not here yet ({row['size_mb']} MB); the first run pulls it"
         return Finding(what, "note", detail, f"python -m vwt_agents models pull {row['model']}")
+    offer = world.offers.get(way.endpoint)
+    if offer is not None and offer.unknown:
+        detail = f"endpoint {way.endpoint} is not running, and nothing is known yet of its {', '.join(sorted(offer.unknown))}"
+        return Finding(what, "note", detail, f"python -m vwt_agents endpoints up {way.endpoint}")
     why = "; ".join(_why(row) for row in here) or f"endpoint {way.endpoint} does not answer"
     return Finding(what, "missing", why, _fix(world, way, here))
 

@@ -23,7 +23,7 @@ from vwt_agents.config import load_settings
 from vwt_agents.core import Scheduler
 from vwt_agents.dispatcher import Dispatcher
 from vwt_agents.entries import fingerprint, read_call, request_fingerprint
-from vwt_agents.errors import RunError, UsageError, VwtError
+from vwt_agents.errors import EndpointAsleep, RunError, UsageError, VwtError
 from vwt_agents.eventlog import bound, get_logger
 from vwt_agents.graph import Graph, build_graph
 from vwt_agents.habits import Habits
@@ -93,23 +93,38 @@ class App:
         self.board = board if board is not None else Board()
 
     @asynccontextmanager
-    async def planned(self, job: Job, *, need_inputs: bool = True) -> AsyncIterator[PlannedRun]:
-        """The job checked and its routes planned, in a world that is open for the block; loads nothing."""
+    async def planned(self, job: Job, *, need_inputs: bool = True, wake: bool = False) -> AsyncIterator[PlannedRun]:
+        """The job checked and its routes planned, in a world that is open for the block; loads nothing.
+
+        With `wake`, an endpoint is started for it where nothing else tells what it has.
+        """
         settings = load_settings(job.config, pipeline=job.pipeline, cwd=Path.cwd())
         settings = replace(settings, run=settings.run.under(job.priority, job.limits))
         graph = build_graph(load_pipeline(job.pipeline), agents=settings.agents)
         inputs = _inputs(graph, job) if need_inputs else {}
-        async with open_world(settings) as world:
-            plan = plan_routes(graph, world.settings, world.offers, world.budgets)
+        async with open_world(settings, say=self.board.say) as world:
+            plan = await _plan(graph, world, wake=wake)
             yield PlannedRun(job, world.settings, graph, inputs, plan, world)
 
     async def run(self, job: Job, *, on_pull: OnProgress | None = None) -> RunResult:
         """Run the job to its end. A bad end is a result; an error before the run began is raised."""
-        async with self.planned(job) as planned, Journal.open() as journal:
+        async with self.planned(job, wake=True) as planned, Journal.open() as journal:
             for note in planned.plan.notes:
                 self.board.say(f"note: {note}")
             await pull_missing(planned, self.board, on_pull)
             return await _Execution(planned, journal, self.board).run()
+
+
+async def _plan(graph: Graph, world: World, *, wake: bool) -> Plan:
+    woken: set[str] = set()
+    while True:
+        try:
+            return plan_routes(graph, world.settings, world.offers, world.budgets)
+        except EndpointAsleep as error:
+            if not wake or error.endpoint in woken:
+                raise
+            woken.add(error.endpoint)
+            await world.wake(error.endpoint)
 
 
 def _inputs(graph: Graph, job: Job) -> dict[str, Any]:

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from vwt_agents.app import Job
     from vwt_agents.types import Seconds
 
-__all__ = ["INTERRUPTED", "emit_json", "job_of", "job_options", "limit_options", "run_async", "terminal_width"]
+__all__ = [
+    "INTERRUPTED",
+    "Command",
+    "emit_json",
+    "job_of",
+    "job_options",
+    "limit_options",
+    "run_async",
+    "terminal_width",
+]
 
 T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])

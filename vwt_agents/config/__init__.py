@@ -16,6 +16,7 @@ from vwt_agents.config.settings import (
     SandboxSettings,
     SchedulerSettings,
     Settings,
+    StartSettings,
     TierSettings,
     canonical,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "SandboxSettings",
     "SchedulerSettings",
     "Settings",
+    "StartSettings",
     "TierSettings",
     "canonical",
     "licence_id",

@@ -14,19 +14,18 @@ from vwt_agents.config.faults import PathFault
 from vwt_agents.config.settings import canonical
 from vwt_agents.errors import did_you_mean
 
-__all__ = ["UNSUPPORTED", "reference_faults"]
+__all__ = ["reference_faults"]
 
 Table: TypeAlias = Mapping[str, Any]
 
-UNSUPPORTED = ("start", "idle_stop")
 _GPU = r"gpu\d+(:\d+)?"  # a card, or one instance of a divided one
-_BY_HAND = "not supported yet: bring the endpoint up by hand with docker compose -f ..., see compose/README.md"
 
 
 def reference_faults(raw: Table) -> Iterator[PathFault]:
     """Every name in the raw tables that leads nowhere, and every key that its table cannot use."""
     yield from _budget(raw)
     yield from _endpoints(raw)
+    yield from _same_place(raw)
     yield from _tiers(raw)
     yield from _agents(raw)
 
@@ -61,13 +60,58 @@ def _endpoints(raw: Table) -> Iterator[PathFault]:
                 own = f'give it a budget: [budget] {key} = "auto"'
                 hint = f"{hint} or {own}" if hint else own
             yield PathFault.at((*where, "device"), f"unknown device {device!r}", hint)
-        for key in UNSUPPORTED:
-            if key in endpoint:
-                yield PathFault.at((*where, key), _BY_HAND)
+        yield from _start(endpoint, where)
         if endpoint.get("kind") == "embedded" and "url" in endpoint:
             yield PathFault.at((*where, "url"), "the embedded engine has no url: it starts its own workers")
         if endpoint.get("kind") == "ollama" and "threads" in endpoint:
             yield PathFault.at((*where, "threads"), "only the embedded engine takes it; Ollama chooses its own")
+
+
+def _start(endpoint: Table, where: tuple[str, ...]) -> Iterator[PathFault]:
+    """What `start` and `idle_stop` need of each other, and of their endpoint."""
+    if "start" not in endpoint:
+        if "idle_stop" in endpoint:
+            hint = "say how to start it: start = { compose = [...], service = ... } or start = { command = [...] }"
+            yield PathFault.at((*where, "idle_stop"), "only what `start` brought up is ever stopped", hint)
+        return
+    path = (*where, "start")
+    if endpoint.get("kind") == "embedded":
+        yield PathFault.at(path, "the embedded engine starts its own workers", "leave start out")
+        return
+    if "url" not in endpoint:
+        yield PathFault.at(path, "the endpoint needs a url to be started at", 'such as url = "http://127.0.0.1:11434"')
+    start = endpoint["start"]
+    if isinstance(start, Mapping):
+        yield from _way_to_start(start, path)
+
+
+def _way_to_start(start: Table, path: tuple[str, ...]) -> Iterator[PathFault]:
+    """Exactly one of compose and command, each with what belongs to it."""
+    if "compose" in start and "command" in start:
+        yield PathFault.at(path, "compose and command are two ways to start one server", "keep one of them")
+    elif "compose" in start and "service" not in start:
+        hint = 'the one that listens at this url, such as service = "ollama-large"'
+        yield PathFault.at(path, "compose needs the name of the service", hint)
+    elif "command" in start:
+        for key in ("service", "project"):
+            if key in start:
+                yield PathFault.at((*path, key), "only compose has it", "leave it out, or name compose files")
+    elif "compose" not in start:
+        hint = 'start = { compose = ["docker-compose.yml"], service = "ollama" } or { command = ["ollama", "serve"] }'
+        yield PathFault.at(path, "neither compose nor command says how", hint)
+
+
+def _same_place(raw: Table) -> Iterator[PathFault]:
+    """Two servers cannot be started at one url."""
+    started: dict[str, str] = {}
+    for name in _table(raw, "endpoints"):
+        endpoint = _table(raw, "endpoints", name)
+        url = endpoint.get("url")
+        if "start" in endpoint and isinstance(url, str):
+            first = started.setdefault(url.rstrip("/").lower(), name)
+            if first != name:
+                hint = "give each a port of its own, or let both tiers name one endpoint"
+                yield PathFault.at(("endpoints", name, "url"), f"endpoints.{first} is started at {url} too", hint)
 
 
 def _tiers(raw: Table) -> Iterator[PathFault]:

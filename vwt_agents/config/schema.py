@@ -6,7 +6,8 @@ Owns which keys there are, their types and bounds. Never checks one table agains
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -23,6 +24,7 @@ from vwt_agents.config.settings import (
     SchedulerSettings,
     Scope,
     Settings,
+    StartSettings,
     TierSettings,
     frozen,
 )
@@ -33,7 +35,6 @@ from vwt_agents.types import Mib, Seconds, TierName, parse_duration, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 __all__ = ["AgentsToml"]
 
@@ -64,6 +65,9 @@ Duration = Annotated[Seconds, BeforeValidator(_duration), Field(gt=0)]
 Url = Annotated[str, AfterValidator(_url)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1)]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+_PULL_S: Final = 1800.0  # a first `up` brings the image: 2 GB take half an hour at 10 Mbit/s
 
 
 class _Table(BaseModel):
@@ -105,6 +109,34 @@ class Scheduler(_Table):
         return SchedulerSettings(max_agents=self.max_agents, max_wait=frozen(waits), keep_alive=self.keep_alive)
 
 
+class Start(_Table):
+    """An endpoint's `start`."""
+
+    compose: Annotated[list[Name], Field(min_length=1)] | None = None
+    service: Name | None = None
+    project: Name | None = None
+    command: Annotated[list[Name], Field(min_length=1)] | None = None
+    env: dict[Variable, str] = {}
+    timeout: Duration | None = None
+
+    def settings(self, folder: Path, idle_stop: Seconds | None) -> StartSettings:
+        """The same as settings, with paths relative to `folder`; a program named without a slash is sought on the PATH."""
+        program, *arguments = self.command or [""]
+        if "/" in program:
+            program = str(folder / program)
+        usual = StartSettings()
+        return StartSettings(
+            compose=tuple(folder / name for name in self.compose or ()),
+            service=self.service,
+            project=self.project,
+            command=(program, *arguments) if self.command else (),
+            env=frozen(self.env),
+            folder=folder,
+            timeout=self.timeout or (_PULL_S if self.compose else usual.timeout),
+            idle_stop=idle_stop or usual.idle_stop,
+        )
+
+
 class Endpoint(_Table):
     """[endpoints.NAME]."""
 
@@ -113,11 +145,14 @@ class Endpoint(_Table):
     device: str | None = None
     parallel: Count = 4
     threads: Count | None = None
+    start: Start | None = None
+    idle_stop: Duration | None = None
 
-    def settings(self, name: str) -> EndpointSettings:
+    def settings(self, name: str, folder: Path) -> EndpointSettings:
         """The same as settings; where no device is named, an embedded engine's is the CPU, and Ollama's is found out."""
         device = self.device or ("cpu" if self.kind == "embedded" else "auto")
-        return EndpointSettings(name, self.kind, device, self.url, self.parallel, self.threads)
+        start = self.start.settings(folder, self.idle_stop) if self.start is not None else None
+        return EndpointSettings(name, self.kind, device, self.url, self.parallel, self.threads, start)
 
 
 class Pool(_Table):
@@ -255,9 +290,10 @@ class AgentsToml(_Table):
         tiers: dict[TierName, TierSettings] = {"small": self.tiers.small.settings("small")}
         if self.tiers.large is not None:
             tiers["large"] = self.tiers.large.settings("large")
+        folder = source.parent if source is not None else Path()
         return Settings(
             source=source,
-            endpoints=_named(self.endpoints),
+            endpoints=frozen({name: table.settings(name, folder) for name, table in self.endpoints.items()}),
             tiers=frozen(tiers),
             agents=_named(self.agents),
             budget=self.budget.settings(),

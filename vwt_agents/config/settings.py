@@ -32,6 +32,7 @@ __all__ = [
     "SchedulerSettings",
     "Scope",
     "Settings",
+    "StartSettings",
     "TierSettings",
     "canonical",
     "frozen",
@@ -81,10 +82,28 @@ class SchedulerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StartSettings:
+    """How an endpoint's server is brought up on demand: `service` of the `compose` files, or `command`; never both.
+
+    Paths are absolute, or relative to the current folder; `folder` is where agents.toml is. `env` goes over what is
+    derived from the endpoint. `timeout` bounds a start, in seconds; after `idle_stop` seconds without use it is stopped.
+    """
+
+    compose: tuple[Path, ...] = ()
+    service: str | None = None
+    project: str | None = None
+    command: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=lambda: frozen({}))
+    folder: Path | None = None
+    timeout: Seconds = 60.0
+    idle_stop: Seconds = 600.0
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointSettings:
     """A place that serves models; `url` None is the engine's own default.
 
-    `threads` None are all cores but one, and two where there are two.
+    `threads` None are all cores but one, and two where there are two. `start` None: somebody else brings it up.
 
     The device "auto" is resolved once the machine has been looked at: `gpu0` where there is a GPU, else `cpu`.
     """
@@ -95,6 +114,7 @@ class EndpointSettings:
     url: str | None = None
     parallel: int = 4
     threads: int | None = None
+    start: StartSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)

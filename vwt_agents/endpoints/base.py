@@ -19,11 +19,15 @@ __all__ = ["Endpoint", "Health", "ModelInfo", "OnProgress", "Progress", "Residen
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a probe found. `detail` is one sentence for people; `version` is the engine's own."""
+    """What a probe found. `detail` is one sentence for people; `version` is the engine's own.
+
+    `asleep`: no server is running there, and the first load or call starts it. That is in order, so `ok` is True.
+    """
 
     ok: bool
     detail: str
     version: str | None = None
+    asleep: bool = False
 
 
 @dataclass(frozen=True, slots=True)

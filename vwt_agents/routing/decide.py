@@ -18,7 +18,7 @@ from vwt_agents.routing.residents import Use, demands, listed, settle, side_by_s
 from vwt_agents.routing.substitute import Seat, reseated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from vwt_agents.routing.offers import Offer
     from vwt_agents.types import Mib, TierName
@@ -211,8 +211,15 @@ class _Decision:
             offer = self.offers.get(silent)
             detail = f" ({offer.detail})" if offer is not None and offer.detail else ""
             told[f"{silent} does not answer{detail}: using {', '.join(here)} instead ({', '.join(models)})"] = None
+        told.update(dict.fromkeys(self._starts(uses)))
         told.update({note: None for pick in picks for note in pick.notes})
         self.notes = {**told, **self.notes}
+
+    def _starts(self, uses: Iterable[Use]) -> Iterator[str]:
+        """A note on each endpoint that a route leads to and that is not running yet."""
+        for name in dict.fromkeys(use.pick.endpoint.name for use in uses):
+            if self.offers[name].asleep:
+                yield f"endpoint {name} is {self.offers[name].detail}"
 
 
 def _route(use: Use, specs: Mapping[tuple[str, str], ModelPlan]) -> Route:

@@ -66,12 +66,18 @@ class ModelOffer:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a probe of an endpoint found: does it answer, one sentence for people, and its models by name."""
+    """What a probe of an endpoint found: does it answer, one sentence for people, and its models by name.
+
+    An endpoint whose server is started when it is needed answers too: `asleep` is True until then, and `unknown` are the
+    models of which nobody can say whether it has them.
+    """
 
     endpoint: str
     answers: bool
     detail: str = ""
     models: Mapping[str, ModelOffer] = field(default_factory=lambda: MappingProxyType({}))
+    asleep: bool = False
+    unknown: frozenset[str] = frozenset()
 
     def find(self, model: str) -> ModelOffer | None:
         """The model of that name, compared as Ollama does: whatever the case, `latest` where there is no tag."""

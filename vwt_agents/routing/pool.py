@@ -18,7 +18,7 @@ from vwt_agents.config import (
     canonical,
     licence_id,
 )
-from vwt_agents.errors import EndpointUnavailable, LicenceRefused, ModelMissing, Rejected
+from vwt_agents.errors import EndpointAsleep, EndpointUnavailable, LicenceRefused, ModelMissing, Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -183,13 +183,20 @@ class Pool:
             if found is not None and not self.licences.allows(found.name, found.licence):
                 licence = licence_id(found.licence)
                 reasons[name] = f"{name} is under the licence {licence!r}, which agents.toml does not allow"
+            elif name in self.offer.unknown:
+                reasons[name] = f"nothing is known yet of {name} on {self.endpoint.name}, which is not running"
             else:
                 reasons[name] = f"{name} is not installed on {self.endpoint.name}"
         return reasons
 
     def _nothing_usable(
         self, agent: AgentSettings, passed: Mapping[str, str], *, refused: Sequence[ModelOffer]
-    ) -> LicenceRefused | ModelMissing:
+    ) -> LicenceRefused | ModelMissing | EndpointAsleep:
+        if self.offer.unknown.intersection(passed):
+            here = self.endpoint.name
+            hint = f"start it once, and what it has is remembered: python -m vwt_agents endpoints up {here}"
+            message = f"agents.{agent.name}: {self.name} has no model of which enough is known: "
+            return EndpointAsleep(message + "; ".join(passed.values()), endpoint=here, hint=hint)
         missing = [name for name in passed if name not in {model.name for model in refused}]
         message = f"agents.{agent.name}: {self.name} has no model that can be used: {'; '.join(passed.values())}"
         pull = self._pull_hint(missing[0]) if missing else ""

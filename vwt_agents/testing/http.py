@@ -56,13 +56,13 @@ Serve: TypeAlias = Callable[[Exchange], Awaitable[None]]
 
 
 class HttpServer:
-    """Listens on a free port of 127.0.0.1 from `start` to `stop`; the port stays the same when it starts again."""
+    """Listens on 127.0.0.1 from `start` to `stop`; at `port` 0 on a free one, which stays the same when it starts again."""
 
-    def __init__(self, serve: Serve) -> None:
+    def __init__(self, serve: Serve, port: int = 0) -> None:
         self._serve = serve
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.port = 0
+        self.port = port
 
     async def start(self) -> None:
         """Listen; connections are refused before."""

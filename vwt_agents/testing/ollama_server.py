@@ -71,6 +71,7 @@ class OllamaServer:
         parallel: int = 1,
         version: str = "0.33.0",
         token: str | None = None,
+        port: int = 0,
     ) -> None:
         self.models = {canonical(name): model for name, model in models.items()}
         self.pullable: dict[str, ServedModel] = {}
@@ -91,7 +92,7 @@ class OllamaServer:
         self._reached: dict[str, asyncio.Event] = {}
         self._idle = asyncio.Event()
         self._idle.set()
-        self._http = HttpServer(self._serve)
+        self._http = HttpServer(self._serve, port)
 
     async def __aenter__(self) -> OllamaServer:
         await self._http.start()

@@ -1,0 +1,35 @@
+"""What a keeper is told on its stdin, and the exit codes it answers with. Owns nothing else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from vwt_agents.deployments.deployment import Deployment
+
+__all__ = ["TAKEN", "Job"]
+
+TAKEN: Final = 75
+"""The exit code of a keeper that came second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a keeper is told: whose folder, what to start, and whether it is only to stop what is there."""
+
+    folder: Path
+    deployment: Deployment
+    stop: bool = False
+
+    def line(self) -> bytes:
+        """As it goes over stdin."""
+        parts = {"folder": str(self.folder), "deployment": self.deployment.as_json(), "stop": self.stop}
+        return json.dumps(parts).encode()
+
+    @classmethod
+    def read(cls, line: bytes) -> Job:
+        """The job that `line` wrote."""
+        data = json.loads(line)
+        return cls(Path(data["folder"]), Deployment.from_json(data["deployment"]), data["stop"])
