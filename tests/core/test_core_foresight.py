@@ -92,7 +92,7 @@ def test_from_the_moment_believed_on_it_is_kept_for_no_longer_than_a_hold():
     assert core.post(Woken(), after=5.0) == [Unload(A, f"room for {B}")]
 
 
-@pytest.mark.parametrize("requests", [1, MOST])
+@pytest.mark.parametrize("requests", [1, MOST, MOST + 1])
 def test_with_more_to_come_than_can_be_looked_at_the_rules_decide(requests):
     core = waits_for_the_long_way()
     asked = (Submitted(request, B, f"other{request}", seconds=0.01) for request in range(1, requests + 1))
