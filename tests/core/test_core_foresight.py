@@ -181,3 +181,11 @@ def test_a_model_comes_into_free_room_before_it_is_asked_for():
     core.resident(A)
     core.post(Announced("run", chain(("think", None, 7.0), ("call", B, 1.0))), StepBegan("run", "think"))
     assert ends(core, Move(1)) == (8.0, 8.0, 5.0)
+
+
+def test_a_step_that_waits_for_two_is_believed_to_come_after_both():
+    core = Core(A)
+    core.resident(A)
+    both = (Step("one", think=2.0), Step("other", think=5.0), Step("call", (Use(A, 1.0),), after=("one", "other")))
+    core.post(Announced("run", both), StepBegan("run", "one"), StepBegan("run", "other"))
+    assert ends(core, None)[0] == 6.0
