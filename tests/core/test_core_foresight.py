@@ -92,7 +92,7 @@ def test_from_the_moment_believed_on_it_is_kept_for_no_longer_than_a_hold():
     assert core.post(Woken(), after=5.0) == [Unload(A, f"room for {B}")]
 
 
-@pytest.mark.parametrize("requests", [1, MOST])
+@pytest.mark.parametrize("requests", [1, MOST, MOST + 1])
 def test_with_more_to_come_than_can_be_looked_at_the_rules_decide(requests):
     core = waits_for_the_long_way()
     asked = (Submitted(request, B, f"other{request}", seconds=0.01) for request in range(1, requests + 1))
@@ -181,3 +181,11 @@ def test_a_model_comes_into_free_room_before_it_is_asked_for():
     core.resident(A)
     core.post(Announced("run", chain(("think", None, 7.0), ("call", B, 1.0))), StepBegan("run", "think"))
     assert ends(core, Move(1)) == (8.0, 8.0, 5.0)
+
+
+def test_a_step_that_waits_for_two_is_believed_to_come_after_both():
+    core = Core(A)
+    core.resident(A)
+    both = (Step("one", think=2.0), Step("other", think=5.0), Step("call", (Use(A, 1.0),), after=("one", "other")))
+    core.post(Announced("run", both), StepBegan("run", "one"), StepBegan("run", "other"))
+    assert ends(core, None)[0] == 6.0

@@ -443,3 +443,19 @@ def test_the_model_whose_work_sets_the_end_is_loaded_first():
     announced = Announced("run", chain(("s0", A, 10.0), ("s1", A, 300.0)))
     asked = [Submitted(1, B, "x"), Submitted(2, C, "y"), Submitted(3, C, "y"), Submitted(4, A, "run", step="s0")]
     assert core.post(announced, *asked) == [Load(A)]
+
+
+def test_a_run_that_has_been_expected_for_too_long_is_not_heading_for_anything():
+    core = Core(A)
+    core.post(Announced("run", chain(("think", None, 3.0), ("call", A, 4.0))), StepBegan("run", "think"))
+    programs = core.scheduler.state.programs
+    assert programs.heading(A, core.now) == 1
+    assert programs.heading(A, core.now + 4.0) == 0
+
+
+def test_of_two_that_share_a_prefix_one_may_leave():
+    core = Core(A)
+    core.ask(1, A, prefix="same")
+    core.ask(2, A, prefix="same")
+    core.post(Cancelled(1))
+    assert core.post(Loaded(A), after=5.0) == [Grant(2, A)]

@@ -10,6 +10,9 @@ Program-aware swap scheduling. Where a broker can only react, this knows what ea
 4. *Swap*: a model nobody asks for leaves for one that is asked for, unless it is *held*: requests for it are near enough
    that a reload would cost more than waiting for them. Who leaves: who is needed last and reloads cheapest.
 5. *Prefetch*: with nothing else to do, the model that is needed next is loaded into free room.
+6. *Foresight*: where 2, 4 or 5 have a choice and little enough is to come, the other moves (another model, other victims,
+   waiting for a request that comes sooner than a swap takes, a model brought in over an idle one before it is asked for)
+   are played to the end on what is believed (foresight.py); one that ends plainly better is made instead.
 
 Which of several models is next: the one whose work sets the end of everything (its shadow price), then the one that most
 requests and runs want for all the seconds known to be wanted of it: what is soon over with is over with first.
