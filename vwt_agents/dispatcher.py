@@ -71,11 +71,15 @@ CLOSE_GRACE: Seconds = 1.0  # the endpoints' own clean-up comes after; together 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """How one model is to be served for as long as this process lives: constant, because a change would reload it."""
+    """How one model is to be served for as long as this process lives: constant, because a change would reload it.
+
+    `tags` are other names of the same weights: requests for them are served by the same residency, as themselves.
+    """
 
     spec: ModelSpec
     num_ctx: int
     load_timeout: Seconds = 300.0
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,7 @@ class Dispatcher:
         self._ids = itertools.count(1)
         self._waiters: dict[RequestId, _Waiter] = {}
         self._serving: dict[ModelKey, Serving] = {}
+        self._tags: dict[ModelKey, ModelKey] = {}
         self._failures: dict[ModelKey, VwtError] = {}
         self._load_ended: dict[ModelKey, tuple[Seconds, Seconds]] = {}
         self._rearm = anyio.Event()
@@ -186,6 +191,7 @@ class Dispatcher:
         """Make a model known; it is loaded once a request waits for it."""
         spec = serving.spec
         self._serving[spec.key] = serving
+        self._tags.update({ModelKey(spec.key.endpoint, tag): spec.key for tag in serving.tags})
         self.board.models[spec.key.endpoint, spec.key.model] = ModelLine(
             spec.key.endpoint, spec.key.model, spec.device, footprint=spec.footprint, slots=spec.slots
         )
@@ -220,7 +226,7 @@ class Dispatcher:
         except (CallFailed, EndpointUnavailable) as error:
             # What the caller has already seen cannot be taken back, and a call that was too slow once will be again.
             heard = on_chunk is not None and pieces > 0
-            final = heard or isinstance(error, CallTimeout) or error is self._failures.get(_key(request))
+            final = heard or isinstance(error, CallTimeout) or error is self._failures.get(self._key(request))
             if final or not await self._lost(request, error.message):
                 raise
             log.warning("call.retried", model=request.model, endpoint=request.endpoint, error=error.message)
@@ -229,7 +235,7 @@ class Dispatcher:
     async def _call_once(self, request: Request, on_chunk: OnChunk, asked: Seconds) -> Response:
         deadline = None if request.deadline is None else asked + request.deadline
         want = Want(request.labels, request.priority, deadline, request.prefix)
-        async with self.lease(_key(request), want) as lease:
+        async with self.lease(self._key(request), want) as lease:
             left = math.inf if deadline is None else max(0.0, deadline - self._clock())
             with anyio.move_on_after(left) as scope:
                 response = await self._endpoints[request.endpoint].call(request, on_chunk)
@@ -269,15 +275,20 @@ class Dispatcher:
         began, ended = self._load_ended.get(waiter.key, (0.0, 0.0))
         return max(0.0, min(ended, waiter.at) - max(began, waiter.submitted))
 
+    def _key(self, request: Request) -> ModelKey:
+        """The residency that serves it."""
+        asked = ModelKey(request.endpoint, request.model)
+        return self._tags.get(asked, asked)
+
     async def _lost(self, request: Request, why: str) -> bool:
         """True when the model is no longer resident there; the core has then been told."""
-        key = _key(request)
+        key = self._key(request)
         try:
             with anyio.fail_after(5):
                 there = await self._endpoints[request.endpoint].resident()
         except (VwtError, TimeoutError):
             there = ()
-        if any(residence.model == request.model for residence in there):
+        if any(residence.model == key.model for residence in there):
             return False
         self.post(Vanished(key, why))
         return True
@@ -384,10 +395,6 @@ class Dispatcher:
         for device in self.board.budgets:
             self.board.peaks[device] = max(self.board.peaks.get(device, 0), state.used(device))
         self.board.changed()
-
-
-def _key(request: Request) -> ModelKey:
-    return ModelKey(request.endpoint, request.model)
 
 
 def _ours(fault: Exception, kind: type[VwtError], what: str) -> VwtError:

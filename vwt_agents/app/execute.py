@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from vwt_agents.app.foresight import habits_of, serving
-from vwt_agents.app.world import World, open_world
+from vwt_agents.app.world import World, measuring, open_world
 from vwt_agents.board import Board
 from vwt_agents.config import load_settings
 from vwt_agents.core import Scheduler
@@ -208,7 +208,8 @@ class _Execution:
         self._habits = await habits_of(planned.graph.name, self.journal)
         services = await self._services()
         priority = settings.run.priority
-        async with Dispatcher(scheduler, planned.world.endpoints, board=self.board, priority=priority) as dispatcher:
+        endpoints = measuring(planned.world, self.journal)
+        async with Dispatcher(scheduler, endpoints, board=self.board, priority=priority) as dispatcher:
             await self._prepare(dispatcher)
             runner = Runner(
                 planned.graph,

@@ -69,7 +69,7 @@ def _absent(world: World, name: str, model: str) -> dict[str, Any]:
 def _row(world: World, name: str, info: ModelInfo, use: _Use) -> dict[str, Any]:
     settings = world.settings
     endpoint = settings.endpoints[name]
-    offer = offer_of(info.name, info)
+    offer = offer_of(world, name, info.name, info)
     num_ctx = offer.capped(use.num_ctx)
     need = offer.need(endpoint, num_ctx=num_ctx, slots=use.slots)
     budget = world.budgets.get(endpoint.device, 0)

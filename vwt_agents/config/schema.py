@@ -113,11 +113,14 @@ class Endpoint(_Table):
     device: str | None = None
     parallel: Count = 4
     threads: Count | None = None
+    cache_type: Literal["f16", "q8_0", "q4_0"] = "f16"
+    flash_attention: bool = True
 
     def settings(self, name: str) -> EndpointSettings:
         """The same as settings; where no device is named, an embedded engine's is the CPU, and Ollama's is found out."""
         device = self.device or ("cpu" if self.kind == "embedded" else "auto")
-        return EndpointSettings(name, self.kind, device, self.url, self.parallel, self.threads)
+        cache = (self.cache_type, self.flash_attention)
+        return EndpointSettings(name, self.kind, device, self.url, self.parallel, self.threads, *cache)
 
 
 class Pool(_Table):
