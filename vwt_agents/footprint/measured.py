@@ -56,9 +56,10 @@ def believed(expected: Footprint, reported: Mib, *, whole: bool, delta: Mib | No
 
     `whole`: the report counts the process too, as the kernel's does; otherwise it is an engine's sum of buffers, and its
     context comes on top: by `delta` where a driver saw how much was taken (see `from_delta`), else by the estimate. Less
-    than the weights and the KV cache take is a report that lacks a part, or pages that another process shares.
+    than the weights and the KV cache take is a report that lacks a part. Of a whole process, weights that another one has
+    mapped too count half or less: so a quarter of them is all that may be missing.
     """
-    if reported < expected.least:
+    if reported < (max(expected.least, expected.total - expected.weights // 4) if whole else expected.least):
         return None
     if whole:
         return reported

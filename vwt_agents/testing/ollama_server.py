@@ -35,8 +35,8 @@ _DEAD = "model runner has unexpectedly stopped, this may be due to resource limi
 class ServedModel:
     """A model in the server's store: what it takes once loaded, and what /api/show says of it.
 
-    `weights` names its blob, its own where it is empty: tags with the same weights share one runner. `parameters` are the
-    PARAMETER lines of its Modelfile.
+    `file_mib` is its file, as large as its footprint where it is 0. `weights` names its blob, its own where it is empty: tags
+    with the same weights share one runner. `parameters` are the PARAMETER lines of its Modelfile.
     """
 
     footprint: Mib = 1000
@@ -47,6 +47,7 @@ class ServedModel:
     capabilities: tuple[str, ...] = ("completion",)
     weights: str = ""
     parameters: str = ""
+    file_mib: Mib = 0
 
 
 @dataclass(slots=True)
@@ -337,7 +338,7 @@ class OllamaServer:
         return max(0, self.vram_mib - sum(runner.vram for runner in self._runners.values()))
 
     def _listed(self, name: str) -> dict[str, Any]:
-        size = self.models[name].footprint * MIB
+        size = (self.models[name].file_mib or self.models[name].footprint) * MIB
         return {"name": name, "model": name, "size": size, "digest": _digest(f"manifest {name}"), "details": _details()}
 
     def _running(self, name: str) -> dict[str, Any]:
