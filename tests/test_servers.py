@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any
 
-import anyio
 import pytest
 
 from vwt_agents.app import World, open_world
@@ -19,6 +17,7 @@ from vwt_agents.config import parse_settings
 from vwt_agents.endpoints.ollama import OllamaClient
 from vwt_agents.endpoints.server_facts import ServerEnvironment
 from vwt_agents.journal import JournalReader
+from vwt_agents.messages import Chunk, OnChunk, Request, Response
 from vwt_agents.testing import OllamaServer, ServedModel
 
 METADATA = {
@@ -183,36 +182,24 @@ async def test_a_server_that_does_not_answer_has_no_findings_but_an_environment(
             assert (look.answers, look.findings, look.wanted["OLLAMA_NUM_PARALLEL"]) == (False, (), "4")
 
 
-class Crowd(asyncio.Event):
-    """A gate that knows when so many stand at it."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-        self.there = asyncio.Event()
-
-    async def wait(self) -> Literal[True]:
-        self.size -= 1
-        if self.size <= 0:
-            self.there.set()
-        return await super().wait()
-
-
 async def counted(server: OllamaServer, opened: World, at_once: int) -> Finding:
-    """Count with the answers held after their first piece, until `at_once` of them are."""
-    server.hold("piece")
-    gate = server._gates["piece"] = Crowd(at_once)
-    found: list[Finding] = []
+    """Count with the answers held after their first piece, until that of `at_once` of them has been read."""
+    gate, heard = server.hold("piece"), [0]
+    endpoint = opened.endpoints["small"]
+    call = endpoint.call
 
-    async def count() -> None:
-        found.extend(await count_slots(opened))
+    async def listening(request: Request, on_chunk: OnChunk | None = None) -> Response:
+        def hear(chunk: Chunk) -> None:
+            assert on_chunk is not None
+            on_chunk(chunk)
+            heard[0] += 1
+            if heard[0] == at_once:
+                gate.set()
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(count)
-        with anyio.fail_after(10):
-            await gate.there.wait()
-        gate.set()
-    return found[0]
+        return await call(request, hear)
+
+    endpoint.call = listening  # type: ignore[method-assign]
+    return (await count_slots(opened))[0]
 
 
 @pytest.mark.parametrize(

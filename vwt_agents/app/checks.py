@@ -89,7 +89,9 @@ def _endpoints(world: World) -> list[Finding]:
         if name not in world.endpoints:  # its address is none
             fix = f"correct url in [endpoints.{name}]" if endpoint.url else "export OLLAMA_HOST=127.0.0.1:11434"
         detail = health.detail + ("; the tiers fall back to the embedded engine" if covered else "")
-        findings.append(Finding(f"endpoint {name}", "note" if covered else "missing", detail, fix))
+        needed = name in in_use or name in fallback
+        level: Level = "missing" if needed and not covered else "note"
+        findings.append(Finding(f"endpoint {name}", level, detail, fix))
     return findings
 
 

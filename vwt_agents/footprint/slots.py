@@ -69,7 +69,7 @@ def slots_of(
 
 
 def overlap(spans: Iterable[tuple[Seconds, Seconds]]) -> int:
-    """How many answers were being written at the same time at most, by the first and last moment of each.
+    """How many answers were being written at the same time at most, by a first and a last moment of each.
 
     Requests that were made together and queue for one slot never overlap: so a server has at least so many.
     """

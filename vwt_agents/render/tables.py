@@ -106,7 +106,15 @@ def plan_text(
     table("routes", ["stage", "agent", "tier", "model", "endpoint"], routes)
     lines += _reasons(plan, width)
     models = [
-        [spec.model, spec.device, str(spec.footprint), str(spec.slots), str(spec.num_ctx), _when(spec), spec.arithmetic]
+        [
+            " = ".join((spec.model, *spec.tags)),
+            spec.device,
+            str(spec.footprint),
+            str(spec.slots),
+            str(spec.num_ctx),
+            _when(spec),
+            spec.arithmetic,
+        ]
         for spec in plan.specs
     ]
     table("models", ["model", "device", "MiB", "slots", "num_ctx", "loaded", "footprint"], models)
