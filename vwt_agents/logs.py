@@ -32,6 +32,10 @@ Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 EVENTS: Final[frozenset[str]] = frozenset(
     {
         "call.retried",
+        "footprint.measured",
+        "footprint.not_believed",
+        "footprint.not_kept",
+        "footprint.unread",
         "habits.unread",
         "log.lost",
         "model.load_failed",

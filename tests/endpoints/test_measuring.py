@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from vwt_agents.endpoints.measuring import Believed, MeasuringEndpoint
 from vwt_agents.endpoints.ollama import OllamaEndpoint
-from vwt_agents.errors import JournalError, LoadFailed, Spilled
+from vwt_agents.errors import EndpointUnavailable, JournalError, LoadFailed, Spilled
 from vwt_agents.footprint import Conditions, Footprint, Measurement
 from vwt_agents.messages import Message, Request
-from vwt_agents.testing import OllamaServer, ServedModel
+from vwt_agents.testing import OllamaServer, ScriptedEndpoint, ServedModel
 
 MODEL = "mistral:latest"
 CONDITIONS = Conditions("d1", 4096, 4, "f16", "ollama 0.33.0", "gpu")
@@ -117,6 +118,30 @@ async def test_the_rest_is_the_inner_endpoints(server) -> None:
         server.pullable["new:1b"] = ServedModel(1)
         await endpoint.pull("new:1b")
     assert "new:1b" in server.models
+
+
+class Worker(ScriptedEndpoint):
+    """An engine of ours: its process grows while it is used."""
+
+    kind = "embedded"
+    grown = 0
+
+    async def resident(self):
+        if self.grown < 0:
+            raise EndpointUnavailable("gone")
+        return tuple(replace(one, device_mib=one.device_mib + self.grown) for one in await super().resident())
+
+
+@pytest.mark.parametrize(("grown", "remembered"), [(9, [345, 354]), (-1, [345])])
+async def test_a_worker_is_measured_again_before_it_goes(grown, remembered) -> None:
+    """What it has grown to counts; one that has gone by itself is not an error."""
+    on_cpu = Believed(CONDITIONS._replace(device_kind="cpu"), Footprint(94, 192, 34, 28, least=257), planned=348)
+    kept, inner = Kept(), Worker({MODEL: 345})
+    async with MeasuringEndpoint(inner, lambda _model, *, num_ctx, slots: on_cpu, kept) as endpoint:
+        assert await load(endpoint) == 348
+        inner.grown = grown
+        await endpoint.unload(MODEL)
+    assert ([one.mib for one in kept], inner.unloads) == (remembered, [MODEL])
 
 
 TAGS = {"a:7b": ServedModel(4000, weights="w"), "b:7b": ServedModel(4000, weights="w"), "c:7b": ServedModel(100)}

@@ -72,3 +72,14 @@ def test_a_number_that_is_none_is_not_set(text: str, number: int | None) -> None
 def test_cache_type_and_flash_attention(values: dict[str, str], cache: str, flash: bool | None) -> None:
     environment = ServerEnvironment(values, "s")
     assert (environment.cache_type, environment.flash_attention) == (cache, flash)
+
+
+def test_a_server_in_a_container_is_not_taken_for_the_one_at_a_port_of_this_machine(tmp_path: Path) -> None:
+    process(tmp_path, 8, "/bin/ollama serve", OLLAMA_HOST="0.0.0.0:11434", OLLAMA_NUM_PARALLEL="2")
+    process(tmp_path, 9, "/usr/bin/ollama serve", OLLAMA_NUM_PARALLEL="4")
+    for pid, network in (("self", 1), ("8", 2), ("9", 1)):
+        (tmp_path / pid / "ns").mkdir(parents=True)
+        (tmp_path / pid / "ns/net").symlink_to(f"net:[{network}]")
+    found = environment_of("http://127.0.0.1:11434", root=tmp_path)
+    assert found is not None
+    assert found.number("OLLAMA_NUM_PARALLEL") == 4

@@ -94,12 +94,23 @@ def environment_of(url: str, *, root: Path = _PROC) -> ServerEnvironment | None:
 
 
 def _servers(root: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    here = _network(root / "self")
     for folder in root.glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().split(b"\0")
             if Path(words[0].decode(errors="replace")).name != "ollama" or b"serve" not in words[1:]:
                 continue
+            if _network(folder) != here:  # in a container a port is another one
+                continue
             pairs = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
         except OSError:  # it has ended, or it is somebody else's
             continue
         yield int(folder.name), dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
+def _network(folder: Path) -> str:
+    """The network namespace of a process; empty where the kernel does not say."""
+    try:
+        return str((folder / "ns/net").readlink())
+    except OSError:
+        return ""
