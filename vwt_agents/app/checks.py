@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from vwt_agents.app.findings import Finding, Level
 from vwt_agents.app.matrix import model_matrix
-from vwt_agents.app.servers import look_at_servers
+from vwt_agents.app.inspection import look_at_servers
 from vwt_agents.config import canonical
 from vwt_agents.errors import VwtError
 
 if TYPE_CHECKING:
-    from vwt_agents.app.servers import ServerLook
+    from vwt_agents.app.inspection import ServerLook
     from vwt_agents.app.world import World
     from vwt_agents.config import TierSettings
     from vwt_agents.types import TierName

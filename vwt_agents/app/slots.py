@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from vwt_agents.app.findings import Finding
-from vwt_agents.app.servers import slots_finding, solved_slots
+from vwt_agents.app.inspection import slots_finding, solved_slots
 from vwt_agents.app.world import measuring
 from vwt_agents.config import DEFAULT_NUM_CTX, canonical
 from vwt_agents.errors import VwtError

@@ -11,7 +11,7 @@ from vwt_agents.cli.options import emit_json, run_async, terminal_width
 
 if TYPE_CHECKING:
     from vwt_agents.app.findings import Finding
-    from vwt_agents.app.servers import ServerLook
+    from vwt_agents.app.inspection import ServerLook
 
 __all__ = ["doctor"]
 
@@ -25,7 +25,7 @@ def doctor(config: Path | None, load: bool, as_json: bool) -> int:
     from vwt_agents.app import open_world
     from vwt_agents.app.checks import check_all
     from vwt_agents.config import load_settings
-    from vwt_agents.render.servers import environment_text
+    from vwt_agents.render.inspection import environment_text
     from vwt_agents.render.tables import findings_text
 
     settings = load_settings(config, pipeline=None, cwd=Path.cwd())

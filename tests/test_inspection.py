@@ -11,7 +11,7 @@ import pytest
 from vwt_agents.app import World, open_world
 from vwt_agents.app.findings import Finding
 from vwt_agents.app.matrix import model_matrix
-from vwt_agents.app.servers import environment_for, look_at_servers
+from vwt_agents.app.inspection import environment_for, look_at_servers
 from vwt_agents.app.slots import count_slots
 from vwt_agents.config import parse_settings
 from vwt_agents.endpoints.ollama import OllamaClient
