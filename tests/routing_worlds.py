@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vwt_agents.config import Settings, load_settings, parse_settings
-from vwt_agents.footprint import Layer, ModelShape
+from vwt_agents.footprint import Conditions, Layer, Measurement, ModelShape
 from vwt_agents.routing import ModelOffer, Offer, Plan, plan_routes
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ def shape(weights: int, kib: int, context: int = 32768) -> ModelShape:
 def model(name: str, weights: int = 4000, kib: int = 64, context: int = 32768, **more: object) -> ModelOffer:
     offer = ModelOffer(name, shape(weights, kib, context), weights, licence="apache-2.0")
     return replace(offer, **more)  # type: ignore[arg-type]
+
+
+def taken(mib: int, num_ctx: int, slots: int, *, fitted: int | None = None) -> Measurement:
+    """What a model was measured to take on a GPU, or spilled with."""
+    conditions = Conditions("weights", num_ctx, slots, "f16", "ollama 0.33.0", "gpu")
+    return Measurement(conditions, "a:7b", mib, datetime(2026, 11, 20, tzinfo=UTC), fitted)
 
 
 CODER, MISTRAL, CHAT = model("qwen2.5-coder:7b"), model("mistral:latest"), model("neural-chat:latest")

@@ -21,7 +21,7 @@ from vwt_agents.journal import JournalReader
 from vwt_agents.limits import RunLimits
 from vwt_agents.pipeline import Pipeline
 from vwt_agents.sandbox.judge import Verdict
-from vwt_agents.testing import OllamaServer
+from vwt_agents.testing import OllamaServer, ServedModel
 
 TWO_STAGES = """
 from vwt_agents import Agent, Pipeline, Run
@@ -370,3 +370,47 @@ def test_the_verdict_of_a_run_is_bad_as_soon_as_one_that_counts_is() -> None:
     assert find_verdict({"early": bad, "left": Carrier(good)}, graph) is good
     assert find_verdict({"early": good, "left": bad, "right": good}, graph) is bad
     assert find_verdict({"early": good, "left": good, "right": [Carrier(good), bad, good]}, graph) is bad
+
+
+async def test_what_a_run_measured_is_what_the_next_plan_says(tmp_path: Path, server: OllamaServer) -> None:
+    asked = job(tmp_path, server, TWO_STAGES)
+    config = tmp_path / "agents.toml"
+    config.write_text(config.read_text().replace("cpu", "gpu0"))
+    await App().run(asked)
+    async with App().planned(asked) as planned:
+        arithmetic = {spec.model: spec.arithmetic for spec in planned.plan.specs}
+    assert "measured here on 20" in arithmetic["large:2b"]
+    assert "at num_ctx 2048 x 2" in arithmetic["small:1b"]
+
+
+TAGS = """
+from vwt_agents import Agent, Pipeline
+
+pipeline = Pipeline("tags")
+
+
+@pipeline.stage
+async def first(coder: Agent) -> str:
+    return await coder.ask("first")
+
+
+@pipeline.stage
+async def second(mine: Agent) -> str:
+    return await mine.ask("second")
+"""
+
+
+async def test_two_tags_of_the_same_weights_are_loaded_once_and_each_is_asked_by_its_own_name(tmp_path: Path) -> None:
+    models = {"small:1b": ServedModel(300, weights="w"), "mine:1b": ServedModel(300, weights="w")} | {
+        "large:2b": MODELS["large:2b"]
+    }
+    async with OllamaServer(models, "an answer", parallel=2) as server:
+        asked = job(tmp_path, server, TAGS)
+        config = tmp_path / "agents.toml"
+        text = config.read_text().replace('models = ["small:1b"]', 'models = ["small:1b", "mine:1b"]')
+        config.write_text(text + '[agents.mine]\nmodel = "mine:1b"\nnum_ctx = 4096\ntier = "small"\n')
+        result = await App().run(asked)
+        assert (result.status, result.loads, len(server.loads), server.resident) == ("good", 1, 1, {})
+        assert sorted(call["model"] for call in server.calls) == ["mine:1b", "small:1b"]
+        assert {call["options"]["num_ctx"] for call in server.calls} == {4096}
+        assert {stage.name: stage.model for stage in result.stages} == {"first": "small:1b", "second": "mine:1b"}

@@ -569,3 +569,16 @@ def test_licence_texts_are_recognised_the_most_restrictive_first(text: str, name
 )
 def test_a_licence_is_allowed_by_its_id_or_accepted_for_one_model(model: str, licence: str, *, allowed: bool) -> None:
     assert LicenceSettings(("Apache-2.0", "mit"), ("llama2:13b",)).allows(model, licence) is allowed
+
+
+def test_an_endpoint_says_how_its_kv_cache_is_kept() -> None:
+    own = parse_settings(SMALL.replace('kind = "ollama"', 'kind = "ollama"\ncache_type = "q8_0"'))
+    assert (own.endpoints["here"].cache_type, own.endpoints["here"].flash_attention) == ("q8_0", True)
+    assert own.endpoints["engine"].cache_type == "f16"
+    assert "q5_1" in faults(SMALL.replace('kind = "ollama"', 'kind = "ollama"\ncache_type = "q5_1"'))[0]
+
+
+def test_a_quantised_kv_cache_needs_flash_attention() -> None:
+    (fault,) = faults(SMALL.replace('kind = "ollama"', 'kind = "ollama"\ncache_type = "q8_0"\nflash_attention = false'))
+    assert fault.startswith("agents.toml:3:")
+    assert "needs flash attention" in fault

@@ -55,26 +55,127 @@ def test_kv_bytes_per_token_count_grouped_heads_and_the_cache_type(shape: ModelS
     assert shape.kv_bytes_per_token("q8_0") == q8_0 * 1024
 
 
+def shown(architecture: str, size: int, **keys: object) -> ModelShape:
+    """As /api/show has it: the tokens left out, every number under its own key, and more that nobody asks for."""
+    named = {f"{architecture}.{key.replace('__', '.')}": value for key, value in keys.items()}
+    general = {
+        "general.architecture": architecture,
+        "general.file_type": 2,
+        "general.parameter_count": 7_000_000_000,
+        "general.quantization_version": 2,
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.tokens": None,
+        "tokenizer.ggml.merges": None,
+    }
+    return shape_from_metadata(general | named, size_bytes=size)
+
+
+def layers(blocks: int, embedding: int, heads: int, kv_heads: int, context: int) -> dict[str, object]:
+    return {
+        "block_count": blocks, "embedding_length": embedding, "context_length": context,
+        "attention__head_count": heads, "attention__head_count_kv": kv_heads,
+        "attention__layer_norm_rms_epsilon": 1e-6, "rope__freq_base": 1e6,
+    }  # fmt: skip
+
+
+SHOWN = {
+    "qwen2.5-coder:7b": shown("qwen2", 4_431_000_000, feed_forward_length=18944, **layers(28, 3584, 28, 4, 32768)),
+    "mistral": shown("llama", 4_113_000_000, vocab_size=32768, **layers(32, 4096, 32, 8, 32768)),
+    "neural-chat": shown("llama", 4_109_000_000, vocab_size=32000, **layers(32, 4096, 32, 8, 32768)),
+    "llama2:13b": shown("llama", 7_366_000_000, vocab_size=32000, **layers(40, 5120, 40, 40, 4096)),
+    "llama3.1:8b": shown("llama", 4_920_000_000, vocab_size=128256, **layers(32, 4096, 32, 8, 131072)),
+    "qwen2.5-coder:14b": shown("qwen2", 8_990_000_000, **layers(48, 5120, 40, 8, 32768)),
+    "qwen3:8b": shown(
+        "qwen3", 5_230_000_000, attention__key_length=128, attention__value_length=128, **layers(36, 4096, 32, 8, 40960)
+    ),
+    "qwen3-coder:30b": shown(
+        "qwen3moe", 18_600_000_000, attention__key_length=128, attention__value_length=128, expert_count=128,
+        expert_used_count=8, **layers(48, 2048, 32, 4, 262144),
+    ),
+    "mistral-small:24b": shown(
+        "llama", 14_300_000_000, vocab_size=131072, attention__key_length=128, attention__value_length=128,
+        **layers(40, 5120, 32, 8, 32768),
+    ),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("shape", "num_ctx", "slots", "f16", "q8_0"),
+    ("model", "mib"), [("qwen2.5-coder:7b", 3928), ("mistral", 3850), ("neural-chat", 3848), ("llama2:13b", 6936)]
+)
+def test_weights_on_a_gpu_from_what_api_show_says(model: str, mib: int) -> None:
+    assert estimate(SHOWN[model], num_ctx=4096, slots=1).weights == pytest.approx(mib, rel=0.02)
+
+
+WORKED = [(4096, 1), (4096, 4), (8192, 1), (8192, 4), (32768, 1), (32768, 4)]
+KV_F16 = {
+    "qwen2.5-coder:7b": [224, 896, 448, 1792, 1792, 7168],
+    "mistral": [512, 2048, 1024, 4096, 4096, 16384],
+    "neural-chat": [512, 2048, 1024, 4096, 4096, 16384],
+    "llama2:13b": [3200, 12800, 3200, 12800, 3200, 12800],
+}
+KV_Q8 = {
+    "qwen2.5-coder:7b": [119, 476, 238, 952, 952, 3808],
+    "mistral": [272, 1088, 544, 2176, 2176, 8704],
+    "neural-chat": [272, 1088, 544, 2176, 2176, 8704],
+    "llama2:13b": [1700, 6800, 1700, 6800, 1700, 6800],
+}
+
+
+@pytest.mark.parametrize("model", KV_F16)
+def test_kv_grows_with_context_and_slots_up_to_the_trained_context(model: str) -> None:
+    """Every worked figure, f16 and q8_0, exactly."""
+    shape = SHOWN[model]
+    assert [estimate(shape, num_ctx=ctx, slots=slots).kv for ctx, slots in WORKED] == KV_F16[model]
+    assert [estimate(shape, num_ctx=ctx, slots=slots, cache_type="q8_0").kv for ctx, slots in WORKED] == KV_Q8[model]
+
+
+def test_without_a_trained_context_nothing_caps_the_kv_cache() -> None:
+    """The uncapped row of llama2:13b."""
+    uncapped = shown("llama", 7_366_000_000, vocab_size=32000, **layers(40, 5120, 40, 40, 0))
+    assert [estimate(uncapped, num_ctx=ctx, slots=slots).kv for ctx, slots in WORKED] == [
+        3200, 12800, 6400, 25600, 25600, 102400,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "one", "four"),
     [
-        (QWEN_7B, 4096, 1, 224, 119),
-        (QWEN_7B, 4096, 4, 896, 476),
-        (QWEN_7B, 8192, 4, 1792, 952),
-        (QWEN_7B, 32768, 4, 7168, 3808),
-        (MISTRAL_7B, 4096, 4, 2048, 1088),
-        (MISTRAL_7B, 32768, 1, 4096, 2176),
-        (MISTRAL_7B, 32768, 4, 16384, 8704),
-        (LLAMA2_13B, 4096, 1, 3200, 1700),
-        (LLAMA2_13B, 4096, 4, 12800, 6800),
-        (LLAMA2_13B, 32768, 4, 12800, 6800),
+        ("llama3.1:8b", 1024, 4096),
+        ("qwen2.5-coder:14b", 1536, 6144),
+        ("qwen3:8b", 1152, 4608),
+        ("qwen3-coder:30b", 768, 3072),
+        ("mistral-small:24b", 1280, 5120),
     ],
 )
-def test_kv_grows_with_context_and_slots_up_to_the_trained_context(
-    shape: ModelShape, num_ctx: int, slots: int, f16: int, q8_0: int
+def test_the_kv_cache_of_other_models_at_8192_tokens(model: str, one: int, four: int) -> None:
+    assert [estimate(SHOWN[model], num_ctx=8192, slots=slots).kv for slots in (1, 4)] == [one, four]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "vocabulary"),
+    [("gemma3", 262_144), ("gptoss", 201_088), ("qwen35moe", 248_320), ("qwen2", 152_064)],
+)
+def test_a_vocabulary_that_api_show_leaves_out_is_the_largest_of_its_family(architecture: str, vocabulary: int) -> None:
+    assert shown(architecture, 1).vocabulary == vocabulary
+
+
+LLAMA_7B = shown("llama", 3_826_000_000, vocab_size=32000, **layers(32, 4096, 32, 32, 65536))
+
+
+@pytest.mark.parametrize(
+    ("shape", "num_ctx", "logged"), [(LLAMA_7B, 4096, 296.02), (LLAMA_7B, 8192, 560.0), (QWEN_7B, 4096, 304.0)]
+)
+def test_without_flash_attention_the_compute_buffer_is_what_engines_logged(
+    shape: ModelShape, num_ctx: int, logged: float
 ) -> None:
-    assert estimate(shape, num_ctx=num_ctx, slots=slots).kv == f16
-    assert estimate(shape, num_ctx=num_ctx, slots=slots, cache_type="q8_0").kv == q8_0
+    compute = estimate(shape, num_ctx=num_ctx, slots=1, flash_attention=False).compute
+    assert logged <= compute <= logged * 1.02
+    assert estimate(shape, num_ctx=num_ctx, slots=1).compute <= compute
+
+
+def test_the_compute_buffer_grows_with_the_batch() -> None:
+    small, large = (estimate(QWEN_7B, num_ctx=4096, slots=1, batch=batch).compute for batch in (512, 1024))
+    assert (small, large) == (304, 608)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +284,46 @@ def test_kv_heads_may_differ_by_layer() -> None:
     )  # fmt: skip
     assert shape.layers == (Layer(3), Layer(4), Layer(5))
     assert shape.kv_bytes_per_token() == 12 * 128 * 2
+
+
+def test_of_layers_that_attend_in_turn_with_recurrent_ones_only_those_have_a_kv_cache() -> None:
+    """qwen3-next: every fourth layer attends."""
+    shape = gguf(
+        "qwen3next", 40_000_000_000, block_count=8, embedding_length=2048, vocab_size=151936, full_attention_interval=4,
+        attention__head_count=16, attention__head_count_kv=2, attention__key_length=256, attention__value_length=256,
+        ssm__inner_size=4096, ssm__state_size=128, ssm__conv_kernel=4, ssm__group_count=16,
+    )  # fmt: skip
+    assert [layer.kv_heads for layer in shape.layers] == [0, 0, 0, 2, 0, 0, 0, 2]
+    assert shape.state_bytes == 6 * 4 * (3 * (4096 + 2 * 16 * 128) + 4096 * 128)
+    assert shape.kv_known
+
+
+def test_layers_that_share_the_keys_of_earlier_ones_have_no_kv_cache_of_their_own() -> None:
+    shape = gguf(
+        "gemma3n", 5_000_000_000, block_count=4, embedding_length=2048, vocab_size=262144,
+        attention__head_count=8, attention__head_count_kv=2, attention__shared_kv_layers=2,
+    )  # fmt: skip
+    assert [layer.kv_heads for layer in shape.layers] == [2, 2, 0, 0]
+
+
+def test_windowed_layers_may_have_shorter_keys() -> None:
+    shape = windowed("gemma4", 2, attention__sliding_window_pattern=[True, False], attention__key_length_swa=128,
+                     attention__value_length_swa=64)  # fmt: skip
+    assert shape.kv_bytes_per_token() == 4 * (256 + 256) * 2 + 4 * (128 + 64) * 2
+
+
+def test_a_layer_that_feeds_forward_and_nothing_else_keeps_no_state() -> None:
+    shape = hybrid([0, 0, 0, 8], feed_forward_length=[0, 9216, 0, 0])
+    assert shape.state_bytes == 2 * 4 * (3 * (6144 + 2 * 128) + 6144 * 128)
+
+
+def test_what_must_be_there_in_any_case_counts_the_kv_cache_only_where_it_is_known() -> None:
+    sure, guessed = (
+        estimate(MISTRAL_7B, num_ctx=4096, slots=4),
+        estimate(shape_from_metadata({}, size_bytes=4_113_000_000), num_ctx=4096, slots=4),
+    )
+    assert sure.least == int(0.9 * (sure.weights + sure.kv))
+    assert guessed.least == int(0.9 * guessed.weights)
 
 
 def test_without_kv_heads_every_head_has_its_own_as_in_llama_cpp() -> None:

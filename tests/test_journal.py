@@ -11,7 +11,7 @@ import sys
 import textwrap
 from contextlib import closing
 from dataclasses import fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from vwt_agents.entries import Entry, call_entry, fingerprint, read_call, request_fingerprint
 from vwt_agents.errors import JournalError, UsageError
+from vwt_agents.footprint import Conditions, Measurement
 from vwt_agents.journal import Journal, JournalReader, default_path, new_run_id
 from vwt_agents.messages import Message, Options, Request, Response, Usage
 from vwt_agents.migrations import APPLICATION_ID, MIGRATIONS, migrate
@@ -615,3 +616,30 @@ def _size(connection: sqlite3.Connection) -> int:
         connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "freelist_count", "page_size")
     )
     return (pages - free) * size
+
+
+WHEN = datetime(2026, 11, 20, 12, tzinfo=UTC)
+CONDITIONS = Conditions("d1", 4096, 4, "f16", "ollama 0.33.0", "gpu")
+
+
+async def test_measurements_are_kept_by_their_conditions_and_forgotten_by_their_weights(path):
+    first = Measurement(CONDITIONS, "a:7b", 6300, WHEN)
+    spilt = Measurement(CONDITIONS._replace(num_ctx=8192), "a:7b", 9000, WHEN, fitted=5000)
+    other = Measurement(CONDITIONS._replace(digest="d2"), "b:7b", 7000, WHEN)
+    newer = replace(first, mib=6200, at=WHEN + timedelta(days=1))
+    assert await JournalReader(path).measurements() == ()
+    async with Journal.open(path) as journal:
+        for one in (first, spilt, other):
+            assert await journal.remember(one) == one
+        assert await journal.remember(newer) == newer
+        assert set(await journal.measurements()) == {newer, spilt, other}
+        assert await journal.forget("d1") == 2
+        assert await journal.measurements() == (other,)
+
+
+async def test_of_two_measurements_in_host_memory_the_greater_stays(path):
+    on_cpu = Measurement(CONDITIONS._replace(device_kind="cpu"), "a:7b", 500, WHEN)
+    async with Journal.open(path) as journal:
+        await journal.remember(on_cpu)
+        assert await journal.remember(replace(on_cpu, mib=490)) == on_cpu
+        assert await journal.measurements() == (on_cpu,)

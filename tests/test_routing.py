@@ -28,6 +28,7 @@ from routing_worlds import (
     plan,
     settings,
     shape,
+    taken,
 )
 
 from vwt_agents.errors import EndpointUnavailable, LicenceRefused, ModelMissing, Rejected, VwtError
@@ -342,9 +343,9 @@ def test_a_context_beyond_what_the_model_was_trained_for_is_cut_and_said_so() ->
 
 def test_what_was_measured_here_goes_before_the_estimate() -> None:
     own = settings("[agents.coder]\n", small="a:7b")
-    measured = model("a:7b", measured={(4096, 4): 5555, (4096, 1): 1})
+    measured = model("a:7b", measured={(4096, 4): taken(5555, 4096, 4), (4096, 1): taken(1, 4096, 1)})
     route = plan(Graph((Stage("s"),)), ollama(measured), own).routes["s", "coder"]
-    assert (route.footprint, route.arithmetic) == (5555, "5555 MiB, measured here at num_ctx 4096 x 4")
+    assert (route.footprint, route.arithmetic) == (5555, "5555 MiB, measured here on 2026-11-20 at num_ctx 4096 x 4")
 
 
 def test_a_model_without_metadata_is_guessed_high_from_its_size() -> None:

@@ -75,11 +75,15 @@ CLOSE_GRACE: Seconds = 1.0  # the endpoints' own clean-up comes after; together 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """How one model is to be served for as long as this process lives: constant, because a change would reload it."""
+    """How one model is to be served for as long as this process lives: constant, because a change would reload it.
+
+    `tags` are other names of the same weights: requests for them are served by the same residency, as themselves.
+    """
 
     spec: ModelSpec
     num_ctx: int
     load_timeout: Seconds = 300.0
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,7 @@ class Dispatcher:
         self._ids = itertools.count(1)
         self._waiting: dict[RequestId, Lease] = {}
         self._serving: dict[ModelKey, Serving] = {}
+        self._tags: dict[ModelKey, ModelKey] = {}
         self._failures: dict[ModelKey, VwtError] = {}
         self._cut_off: list[tuple[ModelKey, str]] = []  # unloads that were cancelled with the block, and their reasons
         self._load_ended: dict[ModelKey, tuple[Seconds, Seconds]] = {}
@@ -237,6 +242,7 @@ class Dispatcher:
         """Make a model known; it is loaded once a request waits for it."""
         spec = serving.spec
         self._serving[spec.key] = serving
+        self._tags.update({ModelKey(spec.key.endpoint, tag): spec.key for tag in serving.tags})
         self.board.models[spec.key.endpoint, spec.key.model] = ModelLine(
             spec.key.endpoint, spec.key.model, spec.device, footprint=spec.footprint, slots=spec.slots
         )
@@ -266,7 +272,7 @@ class Dispatcher:
         again = False
         while True:
             try:
-                with self.lease(_key(request), _want(request, deadline)) as lease:
+                with self.lease(self._key(request), _want(request, deadline)) as lease:
                     await lease.granted
                     if deadline is None:
                         response = await self._endpoints[request.endpoint].call(request, heard)
@@ -277,7 +283,9 @@ class Dispatcher:
             except (CallFailed, EndpointUnavailable) as error:
                 # What the caller has already seen cannot be taken back, and a call that was too slow once will be again.
                 seen = heard is not None and heard.any
-                final = again or seen or isinstance(error, CallTimeout) or error is self._failures.get(_key(request))
+                final = (
+                    again or seen or isinstance(error, CallTimeout) or error is self._failures.get(self._key(request))
+                )
                 if final or not await self._lost(request, error.message):
                     raise
                 log.warning("call.retried", model=request.model, endpoint=request.endpoint, error=error.message)
@@ -315,15 +323,20 @@ class Dispatcher:
         began, ended = self._load_ended.get(lease.key, (0.0, 0.0))
         return max(0.0, min(ended, now) - max(began, lease.submitted))
 
+    def _key(self, request: Request) -> ModelKey:
+        """The residency that serves it."""
+        asked = ModelKey(request.endpoint, request.model)
+        return self._tags.get(asked, asked)
+
     async def _lost(self, request: Request, why: str) -> bool:
         """True when the model is no longer resident there; the core has then been told."""
-        key = _key(request)
+        key = self._key(request)
         try:
             with anyio.fail_after(5):
                 there = await self._endpoints[request.endpoint].resident()
         except (VwtError, TimeoutError):
             there = ()
-        if any(residence.model == request.model for residence in there):
+        if any(residence.model == key.model for residence in there):
             return False
         self.post(Vanished(key, why))
         return True
@@ -441,10 +454,6 @@ class Dispatcher:
         for device in self.board.budgets:
             self.board.peaks[device] = max(self.board.peaks.get(device, 0), state.used(device))
         self.board.changed()
-
-
-def _key(request: Request) -> ModelKey:
-    return ModelKey(request.endpoint, request.model)
 
 
 def _want(request: Request, deadline: Seconds | None) -> Want:

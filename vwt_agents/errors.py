@@ -12,6 +12,7 @@
     │   ├── ModelMissing            the endpoint does not have the model
     │   ├── PullFailed              a model could not be brought here
     │   ├── LoadFailed              the endpoint could not load the model
+    │   │   └── Spilled             it did, but not all of it was on the device
     │   ├── UnloadFailed            a model would not leave its memory
     │   ├── MemoryTaken             others hold the memory now; it may be tried again
     │   ├── LedgerUnavailable       the host-wide ledger could not be written
@@ -58,6 +59,7 @@ __all__ = [
     "Rejected",
     "RunError",
     "SandboxUnavailable",
+    "Spilled",
     "StageFailed",
     "UnloadFailed",
     "UsageError",
@@ -149,6 +151,15 @@ class PullFailed(WorldError):
 
 class LoadFailed(WorldError):
     """The endpoint could not load the model; the message carries the engine's own words."""
+
+
+class Spilled(LoadFailed):
+    """A model was loaded in part only: of the MiB it takes in all, those that were on its device. It has been unloaded."""
+
+    def __init__(self, message: str, *, hint: str | None = None, size_mib: int = 0, device_mib: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.size_mib = size_mib
+        self.device_mib = device_mib
 
 
 class UnloadFailed(WorldError):

@@ -36,7 +36,7 @@ def _step(stage: Stage, plan: Plan, habits: Habits) -> Step:
     uses: dict[ModelKey, tuple[float, Seconds]] = {}
     for agent in stage.agents:
         route = plan.routes[stage.name, agent]
-        key = ModelKey(route.endpoint, route.model)
+        key = ModelKey(route.endpoint, route.loaded_as)
         calls = habit.calls.get(agent, 0.0) if habit else (ITEMS if stage.each else 1.0)
         seconds = habit.seconds.get(agent, CALL_S) if habit else CALL_S
         more, before = uses.get(key, (0.0, 0.0))

@@ -90,7 +90,25 @@ _SHORT_PAYLOADS: Final = (
     "DROP INDEX entries_by_fingerprint",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _SHORT_PAYLOADS)
+# What models really took here: one row for all that a model's memory depends on. It belongs to no run.
+_MEASUREMENTS: Final = (
+    """
+    CREATE TABLE measurements (
+        digest      TEXT NOT NULL,    -- sha256 of the weights
+        num_ctx     INTEGER NOT NULL,
+        slots       INTEGER NOT NULL, -- as allotted by the server
+        cache_type  TEXT NOT NULL,
+        engine      TEXT NOT NULL,    -- with its version
+        device_kind TEXT NOT NULL,
+        model       TEXT NOT NULL,
+        mib         INTEGER NOT NULL,
+        fitted      INTEGER,          -- MiB on the device, where it spilled
+        at          INTEGER NOT NULL,
+        PRIMARY KEY (digest, num_ctx, slots, cache_type, engine, device_kind)
+    ) STRICT, WITHOUT ROWID""",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _SHORT_PAYLOADS, _MEASUREMENTS)
 
 
 def version_of(connection: sqlite3.Connection, path: Path, *, newest: int = len(MIGRATIONS)) -> int:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import re
 from typing import Final, Literal, TypeAlias
 
-__all__ = ["MIB", "Importance", "Mib", "RequestId", "Seconds", "TierName", "parse_duration", "parse_size"]
+__all__ = [
+    "MIB",
+    "CacheType",
+    "DeviceKind",
+    "Importance",
+    "Mib",
+    "RequestId",
+    "Seconds",
+    "TierName",
+    "parse_duration",
+    "parse_size",
+]
 
 MIB: Final = 1024 * 1024
 
@@ -20,6 +31,11 @@ RequestId: TypeAlias = int
 
 Importance: TypeAlias = Literal["normal", "high"]
 TierName: TypeAlias = Literal["small", "large"]
+
+CacheType: TypeAlias = Literal["f32", "f16", "q8_0", "q4_0"]
+"""How the KV cache's numbers are kept: 4, 2, 1.0625 or 0.5625 bytes each."""
+
+DeviceKind: TypeAlias = Literal["gpu", "cpu"]
 
 _SIZE_UNITS: Final = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _TIME_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}

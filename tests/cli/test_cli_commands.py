@@ -231,6 +231,85 @@ def test_models_show_prints_one_model_and_knows_the_nearest_name(here: Served, c
     assert "did you mean 'small:1b'" in err
 
 
+def test_models_show_has_the_full_arithmetic(here: Served, capsys: Capture) -> None:
+    code, out, _err = called(capsys, "models", "show", "small:1b")
+    assert code == 0
+    [row] = data(capsys, "models", "show", "small:1b")
+    assert row["arithmetic"] in out
+    assert "KV cache f16" in out
+    assert "beside large:2b; budget of cpu: 4096 MiB" in out
+    assert (row["measured"], row["beside"], row["alone"]) == (None, ["large:2b"], False)
+
+
+def test_models_say_what_was_measured_until_it_is_forgotten(here: Served, capsys: Capture) -> None:
+    Path("agents.toml").write_text(Path("agents.toml").read_text().replace("cpu", "gpu0"))
+    assert called(capsys, "run", "two.py", "--quiet")[0] == 0
+    [row] = data(capsys, "models", "show", "small:1b")
+    assert row["measured"]
+    assert f"{row['footprint_mib']} MiB, measured here on {row['measured']} at num_ctx 2048 x 2" in row["arithmetic"]
+    _code, out, _err = called(capsys, "models")
+    assert f"{row['footprint_mib']}*" in out
+    assert "* measured here" in out
+    assert called(capsys, "models", "forget", "small:1b")[:2] == (0, "small:1b: 1 measurement forgotten\n")
+    [row] = data(capsys, "models", "show", "small:1b")
+    assert row["measured"] is None
+
+
+def test_a_model_that_spilled_is_said_by_models_plan_and_doctor(here: Served, capsys: Capture) -> None:
+    Path("agents.toml").write_text(Path("agents.toml").read_text().replace("cpu", "gpu0"))
+    here.server.vram_mib = 200
+    code, _out, err = called(capsys, "run", "two.py", "--quiet")
+    assert code == 3, err
+    code, _out, err = called(capsys, "plan", "two.py")
+    assert code == 3
+    assert "spilled to the CPU here on" in err
+    _code, out, _err = called(capsys, "models")
+    assert "no: spilled on" in out
+    found = {one["what"]: one for one in data(capsys, "doctor", code=3)["findings"]}
+    assert "models forget small:1b" in found["small:1b on here"]["fix"]
+
+
+def test_pulling_a_model_whose_licence_is_not_allowed_says_so(here: Served, capsys: Capture) -> None:
+    here.server.pullable["llama2:13b"] = ServedModel(100, licence="LLAMA 2 COMMUNITY LICENSE AGREEMENT")
+    code, out, err = called(capsys, "models", "pull", "llama2:13b")
+    assert (code, out) == (0, "llama2:13b is ready on endpoint here\n")
+    assert "llama2:13b is under the licence 'llama2', which agents.toml does not allow" in err
+    assert 'accept = ["llama2:13b"]' in err
+    assert "pulling" in err
+
+
+def test_doctor_shows_the_environment_to_set_for_a_shell_and_for_compose(here: Served, capsys: Capture) -> None:
+    code, out, _err = called(capsys, "doctor")
+    assert code == 0
+    for line in (
+        "  export OLLAMA_NUM_PARALLEL=2",
+        "  export LLAMA_ARG_CACHE_RAM=1024",
+        '    OLLAMA_NUM_PARALLEL:      "2"',
+    ):
+        assert line in out
+    assert data(capsys, "doctor")["environment"]["here"]["OLLAMA_CONTEXT_LENGTH"] == "2048"
+
+
+def test_doctor_loads_a_model_to_count_slots_only_when_it_may(here: Served, capsys: Capture) -> None:
+    assert called(capsys, "doctor")[0] == 0
+    assert here.server.loads == []
+    _code, out, _err = called(capsys, "doctor", "--load")
+    assert "calls to small:1b" in out
+    assert (here.server.loads, here.server.resident) == ([("small:1b", 2048)], {})
+
+
+def test_an_ollama_host_that_is_no_address_is_one_finding_of_several(
+    here: Served, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = CONFIG.format(budget="4 GiB", url=here.server.url)
+    Path("agents.toml").write_text(f'{text}[endpoints.other]\nkind = "ollama"\n')
+    monkeypatch.setenv("OLLAMA_HOST", "http://[broken")
+    found = {one["what"]: one for one in data(capsys, "doctor")["findings"]}
+    assert "OLLAMA_HOST" in found["endpoint other"]["detail"]
+    assert found["endpoint other"]["fix"] == "export OLLAMA_HOST=127.0.0.1:11434"
+    assert found["models of tier small"]["level"] == "ok"
+
+
 def test_models_pull_brings_a_model_and_says_when_there_is_none(here: Served, capsys: Capture) -> None:
     here.server.pullable["new:1b"] = ServedModel(100)
     code, out, err = called(capsys, "models", "pull", "new:1b")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import platform
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from vwt_agents.app.budgets import misplaced, place_hint
+from vwt_agents.app.findings import Finding, Level
+from vwt_agents.app.inspection import look_at_servers
 from vwt_agents.app.matrix import model_matrix
 from vwt_agents.config import canonical
 from vwt_agents.errors import VwtError
 
 if TYPE_CHECKING:
+    from vwt_agents.app.inspection import ServerLook
     from vwt_agents.app.world import World
     from vwt_agents.config import TierSettings
     from vwt_agents.devices import Device
@@ -21,29 +23,29 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "Level", "check_all"]
 
-Level: TypeAlias = Literal["ok", "note", "missing"]
 
+async def check_all(world: World, *, load: bool = False) -> tuple[list[Finding], list[ServerLook]]:
+    """Every finding, in the order a newcomer needs them, and each Ollama server as it was found.
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at. `missing` means runs will fail or be worse without it; `fix` is the command to type."""
+    With `load`, a small model is loaded on each of them to count its slots.
+    """
+    servers = await look_at_servers(world)
+    seen = [finding for server in servers for finding in server.findings]
+    if load:
+        from vwt_agents.app.slots import count_slots
 
-    what: str
-    level: Level
-    detail: str
-    fix: str | None = None
-
-
-async def check_all(world: World) -> list[Finding]:
-    """Every finding, in the order a newcomer needs them."""
-    return [
+        counted = {finding.what: finding for finding in await count_slots(world)}
+        seen = [counted.get(finding.what, finding) for finding in seen]
+    findings = [
         _python(),
         *_devices(world),
         *_endpoints(world),
+        *seen,
         *await _models(world),
         await _sandbox(world),
         _state(),
     ]
+    return findings, servers
 
 
 def _python() -> Finding:
@@ -86,8 +88,12 @@ def _endpoints(world: World) -> list[Finding]:
             if endpoint.kind == "embedded"
             else "ollama serve   (or: docker compose -f compose/docker-compose.yml up -d)"
         )
+        if name not in world.endpoints:  # its address is none
+            fix = f"correct url in [endpoints.{name}]" if endpoint.url else "export OLLAMA_HOST=127.0.0.1:11434"
         detail = health.detail + ("; the tiers fall back to the embedded engine" if covered else "")
-        findings.append(Finding(f"endpoint {name}", "note" if covered else "missing", detail, fix))
+        needed = name in in_use or name in fallback
+        level: Level = "missing" if needed and not covered else "note"
+        findings.append(Finding(f"endpoint {name}", level, detail, fix))
     return findings
 
 

@@ -17,7 +17,7 @@ import anyio
 
 from vwt_agents.app.foresight import habits_of, serving
 from vwt_agents.app.neighbours import open_neighbours
-from vwt_agents.app.world import World, open_world
+from vwt_agents.app.world import World, measuring, open_world
 from vwt_agents.board import Board
 from vwt_agents.config import load_settings
 from vwt_agents.core import Scheduler
@@ -224,8 +224,9 @@ class _Execution:
         self._habits = await habits_of(planned.graph.name, self.journal)
         services = await self._services()
         priority = settings.run.priority
+        endpoints = measuring(planned.world, self.journal)
         async with (
-            open_neighbours(planned.world, planned.plan, self.id) as neighbours,
+            open_neighbours(planned.world, planned.plan, endpoints, self.id) as neighbours,
             Dispatcher(scheduler, neighbours.endpoints, board=self.board, priority=priority) as dispatcher,
         ):
             self._prepare(dispatcher)

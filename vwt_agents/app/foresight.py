@@ -42,4 +42,5 @@ def serving(spec: ModelPlan, settings: Settings, habits: Habits) -> Serving:
     """How a planned model is served for the length of the run."""
     load_s = habits.loads.get((spec.endpoint, spec.model), LOAD_S + spec.footprint / LOAD_MIB_S)
     key, keep_alive = ModelKey(spec.endpoint, spec.model), settings.scheduler.keep_alive
-    return Serving(ModelSpec(key, spec.device, spec.footprint, spec.slots, keep_alive, load_s), num_ctx=spec.num_ctx)
+    model = ModelSpec(key, spec.device, spec.footprint, spec.slots, keep_alive, load_s)
+    return Serving(model, num_ctx=spec.num_ctx, tags=spec.tags)

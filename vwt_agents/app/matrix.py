@@ -44,7 +44,22 @@ async def model_matrix(world: World) -> list[dict[str, Any]]:
                 _absent(world, name, model) for model in world.settings.listed(name) if canonical(model) not in infos
             ]
         rows += [_row(world, name, info, use) for info in infos.values() for use in _uses(world, name, info.name)]
-    return sorted(rows, key=lambda row: not row["tiers"])
+    return sorted([row | _company(row, rows) for row in rows], key=lambda row: not row["tiers"])
+
+
+def _company(row: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Which of the tiers' other models fit its device at the same time, whether all of them do `together`, or none."""
+    others: dict[str, int] = {}
+    for other in rows:
+        same = (other["endpoint"], other["loaded_as"]) == (row["endpoint"], row["loaded_as"])
+        if other["tiers"] and other["device"] == row["device"] and other["fits"] and other["allowed"] and not same:
+            others[other["loaded_as"]] = min(
+                other["footprint_mib"], others.get(other["loaded_as"], other["footprint_mib"])
+            )
+    room = row["budget_mib"] - (row["footprint_mib"] or 0)
+    beside = [model for model, mib in others.items() if row["fits"] and mib <= room]
+    together = sum(others[model] for model in beside) <= room
+    return {"beside": beside, "together": together, "alone": bool(row["fits"] and others and not beside)}
 
 
 def _uses(world: World, endpoint: str, model: str) -> list[_Use]:
@@ -60,21 +75,29 @@ def _uses(world: World, endpoint: str, model: str) -> list[_Use]:
 def _absent(world: World, name: str, model: str) -> dict[str, Any]:
     device = world.settings.endpoints[name].device
     tiers = list(dict.fromkeys(tier for use in _uses(world, name, model) for tier in use.tiers))
-    unknown = dict.fromkeys(["size_mb", "num_ctx", "slots", "footprint_mib", "fits"])
-    texts = dict.fromkeys(["quantisation", "parameters", "licence", "arithmetic", "digest"], "")
+    unknown = dict.fromkeys(["size_mb", "num_ctx", "slots", "footprint_mib", "fits", "measured", "spilled"])
+    texts = dict.fromkeys(
+        ["quantisation", "parameters", "licence", "arithmetic", "estimate", "digest", "cache_type"], ""
+    )
     where = {"endpoint": name, "tiers": tiers, "device": device, "budget_mib": world.budgets.get(device, 0)}
-    return {"model": model, **where, "installed": False, **unknown, **texts, "allowed": True, "tasks": []}
+    lists: dict[str, Any] = {"tasks": [], "assumptions": []}
+    names = {"model": model, "loaded_as": canonical(model)}
+    return {**names, **where, "installed": False, **unknown, **texts, "allowed": True, **lists}
 
 
 def _row(world: World, name: str, info: ModelInfo, use: _Use) -> dict[str, Any]:
     settings = world.settings
     endpoint = settings.endpoints[name]
-    offer = offer_of(info.name, info)
+    offer = offer_of(world, name, info.name, info)
     num_ctx = offer.capped(use.num_ctx)
     need = offer.need(endpoint, num_ctx=num_ctx, slots=use.slots)
+    allotted = offer.allotted(endpoint, use.slots)
+    expected = offer.expected(endpoint, num_ctx=num_ctx, slots=allotted)
     budget = world.budgets.get(endpoint.device, 0)
+    known = need.measured
     return {
         "model": info.name,
+        "loaded_as": canonical(offer.loaded_as),
         "endpoint": name,
         "tiers": list(use.tiers),
         "installed": info.installed,
@@ -90,6 +113,11 @@ def _row(world: World, name: str, info: ModelInfo, use: _Use) -> dict[str, Any]:
         "licence": licence_id(info.licence),
         "allowed": settings.licences.allows(info.name, info.licence),
         "tasks": list(info.tasks),
+        "cache_type": endpoint.cache_type,
+        "measured": known.on if known is not None and known.fitted is None else None,
+        "spilled": known.on if known is not None and known.fitted is not None else None,
         "arithmetic": need.arithmetic,
+        "estimate": expected.arithmetic,
+        "assumptions": list(offer.shape.assumptions) if offer.shape is not None else ["no metadata"],
         "digest": info.digest,
     }

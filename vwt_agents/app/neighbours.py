@@ -78,12 +78,14 @@ async def evictable(world: World) -> dict[str, Mib]:
 
 
 @asynccontextmanager
-async def open_neighbours(world: World, plan: Plan, run: str) -> AsyncIterator[Neighbours]:
+async def open_neighbours(
+    world: World, plan: Plan, endpoints: Mapping[str, Endpoint], run: str
+) -> AsyncIterator[Neighbours]:
     """Join the ledger for the length of the block. What the run leaves on a server then is an orphan there, for others."""
     ledger = await run_sync(Ledger.open, run)
     reader = Reader()
     try:
-        yield Neighbours(world, plan, ledger, reader)
+        yield Neighbours(world, plan, endpoints, ledger, reader)
     finally:
         with anyio.CancelScope(shield=True):
             await run_sync(ledger.close)
@@ -101,7 +103,9 @@ class _Seen:
 class Neighbours:
     """Everybody else on this run's devices. `endpoints` are the run's, each within what the ledger grants it."""
 
-    def __init__(self, world: World, plan: Plan, ledger: Ledger, reader: Reader) -> None:
+    def __init__(
+        self, world: World, plan: Plan, endpoints: Mapping[str, Endpoint], ledger: Ledger, reader: Reader
+    ) -> None:
         self._world = world
         self._ledger = ledger
         self._needs = {
@@ -119,7 +123,7 @@ class Neighbours:
         sources = Sources(reader.read, self._ours, self._changing, self._ledger_of, self._loading_of, self._foreign_of)
         allowances = {device: world.allowances[device] for device in self._devices}
         self._monitor = Monitor(sources, allowances, self._occupied, limit=self._limited)
-        self._ledgered = {name: self._within_ledger(endpoint) for name, endpoint in world.endpoints.items()}
+        self._ledgered = {name: self._within_ledger(endpoint) for name, endpoint in endpoints.items()}
         self.endpoints: dict[str, Endpoint] = dict(self._ledgered)
 
     def _within_ledger(self, endpoint: Endpoint) -> LedgeredEndpoint:

@@ -12,20 +12,28 @@ import anyio
 
 from vwt_agents.app.budgets import measured_budgets, misplaced
 from vwt_agents.app.neighbours import evictable
+from vwt_agents.config import canonical
 from vwt_agents.devices import Budget, Device, find
-from vwt_agents.errors import EndpointAsleep, ModelMissing, VwtError
-from vwt_agents.footprint import shape_from_metadata
-from vwt_agents.routing import ModelOffer, Offer
+from vwt_agents.endpoints.base import Health
+from vwt_agents.errors import EndpointAsleep, JournalError, ModelMissing, VwtError
+from vwt_agents.eventlog import get_logger
+from vwt_agents.footprint import Conditions, Measurement, shape_from_metadata
+from vwt_agents.journal import JournalReader
+from vwt_agents.routing import ModelOffer, Offer, device_kind
 from vwt_agents.types import MIB, Mib
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from vwt_agents.config import EndpointSettings, Settings
-    from vwt_agents.endpoints.base import Endpoint, Health, ModelInfo
+    from vwt_agents.endpoints.base import Endpoint, ModelInfo
+    from vwt_agents.endpoints.measuring import Believed, Expects
     from vwt_agents.endpoints.on_demand import OnDemandEndpoint
+    from vwt_agents.journal import Journal
 
-__all__ = ["World", "make_endpoint", "offer_of", "open_world"]
+__all__ = ["World", "make_endpoint", "measuring", "offer_of", "open_world"]
+
+log = get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -50,6 +58,19 @@ class World:
     allowances: dict[str, Budget] = field(default_factory=dict)
     budgets: dict[str, Mib] = field(default_factory=dict)
     arithmetic: dict[str, str] = field(default_factory=dict)
+    measurements: tuple[Measurement, ...] = ()
+
+    def conditions(self, endpoint: str, info: ModelInfo, *, num_ctx: int, slots: int) -> Conditions:
+        """All that a model's memory depends on where it is loaded on this endpoint with so many slots allotted."""
+        settings, health = self.settings.endpoints[endpoint], self.health[endpoint]
+        engine = f"{settings.kind} {health.version or ''}".strip()
+        return Conditions(info.digest, num_ctx, slots, settings.cache_type, engine, device_kind(settings))
+
+    def set_budgets(self, allowances: Mapping[str, Budget]) -> None:
+        """What models may take on each device."""
+        self.allowances = dict(allowances)
+        self.budgets = {name: allowance.mib for name, allowance in allowances.items()}
+        self.arithmetic = {name: allowance.arithmetic for name, allowance in allowances.items()}
 
     async def wake(self, name: str) -> None:
         """Start the server of an endpoint that is asleep, and ask it what it has. EndpointUnavailable with its words."""
@@ -62,7 +83,13 @@ def make_endpoint(settings: EndpointSettings) -> Endpoint:
     if settings.kind == "embedded":
         from vwt_agents.endpoints.embedded import EmbeddedEndpoint
 
-        return EmbeddedEndpoint(settings.name, device=settings.device, threads=settings.threads)
+        return EmbeddedEndpoint(
+            settings.name,
+            device=settings.device,
+            threads=settings.threads,
+            cache_type=settings.cache_type,
+            flash_attention=settings.flash_attention,
+        )
     from vwt_agents.endpoints.ollama import OllamaEndpoint
 
     return OllamaEndpoint(settings.name, settings.url, device=settings.device)
@@ -103,28 +130,39 @@ async def open_world(
     working = (device.name for device in found.devices if device.kind == "gpu" and not device.problem)
     settings = settings.on(next(working, "cpu"))
     world = World(settings, devices=found.devices, no_gpu=found.reason, gpu_hint=found.hint, say=say)
+    world.set_budgets(measured_budgets(settings, world.devices))
+    try:
+        world.measurements = await JournalReader().measurements()
+    except JournalError as error:  # then it is estimated
+        log.warning("footprint.unread", error=error.message)
     async with AsyncExitStack() as stack:
         first = list(settings.endpoints) if everything else [tier.endpoint for tier in settings.tiers.values()]
         await _open(world, stack, first)
         silent = [tier for tier in settings.tiers.values() if not world.health[tier.endpoint].ok and tier.otherwise]
         await _open(world, stack, [tier.otherwise.endpoint for tier in silent if tier.otherwise])
-        world.allowances = measured_budgets(settings, world.devices, await evictable(world))
-        world.budgets = {name: allowance.mib for name, allowance in world.allowances.items()}
-        world.arithmetic = {name: allowance.arithmetic for name, allowance in world.allowances.items()}
+        world.set_budgets(measured_budgets(settings, world.devices, await evictable(world)))
         yield world
 
 
 async def _open(world: World, stack: AsyncExitStack, names: list[str]) -> None:
-    new = [name for name in dict.fromkeys(names) if name not in world.endpoints]
+    new = [name for name in dict.fromkeys(names) if name not in world.health]
     for name in new:
         settings = world.settings.endpoints[name]
-        endpoint = make_endpoint(settings)
+        try:
+            endpoint = make_endpoint(settings)
+        except (
+            VwtError
+        ) as error:  # its address is none: a finding like any other, and the other endpoints are still there
+            world.health[name] = Health(ok=False, detail=error.message)
+            world.offers[name] = Offer(name, answers=False, detail=error.message)
+            continue
         if (on_demand := started_on_demand(endpoint, settings, world.say)) is not None:
             endpoint = world.on_demand[name] = on_demand
         world.endpoints[name] = await stack.enter_async_context(endpoint)
     async with anyio.create_task_group() as tasks:
         for name in new:
-            tasks.start_soon(_look, world, name)
+            if name in world.endpoints:
+                tasks.start_soon(_look, world, name)
     for name in new:
         for model in world.offers[name].unknown:
             await _borrow(world, name, model)
@@ -152,12 +190,10 @@ async def _look(world: World, name: str) -> None:
                 continue
             except VwtError as error:
                 # One model with a broken file must not hide the others.
-                world.health[name] = type(health)(
-                    health.ok, f"{health.detail}; {model}: {error.message}", health.version
-                )
+                world.health[name] = Health(health.ok, f"{health.detail}; {model}: {error.message}", health.version)
                 continue
             world.infos[name, model] = info
-            offers[model] = offer_of(model, info)
+            offers[model] = offer_of(world, name, model, info)
     world.offers[name] = Offer(
         name, health.ok, health.detail, MappingProxyType(offers), health.asleep, frozenset(unknown)
     )
@@ -175,13 +211,17 @@ async def _borrow(world: World, name: str, model: str) -> None:
             continue
         world.infos[name, model] = info
         detail = f"{offer.detail}; {model} is as {other} describes it"
-        models = MappingProxyType({**offer.models, model: offer_of(model, info)})
+        models = MappingProxyType({**offer.models, model: offer_of(world, name, model, info)})
         world.offers[name] = replace(offer, detail=detail, models=models, unknown=offer.unknown - {model})
         return
 
 
-def offer_of(model: str, info: ModelInfo) -> ModelOffer:
-    """What routing is told of a model that an endpoint described."""
+def offer_of(world: World, endpoint: str, model: str, info: ModelInfo) -> ModelOffer:
+    """What routing is told of a model that an endpoint described, with what was measured of it under these conditions."""
+    first = model
+    if world.settings.endpoints[endpoint].kind == "ollama":  # the embedded engine has a worker for each name
+        tags = (name for (place, name), one in world.infos.items() if place == endpoint and _same(one, info))
+        first = next(tags, model)
     return ModelOffer(
         model,
         shape_from_metadata(info.metadata, size_bytes=info.size_bytes) if info.metadata else None,
@@ -189,4 +229,51 @@ def offer_of(model: str, info: ModelInfo) -> ModelOffer:
         licence=info.licence,
         tasks=info.tasks,
         installed=info.installed,
+        measured=MappingProxyType(_measured(world, endpoint, info)),
+        resident=first if canonical(first) != canonical(model) else "",
     )
+
+
+def _same(one: ModelInfo, other: ModelInfo) -> bool:
+    """Whether a server has one runner for both."""
+    return bool(one.digest) and one.installed and other.installed and one.digest == other.digest
+
+
+def _measured(world: World, endpoint: str, info: ModelInfo) -> dict[tuple[int, int], Measurement]:
+    """What it took here, by context and slots; where it spilled, more than the budget that it was believed to fit."""
+    here = world.conditions(endpoint, info, num_ctx=0, slots=0)
+    ceiling = world.allowances[world.settings.endpoints[endpoint].device].ceiling
+    found = {}
+    for one in world.measurements:
+        num_ctx, slots = one.conditions.num_ctx, one.conditions.slots
+        if info.digest and one.conditions == here._replace(num_ctx=num_ctx, slots=slots):
+            found[num_ctx, slots] = one if one.fitted is None else replace(one, mib=max(one.mib, ceiling + 1))
+    return found
+
+
+def measuring(world: World, journal: Journal) -> dict[str, Endpoint]:
+    """The endpoints with their loads measured, and the measurements kept in the journal."""
+    from vwt_agents.endpoints.measuring import MeasuringEndpoint
+
+    return {
+        name: MeasuringEndpoint(endpoint, _expects(world, name), journal.remember)
+        for name, endpoint in world.endpoints.items()
+    }
+
+
+def _expects(world: World, name: str) -> Expects:
+    from vwt_agents.endpoints.measuring import Believed
+
+    def expects(model: str, *, num_ctx: int, slots: int) -> Believed | None:
+        info, offer = world.infos.get((name, model)), world.offers[name].find(model)
+        if info is None or offer is None or not info.digest:
+            return None
+        settings = world.settings.endpoints[name]
+        allotted = offer.allotted(settings, slots)
+        return Believed(
+            world.conditions(name, info, num_ctx=num_ctx, slots=allotted),
+            offer.expected(settings, num_ctx=num_ctx, slots=allotted),
+            offer.need(settings, num_ctx=num_ctx, slots=slots).mib,
+        )
+
+    return expects

@@ -27,7 +27,7 @@ _COMMANDS: Final = {
     "run": ("run", "Run a pipeline: agents write, tests prove, the journal remembers."),
     "plan": ("plan", "Show a pipeline's graph, routes with reasons, footprints and loads; loads nothing."),
     "doctor": ("doctor", "Say what works on this machine, what does not, and the command that fixes it."),
-    "models": ("models", "List, show, pull and import models: size, footprint, fit, licence, use."),
+    "models": ("models", "List, show, pull, import and forget models: size, footprint, fit, licence, use."),
     "endpoints": ("endpoints", "Bring up, take down and look at the servers that runs start on demand."),
     "runs": ("runs", "List, show, resume and report on the runs in the journal."),
     "sandbox": ("sandbox", "Check the sandbox, or run a program or its tests in it."),

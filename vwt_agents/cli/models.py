@@ -42,7 +42,7 @@ def list_models(config: Path | None = None, as_json: bool = False) -> int:
     """List the models agents.toml names, and those the endpoints have."""
     from vwt_agents.app import open_world
     from vwt_agents.app.matrix import model_matrix
-    from vwt_agents.render.tables import matrix_text
+    from vwt_agents.render.models import matrix_text
 
     settings = _settings(config)
 
@@ -63,11 +63,12 @@ def list_models(config: Path | None = None, as_json: bool = False) -> int:
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show_model(model: str, config: Path | None, as_json: bool) -> int:
-    """Show all that is known of one model."""
+    """Show all that is known of one model, with the arithmetic of its footprint."""
     from vwt_agents.app import open_world
     from vwt_agents.app.matrix import model_matrix
     from vwt_agents.config import canonical
     from vwt_agents.errors import ModelMissing, did_you_mean
+    from vwt_agents.render.models import model_text
 
     settings = _settings(config)
 
@@ -84,8 +85,7 @@ def show_model(model: str, config: Path | None, as_json: bool) -> int:
     if as_json:
         emit_json(found)
         return 0
-    for row in found:
-        click.echo("\n".join(f"{name:14} {value}" for name, value in row.items() if value not in (None, "", [])))
+    click.echo("\n\n".join(model_text(row, width=terminal_width()) for row in found))
     return 0
 
 
@@ -105,10 +105,52 @@ def pull_model(model: str, endpoint: str | None, config: Path | None) -> int:
             click.echo(f"pulling {model} for endpoint {name}", err=True)
             with _bar(model) as show:
                 await world.endpoints[name].pull(model, show)
+            if warning := await _licence_warning(world, name, model):
+                click.echo(warning, err=True)
             return name
 
     name = run_async(work)
     click.echo(f"{model} is ready on endpoint {name}")
+    return 0
+
+
+async def _licence_warning(world: World, endpoint: str, model: str) -> str:
+    """What to say of a model that may not be used until its licence is accepted; empty where it may."""
+    from vwt_agents.config import licence_id
+
+    licences = world.settings.licences
+    info = await world.endpoints[endpoint].describe(model)
+    if licences.allows(model, info.licence):
+        return ""
+    accept = ", ".join(f'"{name}"' for name in (*licences.accept, model))
+    said = f"note: {model} is under the licence {licence_id(info.licence)!r}, which agents.toml does not allow"
+    return f"{said}: runs pass over it\n  once you agree to it: [licences] accept = [{accept}]"
+
+
+@models.command("forget")
+@click.argument("model")
+@config_option
+def forget_model(model: str, config: Path | None) -> int:
+    """Forget what a model was measured to take here, also that it spilled; it is estimated again."""
+    from vwt_agents.app import open_world
+    from vwt_agents.errors import VwtError
+    from vwt_agents.journal import Journal
+
+    settings = _settings(config)
+
+    async def work() -> int:
+        digests = set()
+        async with open_world(settings, everything=True) as world, Journal.open() as journal:
+            for name, endpoint in world.endpoints.items():
+                if world.health[name].ok:
+                    try:
+                        digests.add((await endpoint.describe(model)).digest)
+                    except VwtError:
+                        continue
+            return sum([await journal.forget(digest) for digest in digests if digest])
+
+    forgotten = run_async(work)
+    click.echo(f"{model}: {forgotten} measurement{'' if forgotten == 1 else 's'} forgotten")
     return 0
 
 

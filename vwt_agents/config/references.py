@@ -63,6 +63,10 @@ def _endpoints(raw: Table) -> Iterator[PathFault]:
         yield from _start(endpoint, where)
         if endpoint.get("kind") == "embedded" and "url" in endpoint:
             yield PathFault.at((*where, "url"), "the embedded engine has no url: it starts its own workers")
+        if endpoint.get("flash_attention") is False and endpoint.get("cache_type", "f16") != "f16":
+            yield PathFault.at(
+                (*where, "cache_type"), "a quantised KV cache needs flash attention: llama.cpp refuses it"
+            )
         if endpoint.get("kind") == "ollama" and "threads" in endpoint:
             yield PathFault.at((*where, "threads"), "only the embedded engine takes it; Ollama chooses its own")
 

@@ -147,12 +147,24 @@ class Endpoint(_Table):
     threads: Count | None = None
     start: Start | None = None
     idle_stop: Duration | None = None
+    cache_type: Literal["f16", "q8_0", "q4_0"] = "f16"
+    flash_attention: bool = True
 
     def settings(self, name: str, folder: Path) -> EndpointSettings:
         """The same as settings; where no device is named, an embedded engine's is the CPU, and Ollama's is found out."""
         device = self.device or ("cpu" if self.kind == "embedded" else "auto")
         start = self.start.settings(folder, self.idle_stop) if self.start is not None else None
-        return EndpointSettings(name, self.kind, device, self.url, self.parallel, self.threads, start)
+        return EndpointSettings(
+            name,
+            self.kind,
+            device,
+            self.url,
+            self.parallel,
+            self.threads,
+            start,
+            self.cache_type,
+            self.flash_attention,
+        )
 
 
 class Pool(_Table):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from vwt_agents.core import RequestClass
     from vwt_agents.messages import Priority
-    from vwt_agents.types import Mib, Seconds, TierName
+    from vwt_agents.types import CacheType, Mib, Seconds, TierName
 
 __all__ = [
     "DEFAULT_NUM_CTX",
@@ -104,6 +104,8 @@ class EndpointSettings:
     """A place that serves models; `url` None is the engine's own default.
 
     `threads` None are all cores but one, and two where there are two. `start` None: somebody else brings it up.
+    `cache_type` and `flash_attention` say how an Ollama server keeps its KV cache, which its environment decides; the
+    embedded engine is told.
 
     The device "auto" is resolved once the machine has been looked at: `gpu0` where there is a GPU, else `cpu`.
     """
@@ -115,6 +117,8 @@ class EndpointSettings:
     parallel: int = 4
     threads: int | None = None
     start: StartSettings | None = None
+    cache_type: CacheType = "f16"
+    flash_attention: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ class ModelInfo:
 
     `metadata` holds the GGUF keys (`general.architecture`, `qwen2.block_count`, ...) that `footprint` reads; `size_bytes` is
     the weights file; `installed` is False for a model that only the catalogue knows. `digest` is the sha256 of the weights.
+    `options` are the parameters that the model's own definition sets (a Modelfile's PARAMETER lines).
     """
 
     name: str
@@ -47,6 +48,7 @@ class ModelInfo:
     licence: str = ""
     installed: bool = True
     tasks: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

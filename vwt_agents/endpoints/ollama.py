@@ -31,6 +31,7 @@ from vwt_agents.errors import (
     LoadFailed,
     ModelMissing,
     PullFailed,
+    Spilled,
     UnloadFailed,
     WorldError,
 )
@@ -110,6 +111,7 @@ class OllamaClient:
             quantisation=_detail(shown.details, "quantization_level"),
             parameters=_detail(shown.details, "parameter_size"),
             licence=shown.license or "",
+            options=MappingProxyType(_options(shown.parameters or "")),
         )
 
     async def ps(self) -> tuple[Residence, ...]:
@@ -343,6 +345,9 @@ class OllamaEndpoint:
         self.url = server_url(url)
         self._client = OllamaClient(self.url)
         self._spelling: dict[str, str] = {}
+        self._shown: dict[
+            str, str
+        ] = {}  # of our models, those that the server lists under another tag of their weights
 
     async def __aenter__(self) -> OllamaEndpoint:
         return self
@@ -427,15 +432,19 @@ class OllamaEndpoint:
         name = canonical(model)
         seen = next((found for found in await self._client.ps() if found.model == name), None)
         if seen is None:
+            seen = await self._other_tag(name)
+        if seen is None:
             raise LoadFailed(
                 f"{self.url} said it loaded {model!r}, but it is not in memory there",
                 hint="another client's request may have evicted it: let nobody else load models on that server",
             )
         if self.device != "cpu" and seen.device_mib < seen.size_mib:
-            raise LoadFailed(
+            raise Spilled(
                 f"{model!r} spilled to the CPU at {self.url}: of its {seen.size_mib} MiB"
                 f" (num_ctx {num_ctx} x {slots} slots) only {seen.device_mib} MiB fitted on {self.device}: unloaded",
                 hint="lower num_ctx, or the server's OLLAMA_NUM_PARALLEL, or take a smaller model",
+                size_mib=seen.size_mib,
+                device_mib=seen.device_mib,
             )
         if self.device == "cpu" and seen.device_mib > 0:
             raise LoadFailed(
@@ -444,10 +453,22 @@ class OllamaEndpoint:
             )
         return self._seen(seen)
 
+    async def _other_tag(self, name: str) -> Residence | None:
+        """The residence of these weights under another tag: a server has one runner for them, and lists its first name."""
+        weights = (await self._client.show(name)).digest
+        for found in await self._client.ps():
+            with contextlib.suppress(ModelMissing):
+                if weights and (await self._client.show(found.model)).digest == weights:
+                    self._shown[name] = found.model
+                    self._spelling[found.model] = self._spelling.get(name, name)
+                    return found
+        return None
+
     async def _gone(self, model: str) -> None:
         name = canonical(model)
         pause = 0.02
-        while any(found.model == name for found in await self._client.ps()):
+        names = {name, self._shown.get(name, name)}
+        while any(found.model in names for found in await self._client.ps()):
             # told again each time: another client's request in between may have given it a new stay
             with contextlib.suppress(ModelMissing):
                 await self._client.unload(model)
@@ -522,6 +543,13 @@ def _usage(part: Mapping[str, Any]) -> Usage:
 
 def _joined(listed: ModelInfo, shown: ModelInfo) -> ModelInfo:
     return replace(shown, name=listed.name, size_bytes=listed.size_bytes, digest=shown.digest or listed.digest)
+
+
+def _options(parameters: str) -> dict[str, str]:
+    """The PARAMETER lines of a Modelfile, as `/api/show` lists them; of those that may be repeated, the last."""
+    return {
+        line.split()[0]: line.split(maxsplit=1)[1].strip() for line in parameters.splitlines() if len(line.split()) > 1
+    }
 
 
 def _detail(details: Any, name: str) -> str:

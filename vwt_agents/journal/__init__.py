@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from vwt_agents.errors import UsageError
-from vwt_agents.journal import rows
+from vwt_agents.journal import measurements, rows
 from vwt_agents.journal.reader import JournalReader, default_path
 from vwt_agents.journal.writer import Size, Writer
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vwt_agents.entries import Entry, RunStatus
+    from vwt_agents.footprint import Measurement
 
 __all__ = ["Journal", "JournalReader", "default_path", "new_run_id"]
 
@@ -130,3 +131,11 @@ class Journal(JournalReader):
         return await self._writer.do(
             lambda connection: rows.insert_entry(connection, row, self._numbers), size, at_once=at_once
         )
+
+    async def remember(self, measurement: Measurement) -> Measurement:
+        """Keep what a model was measured to take; the measurement that counts now under the same conditions."""
+        return await self._writer.do(lambda connection: measurements.remember(connection, measurement))
+
+    async def forget(self, digest: str) -> int:
+        """Drop all that was measured of these weights, also that they spilled; how many measurements that were."""
+        return await self._writer.do(lambda connection: measurements.forget(connection, digest))

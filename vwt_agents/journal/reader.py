@@ -17,6 +17,7 @@ import anyio
 
 from vwt_agents.entries import Entry, EntryKind, RunRecord, Value
 from vwt_agents.errors import UsageError
+from vwt_agents.journal.measurements import all_measurements
 from vwt_agents.journal.rows import moment, unknown_run
 from vwt_agents.journal.writer import as_journal_error
 from vwt_agents.migrations import MIGRATIONS, migrate, version_of
@@ -24,6 +25,8 @@ from vwt_agents.processes import ProcessMark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from vwt_agents.footprint import Measurement
 
 __all__ = ["JournalReader", "default_path"]
 
@@ -84,6 +87,10 @@ class JournalReader:
         """The entries of a run with this fingerprint, oldest first; the same request made twice is there twice."""
         where, values = " AND e.kind = ? AND e.fingerprint = ?", (kind, bytes.fromhex(fingerprint))
         return await self._read(lambda connection: _find_entries(connection, run, where, values))
+
+    async def measurements(self) -> tuple[Measurement, ...]:
+        """What models really took here, under all conditions they were loaded under."""
+        return await self._read(all_measurements)
 
     async def _read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
         return await anyio.to_thread.run_sync(self._read_now, query)

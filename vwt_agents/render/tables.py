@@ -1,4 +1,4 @@
-"""Results as text for stdout: the end of a run, a plan, the models, the doctor's findings.
+"""Results as text for stdout: the end of a run, a plan, the doctor's findings.
 
 `width` is the terminal's, None where there is none: then nothing is wrapped and each row keeps a line of its own.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vwt_agents.result import RunResult
     from vwt_agents.routing import ModelPlan, Plan
 
-__all__ = ["findings_text", "matrix_text", "plan_text", "predicted_loads", "run_text", "shorten"]
+__all__ = ["findings_text", "plan_text", "predicted_loads", "run_text", "shorten"]
 
 _MARKS = {"ok": "ok     ", "note": "note   ", "missing": "MISSING"}
 
@@ -106,7 +106,15 @@ def plan_text(
     table("routes", ["stage", "agent", "tier", "model", "endpoint"], routes)
     lines += _reasons(plan, width)
     models = [
-        [spec.model, spec.device, str(spec.footprint), str(spec.slots), str(spec.num_ctx), _when(spec), spec.arithmetic]
+        [
+            " = ".join((spec.model, *spec.tags)),
+            spec.device,
+            str(spec.footprint),
+            str(spec.slots),
+            str(spec.num_ctx),
+            _when(spec),
+            spec.arithmetic,
+        ]
         for spec in plan.specs
     ]
     table("models", ["model", "device", "MiB", "slots", "num_ctx", "loaded", "footprint"], models)
@@ -176,40 +184,3 @@ def findings_text(config: str, findings: Sequence[Finding], *, width: int | None
     missing = [finding.what for finding in findings if finding.level == "missing"]
     lines.append(f"runs cannot work yet; missing: {', '.join(missing)}" if missing else "runs can work here")
     return "\n".join(lines)
-
-
-def matrix_text(rows: Sequence[Mapping[str, Any]], *, width: int | None = None) -> str:
-    """The models matrix."""
-    if not rows:
-        return "no endpoint answers and no engine is installed: python -m vwt_agents doctor"
-    head = [
-        "model",
-        "endpoint",
-        "tier",
-        "here",
-        "ctx x slots",
-        "MiB here",
-        "fits",
-        "MB",
-        "quantisation",
-        "licence",
-        "use",
-    ]
-    return columns(head, [_model_row(row) for row in rows], width=width)
-
-
-def _model_row(row: Mapping[str, Any]) -> list[str]:
-    known = row["footprint_mib"] is not None
-    return [
-        row["model"],
-        row["endpoint"],
-        "+".join(row["tiers"]) or "-",
-        "yes" if row["installed"] else "no: pull",
-        f"{row['num_ctx']} x {row['slots']}" if known else "-",
-        str(row["footprint_mib"]) if known else "?",
-        ("yes" if row["fits"] else "no") + f", {row['budget_mib']} on {row['device']}" if known else "?",
-        str(row["size_mb"]) if known else "?",
-        row["quantisation"] or "?",
-        (row["licence"] or "unknown") + ("" if row["allowed"] else " (not allowed)"),
-        ", ".join(row["tasks"]) or "general",
-    ]

@@ -8,7 +8,19 @@ nothing, asks nothing, logs nothing.
 """
 
 from vwt_agents.routing.decide import plan_routes
-from vwt_agents.routing.offers import ModelOffer, Offer
+from vwt_agents.routing.offers import ModelOffer, Need, Offer, device_kind
 from vwt_agents.routing.plan import GraphView, ModelPlan, Plan, Residency, Route, StageView
 
-__all__ = ["GraphView", "ModelOffer", "ModelPlan", "Offer", "Plan", "Residency", "Route", "StageView", "plan_routes"]
+__all__ = [
+    "GraphView",
+    "ModelOffer",
+    "ModelPlan",
+    "Need",
+    "Offer",
+    "Plan",
+    "Residency",
+    "Route",
+    "StageView",
+    "device_kind",
+    "plan_routes",
+]

@@ -143,7 +143,8 @@ class _Decision:
         return [moved.get((use.stage, use.agent.name), use) for use in uses]
 
     def _seat(self, use: Use, models: Iterable[tuple[str, str]]) -> Seat:
-        accepted = {pick.key: pick for pick in self._pool(use.pick.tier).accepted(use.agent)}
+        # of two tags of the same weights the better comes first
+        accepted = {pick.key: pick for pick in reversed(self._pool(use.pick.tier).accepted(use.agent))}
         return Seat(use.agent.name, use.pick, {key: accepted[key] for key in models if key in accepted})
 
     def _escalation(self, use: Use) -> Pick | None:
@@ -235,7 +236,7 @@ def _routed(use: Use, pick: Pick, specs: Mapping[tuple[str, str], ModelPlan], re
         agent=use.agent.name,
         tier=pick.tier,
         endpoint=spec.endpoint,
-        model=spec.model,
+        model=pick.model.name,
         device=spec.device,
         num_ctx=spec.num_ctx,
         slots=spec.slots,
@@ -243,4 +244,5 @@ def _routed(use: Use, pick: Pick, specs: Mapping[tuple[str, str], ModelPlan], re
         arithmetic=spec.arithmetic,
         reason="; ".join(reason for reason in (*reasons, spec.given_up) if reason),
         needs_pull=spec.needs_pull,
+        residency=spec.model if spec.model != pick.model.name else "",
     )

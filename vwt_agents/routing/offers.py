@@ -7,21 +7,27 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vwt_agents.config import EndpointSettings, canonical
-from vwt_agents.footprint import DeviceKind, ModelShape, estimate, shape_from_metadata
-from vwt_agents.types import MIB, Mib
+from vwt_agents.footprint import ONE_SLOT, Footprint, Measurement, ModelShape, estimate, shape_from_metadata
+from vwt_agents.types import MIB, DeviceKind, Mib
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ModelOffer", "Need", "Offer"]
+__all__ = ["ModelOffer", "Need", "Offer", "device_kind"]
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """The MiB a model needs, and how that is known."""
+    """The MiB a model needs, and how that is known: `measured` here (or spilled here) where it is not an estimate."""
 
     mib: Mib
     arithmetic: str
+    measured: Measurement | None = None
+
+    @property
+    def spilled(self) -> bool:
+        """Whether it is known to have no room."""
+        return self.measured is not None and self.measured.fitted is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,8 @@ class ModelOffer:
     """A model an endpoint has, or (installed=False) could pull.
 
     `shape` None stands for unreadable metadata: the footprint is then guessed high from `size_mib`. `measured` is what
-    it really took here, by (num_ctx, slots allotted). `licence` is an id or a full text; empty is not known.
+    it really took here, by (num_ctx, slots allotted). `licence` is an id or a full text; empty is not known. `resident` is
+    the name its weights are loaded by where an earlier tag of the endpoint has the same ones; empty is its own.
     """
 
     name: str
@@ -38,25 +45,65 @@ class ModelOffer:
     licence: str = ""
     tasks: tuple[str, ...] = ()
     installed: bool = True
-    measured: Mapping[tuple[int, int], Mib] = field(default_factory=lambda: MappingProxyType({}))
+    measured: Mapping[tuple[int, int], Measurement] = field(default_factory=lambda: MappingProxyType({}))
+    resident: str = ""
+
+    @property
+    def loaded_as(self) -> str:
+        """The name its weights are loaded by: a server has one runner for them, whatever tags they have."""
+        return self.resident or self.name
 
     def capped(self, num_ctx: int) -> int:
         """`num_ctx`, but never more than the model was trained for."""
         return self.shape.capped(num_ctx) if self.shape is not None else num_ctx
 
+    def allotted(self, endpoint: EndpointSettings, slots: int) -> int:
+        """The slots whose KV cache it gets where `slots` are used.
+
+        Ollama allots all its OLLAMA_NUM_PARALLEL to every model, however few of them are used, and one to some kinds.
+        """
+        if endpoint.kind != "ollama":
+            return slots
+        return 1 if self.shape is not None and self.shape.architecture.startswith(ONE_SLOT) else endpoint.parallel
+
+    def expected(self, endpoint: EndpointSettings, *, num_ctx: int, slots: int) -> Footprint:
+        """The estimate for `slots` allotted, whatever was measured."""
+        return estimate(
+            self.shape or shape_from_metadata({}, size_bytes=self.size_mib * MIB),
+            num_ctx=num_ctx,
+            slots=slots,
+            cache_type=endpoint.cache_type,
+            device_kind=device_kind(endpoint),
+            flash_attention=endpoint.flash_attention,
+        )
+
     def need(self, endpoint: EndpointSettings, *, num_ctx: int, slots: int) -> Need:
         """What it takes on `endpoint` to serve `slots` requests at once; a measured figure goes before the estimate.
 
-        Ollama allots the KV cache of all its OLLAMA_NUM_PARALLEL slots to every model, however few of them are used.
+        An estimate is never below what fewer tokens were measured to take, nor below what fewer tokens spilled at.
         """
-        slots = endpoint.parallel if endpoint.kind == "ollama" else slots
-        measured = self.measured.get((num_ctx, slots))
-        if measured is not None:
-            return Need(measured, f"{measured} MiB, measured here at num_ctx {num_ctx} x {slots}")
-        shape = self.shape or shape_from_metadata({}, size_bytes=self.size_mib * MIB)
-        device_kind: DeviceKind = "cpu" if endpoint.device == "cpu" else "gpu"
-        footprint = estimate(shape, num_ctx=num_ctx, slots=slots, device_kind=device_kind)
-        return Need(footprint.total, footprint.arithmetic)
+        slots = self.allotted(endpoint, slots)
+        found = self.measured.get((num_ctx, slots))
+        if found is not None and found.fitted is None:
+            said = f"{found.mib} MiB, measured here on {found.on} at num_ctx {num_ctx} x {slots}"
+            return Need(found.mib, said, measured=found)
+        expected = self.expected(endpoint, num_ctx=num_ctx, slots=slots)
+        least = self._least(num_ctx * slots)
+        if least is None or (least.fitted is None and least.mib <= expected.total):
+            return Need(expected.total, expected.arithmetic)
+        context, allotted = least.conditions.num_ctx, least.conditions.slots
+        if least.fitted is None:
+            said = f"{least.mib} MiB, as measured here on {least.on} at num_ctx {context} x {allotted} (estimated: "
+            return Need(least.mib, f"{said}{expected.arithmetic})")
+        said = (
+            f"spilled to the CPU here on {least.on} at num_ctx {context} x {allotted}, only {least.fitted} MiB fitted"
+        )
+        return Need(max(least.mib, expected.total), f"{said}; estimated: {expected.arithmetic}", measured=least)
+
+    def _least(self, tokens: int) -> Measurement | None:
+        """Of what was measured with no more tokens: one that spilled, else the largest."""
+        fewer = [one for (num_ctx, slots), one in self.measured.items() if num_ctx * slots <= tokens]
+        return max(fewer, key=lambda one: (one.fitted is not None, one.mib), default=None)
 
     def suits(self, task: str) -> int:
         """How well it suits a task: 0 made for it, 1 a general model, 2 made for something else."""
@@ -82,6 +129,11 @@ class Offer:
     def find(self, model: str) -> ModelOffer | None:
         """The model of that name, compared as Ollama does: whatever the case, `latest` where there is no tag."""
         return next((offer for name, offer in self.models.items() if canonical(name) == canonical(model)), None)
+
+
+def device_kind(endpoint: EndpointSettings) -> DeviceKind:
+    """What kind of memory its models live in."""
+    return "cpu" if endpoint.device == "cpu" else "gpu"
 
 
 def _tasks_by_name(model: str) -> tuple[str, ...]:

@@ -77,6 +77,12 @@ class Route:
     reason: str
     needs_pull: bool = False
     escalated: Route | None = None
+    residency: str = ""
+
+    @property
+    def loaded_as(self) -> str:
+        """The name the model's weights are loaded by on its endpoint: another tag of them, where agents ask for both."""
+        return self.residency or self.model
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,7 @@ class ModelPlan:
     """A model as the whole run uses it: one num_ctx and one number of slots, so that nothing is loaded again for them.
 
     `only_escalation`: no route leads to it but those of an escalation. `given_up` says what its agents would have liked
-    and did not get, and is empty where they got all of it.
+    and did not get, and is empty where they got all of it. `tags` are the other names of its weights that routes ask for.
     """
 
     endpoint: str
@@ -98,6 +104,7 @@ class ModelPlan:
     needs_pull: bool = False
     only_escalation: bool = False
     given_up: str = ""
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

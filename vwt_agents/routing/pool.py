@@ -5,7 +5,7 @@ Owns rules 3 and 4 of routing, and the errors that say why a tier has nothing fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from vwt_agents.config import (
@@ -57,8 +57,8 @@ class Pick:
 
     @property
     def key(self) -> tuple[str, str]:
-        """The residency it needs."""
-        return self.endpoint.name, self.model.name
+        """The residency it needs: two tags of the same weights need one."""
+        return self.endpoint.name, self.model.loaded_as
 
     def least(self) -> Need:
         """What the model takes at least to serve it."""
@@ -227,7 +227,8 @@ class Pool:
                 need = model.need(self.endpoint, num_ctx=model.capped(self._floor(agent)), slots=slots)
                 if need.mib <= self.budget:
                     return self._seat(agent, candidate, (*self._before(candidate, agent, passed), *too_big))
-                too_big.append(f"{model.name} needs {need.mib} MiB, {self.endpoint.device} has {self.budget}")
+                why = f" ({need.arithmetic.partition(';')[0]})" if need.spilled else ""
+                too_big.append(f"{model.name} needs {need.mib} MiB{why}, {self.endpoint.device} has {self.budget}")
         raise self._rejected(agent, candidates, slots=wanted)
 
     def _seat(self, agent: AgentSettings, candidate: _Candidate, passed: Sequence[str]) -> Pick:
@@ -239,7 +240,7 @@ class Pool:
             model,
             num_ctx=model.capped(num_ctx),
             floor=model.capped(self._floor(agent)),
-            slots=self.slots(),
+            slots=min(self.slots(), model.allotted(self.endpoint, self.slots())),
             reason="; ".join((candidate.why, *notes)),
             rank=candidate.rank,
             notes=notes,
@@ -280,12 +281,12 @@ class Pool:
         """The arithmetic of a rejection, with what one slot would need."""
         context = model.capped(num_ctx)
         need = model.need(self.endpoint, num_ctx=context, slots=slots)
-        allotted = self._allotted(slots)
+        allotted = model.allotted(self.endpoint, slots)
         text = f"{model.name} needs {need.mib} MiB at num_ctx {context} x {allotted} ({need.arithmetic})"
         text = f"{text}, budget {self.budget} MiB"
         if allotted == 1:
             return text
-        single = EndpointSettings(self.endpoint.name, self.endpoint.kind, self.endpoint.device, parallel=1)
+        single = replace(self.endpoint, parallel=1)
         return f"{text}; with parallel = 1 it needs {model.need(single, num_ctx=context, slots=1).mib} MiB"
 
 

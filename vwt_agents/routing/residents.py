@@ -84,9 +84,11 @@ def settle(uses: Sequence[Use], concurrency: Concurrency, budgets: Mapping[str, 
     wanted = demands(uses, concurrency)
     routed = {use.pick.key for use in uses}
     tiers: dict[Key, set[TierName]] = {}
+    tags: dict[Key, dict[str, None]] = {}
     groups: dict[tuple[str, ...], dict[Key, Demand]] = {}
     for pick in (pick for use in uses for pick in (use.pick, use.escalation) if pick is not None):
         tiers.setdefault(pick.key, set()).add(pick.tier)
+        tags.setdefault(pick.key, {})[pick.model.name] = None
     for key, demand in wanted.items():
         group = (demand.endpoint.device,) if key in routed else (demand.endpoint.device, *key)
         groups.setdefault(group, {})[key] = demand
@@ -97,13 +99,14 @@ def settle(uses: Sequence[Use], concurrency: Concurrency, budgets: Mapping[str, 
         for (key, demand), size in zip(sharing.items(), fit.sizes, strict=True):
             plans[key] = ModelPlan(
                 endpoint=demand.endpoint.name,
-                model=demand.model.name,
+                model=key[1],
                 device=demand.endpoint.device,
                 footprint=size.need.mib,
                 arithmetic=size.need.arithmetic,
                 num_ctx=size.num_ctx,
                 slots=size.slots,
                 tiers=tuple(sorted(tiers[key], reverse=True)),
+                tags=tuple(tag for tag in tags[key] if tag != key[1]),
                 needs_pull=not demand.model.installed,
                 only_escalation=key not in routed,
                 given_up=_given_up(demand, size, list(sharing.values()) if fit.side_by_side else [demand], budget),

@@ -34,7 +34,11 @@ _DEAD = "model runner has unexpectedly stopped, this may be due to resource limi
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model in the server's store: what it takes once loaded, and what /api/show says of it."""
+    """A model in the server's store: what it takes once loaded, and what /api/show says of it.
+
+    `file_mib` is its file, as large as its footprint where it is 0. `weights` names its blob, its own where it is empty: tags
+    with the same weights share one runner. `parameters` are the PARAMETER lines of its Modelfile.
+    """
 
     footprint: Mib = 1000
     metadata: Mapping[str, Any] = field(
@@ -42,6 +46,9 @@ class ServedModel:
     )
     licence: str = "Apache License 2.0"
     capabilities: tuple[str, ...] = ("completion",)
+    weights: str = ""
+    parameters: str = ""
+    file_mib: Mib = 0
 
 
 @dataclass(slots=True)
@@ -187,7 +194,8 @@ class OllamaServer:
         await exchange.reply(
             {
                 "license": model.licence,
-                "modelfile": f"# from {name}\nFROM /root/.ollama/models/blobs/sha256-{_digest(name)}\n",
+                "modelfile": f"# from {name}\nFROM /root/.ollama/models/blobs/sha256-{_digest(model.weights or name)}\n",
+                "parameters": model.parameters,
                 "details": _details(),
                 "model_info": info,
                 "capabilities": list(model.capabilities),
@@ -200,7 +208,7 @@ class OllamaServer:
         if exchange.body.get("prompt"):
             await exchange.reply({"error": "this server only loads and unloads by generate"}, 400)
             return
-        reason = "load"
+        reason, name = "load", self._runner_of(name)
         if exchange.body.get("keep_alive") == 0:
             reason = "unload"
             self._leave(name)
@@ -210,7 +218,10 @@ class OllamaServer:
 
     async def _chat(self, exchange: Exchange, fault: Fault | None) -> None:
         self.calls.append(exchange.body)
-        if (name := await self._named(exchange)) is None or not await self._loaded(exchange, name):
+        if (asked := await self._named(exchange)) is None:
+            return
+        name = self._runner_of(asked)
+        if not await self._loaded(exchange, name):
             return
         runner = self._runners[name]
         if exchange.body.get("keep_alive") not in {None, 0}:
@@ -261,6 +272,12 @@ class OllamaServer:
             return name
         await exchange.reply({"error": f"model '{exchange.body.get('model')}' not found"}, 404)
         return None
+
+    def _runner_of(self, name: str) -> str:
+        """The name under which the weights are in memory: that of the tag that was loaded first."""
+        weights = self.models[name].weights
+        tags = (other for other in self._runners if weights and other in self.models)
+        return next((other for other in tags if self.models[other].weights == weights), name)
 
     async def _loaded(self, exchange: Exchange, name: str) -> bool:
         """Bring a model into memory for a request; False when that failed and the request has its answer."""
@@ -326,7 +343,7 @@ class OllamaServer:
         return max(0, self.vram_mib - sum(runner.vram for runner in self._runners.values()))
 
     def _listed(self, name: str) -> dict[str, Any]:
-        size = self.models[name].footprint * MIB
+        size = (self.models[name].file_mib or self.models[name].footprint) * MIB
         return {"name": name, "model": name, "size": size, "digest": _digest(f"manifest {name}"), "details": _details()}
 
     def _running(self, name: str) -> dict[str, Any]:

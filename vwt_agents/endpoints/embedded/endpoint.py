@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vwt_agents.messages import OnChunk, Request, Response
-    from vwt_agents.types import Seconds
+    from vwt_agents.types import CacheType, Seconds
 
 __all__ = ["EmbeddedEndpoint", "import_file", "user_catalogue"]
 
@@ -90,12 +90,16 @@ class EmbeddedEndpoint:
         *,
         device: str = "cpu",
         threads: int | None = None,
+        cache_type: CacheType = "f16",
+        flash_attention: bool = True,
         store: Store | None = None,
         catalogue: Catalogue | None = None,
     ) -> None:
         self.name = name
         self.device = device
         self.threads = threads or _default_threads()
+        self.cache_type = cache_type
+        self.flash_attention = flash_attention
         self.store = store or Store()
         self._catalogue = catalogue
         self._workers: dict[str, _Worker] = {}
@@ -156,6 +160,8 @@ class EmbeddedEndpoint:
             device=self.device,
             token=secrets.token_urlsafe(24),
             parent=os.getpid(),
+            cache_type=self.cache_type,
+            flash_attention=self.flash_attention,
         )
         process = await WorkerProcess.start(spec, limit=timeout)
         worker = _Worker(process, OllamaClient(f"http://127.0.0.1:{process.port}", token=spec.token))

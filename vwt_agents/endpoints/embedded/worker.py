@@ -50,6 +50,8 @@ class Spec:
     token: str
     parent: int
     batch: int = BATCH
+    cache_type: str = "f16"
+    flash_attention: bool = True
 
     def line(self) -> bytes:
         """The spec as the one line its worker reads."""
@@ -113,6 +115,12 @@ def _load(spec: Spec) -> Engine:
     params.n_ctx = spec.slots * spec.num_ctx
     params.n_batch = params.n_ubatch = spec.batch if spec.device == "cpu" else _GPU_BATCH
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = spec.threads
+    params.cache_type_k = params.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{spec.cache_type.upper()}")
+    flash = xllamacpp.llama_flash_attn_type
+    if spec.cache_type != "f16":
+        params.flash_attn_type = flash.LLAMA_FLASH_ATTN_TYPE_ENABLED  # a quantised cache of values can't do without
+    elif not spec.flash_attention:
+        params.flash_attn_type = flash.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.n_gpu_layers = 0 if spec.device == "cpu" else 999
     params.fit_params = False  # it would shrink the context unasked
     params.cache_ram_mib = _CACHE_RAM_MIB

@@ -1,24 +1,21 @@
-"""What a model takes in memory, worked out from its GGUF metadata before it is ever loaded. Pure.
+"""What decides a model's memory, read from its GGUF metadata as a file or Ollama's `/api/show` has it. Pure.
 
-Owns `ModelShape` (what the metadata says) and `Footprint` (the MiB, with the arithmetic as text). It errs on the large
-side: a missing key is replaced by an assumption that is named, never by an optimistic guess. Never looks at a device or
-a file, and never replaces a figure measured here: routing prefers those.
+Owns `ModelShape`. It errs on the large side: a missing key is replaced by an assumption that is named, never by an
+optimistic guess.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
-from vwt_agents.types import MIB, Mib
+if TYPE_CHECKING:
+    from vwt_agents.types import CacheType
 
-__all__ = ["CacheType", "DeviceKind", "Footprint", "Layer", "ModelShape", "estimate", "shape_from_metadata"]
+__all__ = ["Layer", "ModelShape", "shape_from_metadata"]
 
-CacheType: TypeAlias = Literal["f32", "f16", "q8_0", "q4_0"]
-DeviceKind: TypeAlias = Literal["gpu", "cpu"]
-
-_CACHE_BYTES: Final[Mapping[str, float]] = {"f32": 4.0, "f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
+_CACHE_BYTES: Final[Mapping[CacheType, float]] = {"f32": 4.0, "f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 
 # Bytes per weight of the input embedding table, by `general.file_type` (llama.cpp's llama_ftype).
 _EMBEDDING_BYTES: Final[Mapping[int, float]] = {
@@ -39,14 +36,20 @@ _WINDOW_PERIOD: Final[Mapping[str, int]] = {
 
 _TIED_BELOW: Final = 3584
 _TIED_FAMILIES: Final = ("gemma", "command-r", "cohere")
+# Ollama leaves the tokens out of `/api/show`, and not every architecture names their number: the most any model of it has.
+_VOCABULARIES: Final[Mapping[str, int]] = {
+    "gemma": 262_144,
+    "cohere": 262_144,
+    "command-r": 256_000,
+    "gpt-oss": 201_088,
+    "gptoss": 201_088,
+    "llama4": 202_048,
+    "phi3": 200_064,
+    "qwen3": 151_936,
+    "qwen35": 248_320,
+}
 _UNKNOWN_VOCABULARY: Final = 152_064
 _UNSHAPED_KV_SHARE: Final = 16_384
-
-# A CUDA context with its cuBLAS workspace: 300-500 MiB per process; Ollama's own allowance is 457.
-_GPU_OVERHEAD: Final[Mib] = 384
-# The embedded engine's worker: interpreter and library, then what grows with the vocabulary (tokenizer, logits).
-_CPU_BASE: Final[Mib] = 28
-_CPU_BYTES_PER_WORD: Final = 710
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,9 @@ class ModelShape:
     """What decides a model's memory. `assumptions` names, one sentence each, what the metadata did not say.
 
     `unshaped_kv_bytes` stands in for the KV cache of one token when the metadata has no layers at all;
-    `state_bytes` is what a hybrid model's recurrent layers keep per slot, whatever the context.
+    `state_bytes` is what a hybrid model's recurrent layers keep per slot, whatever the context. `windowed_length` is key
+    and value length together in the windowed layers, None where it is that of the others. `kv_known` is False where the
+    KV cache rests on an assumption.
     """
 
     architecture: str
@@ -77,6 +82,9 @@ class ModelShape:
     device_bytes: int = 0
     state_bytes: int = 0
     unshaped_kv_bytes: int = 0
+    heads: int = 0
+    windowed_length: int | None = None
+    kv_known: bool = True
     assumptions: tuple[str, ...] = ()
 
     def kv_bytes_per_token(self, cache_type: CacheType = "f16") -> float:
@@ -100,64 +108,15 @@ class ModelShape:
     def _layer_bytes(self, cache_type: CacheType, *, windowed: bool) -> float:
         heads = sum(layer.kv_heads for layer in self.layers if layer.windowed is windowed)
         unshaped = 0 if windowed else self.unshaped_kv_bytes / 2
-        return (heads * (self.key_length + self.value_length) + unshaped) * _CACHE_BYTES[cache_type]
-
-
-@dataclass(frozen=True, slots=True)
-class Footprint:
-    """MiB a loaded model takes on its device, by part; `arithmetic` is the sum as one line for people."""
-
-    weights: Mib
-    kv: Mib
-    compute: Mib
-    overhead: Mib
-    arithmetic: str = ""
-
-    @property
-    def total(self) -> Mib:
-        """All of it."""
-        return self.weights + self.kv + self.compute + self.overhead
+        length = self.key_length + self.value_length
+        if windowed and self.windowed_length is not None:
+            length = self.windowed_length
+        return (heads * length + unshaped) * _CACHE_BYTES[cache_type]
 
 
 def shape_from_metadata(metadata: Mapping[str, Any], *, size_bytes: int) -> ModelShape:
     """The shape in a model's GGUF keys, as a file or Ollama's `/api/show` has them; `size_bytes` is the file's."""
     return _Reader(metadata, size_bytes).shape()
-
-
-def estimate(
-    shape: ModelShape,
-    *,
-    num_ctx: int,
-    slots: int,
-    cache_type: CacheType = "f16",
-    device_kind: DeviceKind = "gpu",
-    batch: int = 512,
-) -> Footprint:
-    """The memory `shape` takes with `slots` contexts of `num_ctx` tokens (capped at what it was trained for).
-
-    On a GPU the compute buffer is that of flash attention. On a CPU the weights are the whole mapped file.
-    """
-    context = shape.capped(num_ctx)
-    kv = _mib(shape.kv_bytes(num_ctx=num_ctx, slots=slots, cache_type=cache_type, batch=batch))
-    if device_kind == "gpu":
-        weights = _mib(shape.device_bytes)
-        compute = _mib(4 * batch * (shape.embedding_length + shape.vocabulary))
-        overhead = _GPU_OVERHEAD
-    else:
-        weights = _mib(shape.size_bytes)
-        compute = _mib(_CPU_BYTES_PER_WORD * shape.vocabulary)
-        overhead = _CPU_BASE
-    per_token = shape.kv_bytes_per_token(cache_type) / 1024
-    total = weights + kv + compute + overhead
-    arithmetic = (
-        f"weights {weights} + KV {kv} ({context} x {slots} tokens at {per_token:.4g} KiB, {cache_type})"
-        f" + compute {compute} + {'context' if device_kind == 'gpu' else 'process'} {overhead} = {total} MiB"
-    )
-    return Footprint(weights=weights, kv=kv, compute=compute, overhead=overhead, arithmetic=arithmetic)
-
-
-def _mib(size: float) -> Mib:
-    return -int(-size // MIB)
 
 
 class _Reader:
@@ -168,6 +127,7 @@ class _Reader:
         self.size_bytes = size_bytes
         self.architecture = str(metadata.get("general.architecture") or "")
         self.assumptions: list[str] = []
+        self.kv_known = True
 
     def shape(self) -> ModelShape:
         blocks, embedding = self.number("block_count"), self.number("embedding_length")
@@ -176,11 +136,11 @@ class _Reader:
         key = self.number("attention.key_length") or per_head
         value = self.number("attention.value_length") or per_head
         vocabulary = self.vocabulary()
-        kv_heads = self.kv_heads(blocks or 0, heads)
+        kv_heads = self.shared(self.attending(self.kv_heads(blocks or 0, heads)))
         unshaped = 0
         if not kv_heads or not key or not value:
             kv_heads, unshaped = (), -(-self.size_bytes // _UNSHAPED_KV_SHARE)
-            self.assume("no layer shape", f"the KV cache of a token as 1/{_UNSHAPED_KV_SHARE} of the weights")
+            self.assume_kv("no layer shape", f"the KV cache of a token as 1/{_UNSHAPED_KV_SHARE} of the weights")
         window = self.number("attention.sliding_window")
         windowed = self.windowed(len(kv_heads)) if window else (False,) * len(kv_heads)
         return ModelShape(
@@ -196,6 +156,9 @@ class _Reader:
             device_bytes=self.size_bytes - self.input_table(vocabulary, embedding or 0),
             state_bytes=self.state_bytes(kv_heads, blocks or 0),
             unshaped_kv_bytes=unshaped,
+            heads=heads or 0,
+            windowed_length=self.windowed_length(),
+            kv_known=self.kv_known,
             assumptions=tuple(self.assumptions),
         )
 
@@ -209,15 +172,36 @@ class _Reader:
     def assume(self, missing: str, instead: str) -> None:
         self.assumptions.append(f"the metadata has {missing}: taken {instead}")
 
+    def assume_kv(self, missing: str, instead: str) -> None:
+        self.kv_known = False
+        self.assume(missing, instead)
+
     def kv_heads(self, blocks: int, heads: int | None) -> tuple[int, ...]:
         found = self.get("attention.head_count_kv")
         if _is_array(found) and len(found) == blocks:
             return tuple(int(count) for count in found)
         count = _positive(found)
         if count is None and heads is not None and blocks:
-            self.assume("no attention.head_count_kv", f"one KV head per head ({heads})")
+            self.assume_kv("no attention.head_count_kv", f"one KV head per head ({heads})")
             count = heads
         return (count,) * blocks if count is not None else ()
+
+    def attending(self, kv_heads: tuple[int, ...]) -> tuple[int, ...]:
+        """Without the heads of the recurrent layers, where every Nth layer attends and the others are recurrent."""
+        every = self.number("full_attention_interval")
+        if every is None:
+            return kv_heads
+        return tuple(heads if (index + 1) % every == 0 else 0 for index, heads in enumerate(kv_heads))
+
+    def shared(self, kv_heads: tuple[int, ...]) -> tuple[int, ...]:
+        """Without the heads of the last layers where those have their keys and values from earlier ones."""
+        shared = self.number("attention.shared_kv_layers") or 0
+        own = len(kv_heads) - shared
+        return tuple(heads if index < own else 0 for index, heads in enumerate(kv_heads))
+
+    def windowed_length(self) -> int | None:
+        key, value = self.number("attention.key_length_swa"), self.number("attention.value_length_swa")
+        return key + value if key and value else None
 
     def windowed(self, layers: int) -> tuple[bool, ...]:
         pattern = self.get("attention.sliding_window_pattern")
@@ -231,9 +215,12 @@ class _Reader:
         if _is_array(tokens) and tokens:
             return len(tokens)
         known = self.number("vocab_size")
-        if known is None:
-            self.assume("no vocabulary size", f"{_UNKNOWN_VOCABULARY} tokens")
-        return known or _UNKNOWN_VOCABULARY
+        if known is not None:
+            return known
+        families = [family for family in _VOCABULARIES if self.architecture.startswith(family)]
+        assumed = _VOCABULARIES[max(families, key=len)] if families else _UNKNOWN_VOCABULARY
+        self.assume("no vocabulary size", f"{assumed} tokens")
+        return assumed
 
     def input_table(self, vocabulary: int, embedding: int) -> int:
         """Bytes of the input embedding table, which stays in host memory unless the output layer shares it."""
@@ -247,9 +234,11 @@ class _Reader:
         inner, state = self.number("ssm.inner_size"), self.number("ssm.state_size")
         if inner is None or state is None:
             return 0
-        recurrent = sum(1 for heads in kv_heads if heads == 0)
+        feeding = self.get("feed_forward_length")  # where it is by layer, a layer that feeds forward does nothing else
+        only = feeding if _is_array(feeding) and len(feeding) == blocks and 0 in feeding else (0,) * blocks
+        recurrent = sum(1 for heads, width in zip(kv_heads, only, strict=False) if heads == 0 and width == 0)
         if not recurrent:
-            self.assume("no list of recurrent layers", f"all {blocks} layers as both attending and recurrent")
+            self.assume_kv("no list of recurrent layers", f"all {blocks} layers as both attending and recurrent")
             recurrent = blocks
         convolution = (self.number("ssm.conv_kernel") or 4) - 1
         groups = self.number("ssm.group_count") or 1
