@@ -52,6 +52,7 @@ from vwt_agents.errors import (
     VwtError,
 )
 from vwt_agents.eventlog import get_logger
+from vwt_agents.messages import Heard
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from vwt_agents.endpoints.base import Endpoint
-    from vwt_agents.messages import Chunk, OnChunk, Priority, Request, Response
+    from vwt_agents.messages import OnChunk, Priority, Request, Response
     from vwt_agents.types import Mib, RequestId, Seconds
 
 __all__ = ["Dispatcher", "Lease", "Serving", "Want"]
@@ -207,24 +208,16 @@ class Dispatcher:
 
     async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
         """Wait for a slot, make the call, give the slot back. A model that died under the call is loaded again, once."""
-        pieces, asked = 0, self._clock()
-
-        def counting(chunk: Chunk) -> None:
-            nonlocal pieces
-            pieces += 1
-            if on_chunk is not None:
-                on_chunk(chunk)
-
+        heard, asked = Heard.by(on_chunk), self._clock()
         try:
-            return await self._call_once(request, counting, asked)
+            return await self._call_once(request, heard, asked)
         except (CallFailed, EndpointUnavailable) as error:
             # What the caller has already seen cannot be taken back, and a call that was too slow once will be again.
-            heard = on_chunk is not None and pieces > 0
-            final = heard or isinstance(error, CallTimeout) or error is self._failures.get(_key(request))
+            final = heard.final or isinstance(error, CallTimeout) or error is self._failures.get(_key(request))
             if final or not await self._lost(request, error.message):
                 raise
             log.warning("call.retried", model=request.model, endpoint=request.endpoint, error=error.message)
-            return await self._call_once(request, counting, asked)
+            return await self._call_once(request, heard, asked)
 
     async def _call_once(self, request: Request, on_chunk: OnChunk, asked: Seconds) -> Response:
         deadline = None if request.deadline is None else asked + request.deadline

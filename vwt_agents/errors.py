@@ -11,6 +11,7 @@
     │   ├── ModelMissing            the endpoint does not have the model
     │   ├── PullFailed              a model could not be brought here
     │   ├── LoadFailed              the endpoint could not load the model
+    │   │   └── LoadsHang           it loads nothing any more, though resident models answer
     │   ├── UnloadFailed            a model would not leave its memory
     │   ├── Rejected                it can never fit; the arithmetic is in the message
     │   ├── CallFailed              a model call broke
@@ -47,6 +48,7 @@ __all__ = [
     "LicenceRefused",
     "LimitReached",
     "LoadFailed",
+    "LoadsHang",
     "ModelMissing",
     "PullFailed",
     "Rejected",
@@ -116,9 +118,10 @@ class LicenceRefused(UsageError):
 
 
 class WorldError(VwtError):
-    """Something outside does not answer, does not fit or broke. Exit code 3."""
+    """Something outside does not answer, does not fit or broke. `retryable`: the same may well succeed later. Exit code 3."""
 
     exit_code: ClassVar[int] = 3
+    retryable: bool = False
 
 
 class EndpointUnavailable(WorldError):
@@ -137,6 +140,10 @@ class LoadFailed(WorldError):
     """The endpoint could not load the model; the message carries the engine's own words."""
 
 
+class LoadsHang(LoadFailed):
+    """The endpoint loads nothing any more: a model that was to make way never leaves. What is resident still answers."""
+
+
 class UnloadFailed(WorldError):
     """A model was told to leave and is still in memory, or could not be told."""
 
@@ -146,7 +153,7 @@ class Rejected(WorldError):
 
 
 class CallFailed(WorldError):
-    """A model call broke before its answer was complete; `retryable` when the same call may well succeed later."""
+    """A model call broke before its answer was complete."""
 
     def __init__(self, message: str, *, hint: str | None = None, retryable: bool = False) -> None:
         super().__init__(message, hint=hint)

@@ -14,7 +14,7 @@ import anyio
 from vwt_agents.board import Board, CallLine, StageLine
 from vwt_agents.entries import call_entry, request_fingerprint
 from vwt_agents.errors import VwtError
-from vwt_agents.messages import Chunk
+from vwt_agents.messages import Chunk, Heard
 
 if TYPE_CHECKING:
     from collections import deque
@@ -67,7 +67,7 @@ class JournalingCaller:
             response = known.popleft()
             if on_chunk is not None and response.text:
                 on_chunk(Chunk(response.text))
-            self._count(request, response)
+            self._count(response)
             return response
         self._spent.begin()
         started, now = self._clock(), datetime.now(UTC)
@@ -82,7 +82,7 @@ class JournalingCaller:
         finally:
             del self._line.in_flight[id(line)]
             self._spend(line, answer, started)
-        self._count(request, answer)
+        self._count(answer)
         await self._keep(request, answer, started, now)
         return answer
 
@@ -103,13 +103,13 @@ class JournalingCaller:
         entry = call_entry(self._run, request, answer, name=self._line.name, key=key, started_at=now, seconds=seconds)
         await self._journal.append(entry, at_once=True)  # answers seldom come together
 
-    def _count(self, request: Request, response: Response) -> None:
+    def _count(self, response: Response) -> None:
         line, usage = self._line, response.usage
         line.calls += 1
-        if request.model not in line.models:
-            line.models += (request.model,)
-        if request.endpoint not in line.endpoints:
-            line.endpoints += (request.endpoint,)
+        if response.model not in line.models:  # where it was answered, which need not be where it was asked for
+            line.models += (response.model,)
+        if response.endpoint not in line.endpoints:
+            line.endpoints += (response.endpoint,)
         if response.replayed:
             line.replayed += 1
         line.prompt_tokens += usage.prompt_tokens
@@ -128,4 +128,4 @@ class JournalingCaller:
             if on_chunk is not None:
                 on_chunk(chunk)
 
-        return count
+        return Heard(count, repeatable=on_chunk is None)

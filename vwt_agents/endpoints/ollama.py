@@ -6,13 +6,16 @@ device or it failed, an unload has ended when its memory is free. Neither decide
 
 Only a load says how long a model stays (`keep_alive` -1: until told otherwise). A `keep_alive` on a call would revive a
 model that is being unloaded, and then every cold load on that server waits for ever (ollama#17408). Calls send
-`truncate: false`: a prompt longer than the context is an error with the numbers, never a silently shortened prompt.
+`truncate: false`: a prompt longer than the context is an error with the numbers, never a silently shortened prompt; where a
+server does not obey, its count gives it away. Loads and calls name the same `num_ctx`, `num_batch` and `shift`, because any
+difference would load the model again; with `shift: false` a long answer ends with `length` and forgets nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
+import time
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import cache
@@ -23,12 +26,17 @@ import anyio
 
 from vwt_agents.endpoints.address import canonical, is_loopback, server_url
 from vwt_agents.endpoints.base import Health, ModelInfo, OnProgress, Progress, Residence
+from vwt_agents.endpoints.deep_probe import deep_probe
+from vwt_agents.endpoints.loading import watched
+from vwt_agents.endpoints.lockup import LoadWatch
 from vwt_agents.endpoints.prefill import EchoFilter
+from vwt_agents.endpoints.truncation import Window
 from vwt_agents.errors import (
     CallFailed,
     CallTimeout,
     EndpointUnavailable,
     LoadFailed,
+    LoadsHang,
     ModelMissing,
     PullFailed,
     UnloadFailed,
@@ -49,6 +57,7 @@ _PROBE_S: Final = 3.0
 _UNLOAD_S: Final = 60.0
 _CLEAN_UP_S: Final = 10.0
 _NS: Final = 1e9
+_NUM_BATCH: Final = 512  # what `footprint` counts on; left open, Ollama takes up to four times as much
 _WEIGHTS: Final = re.compile(r"^FROM .*sha256[-:]([0-9a-f]{64})", re.MULTILINE)
 
 
@@ -120,6 +129,7 @@ class OllamaClient:
                 size_mib=_mib(int(entry.size or 0)),
                 device_mib=_mib(int(entry.size_vram or 0)),
                 num_ctx=entry.context_length or 0,
+                expires_in=entry.expires_at.timestamp() - time.time() if entry.expires_at else None,
             )
             for entry in running
         )
@@ -127,7 +137,20 @@ class OllamaClient:
     async def preload(self, model: str, num_ctx: int) -> None:
         """Load a model to stay until it is unloaded; returns once it can serve. Cancelling aborts the load."""
         with self._mapped("asked to load it", LoadFailed, model):
-            await self._open().generate(model, "", options={"num_ctx": num_ctx}, keep_alive=-1)
+            await self._generate(model, num_ctx, keep_alive=-1)
+
+    async def poke(self, model: str, num_ctx: int) -> None:
+        """One token from a model that is resident with our options: whether it answers at all."""
+        with self._mapped("asked for one token", CallFailed, model):
+            await self._generate(model, num_ctx, prompt="1", raw=True, options={"num_predict": 1})
+
+    async def _generate(
+        self, model: str, num_ctx: int, *, options: Mapping[str, int] | None = None, **more: Any
+    ) -> None:
+        # AsyncClient.generate() has no `shift`
+        body = {"model": model, "prompt": "", "stream": False, **_runner(num_ctx, options or {}), **more}
+        if (await self._raw("POST", "/api/generate", json=body)).get("done") is not True:
+            raise ValueError("an answer that is not `done`")
 
     async def unload(self, model: str) -> None:
         """Tell the server to unload once the model is idle; returns at once, `ps` shows when it is done."""
@@ -194,7 +217,7 @@ class OllamaClient:
             "messages": [{"role": message.role, "content": message.content} for message in request.messages],
             "stream": True,
             "truncate": False,
-            "options": {**request.options.as_ollama(), "num_ctx": request.num_ctx},
+            **_runner(request.num_ctx, request.options.as_ollama()),
         }
         if request.format is not None:
             body["format"] = dict(request.format)
@@ -308,6 +331,10 @@ class OllamaEndpoint:
         self.url = server_url(url)
         self._client = OllamaClient(self.url)
         self._spelling: dict[str, str] = {}
+        self._sizes: dict[str, Mib] = {}
+        self._held: dict[str, int] = {}
+        self._windows: dict[str, Window] = {}
+        self._counts = True
 
     async def __aenter__(self) -> OllamaEndpoint:
         return self
@@ -320,10 +347,17 @@ class OllamaEndpoint:
         try:
             with anyio.move_on_after(_PROBE_S):
                 version = await self._client.version()
+                self._counts = not version.startswith(
+                    ("0.0.", "0.1.", "0.2.", "0.3.")
+                )  # those leave out what is cached
                 return Health(ok=True, detail=f"Ollama {version} at {self.url}", version=version)
         except WorldError as error:
             return Health(ok=False, detail=error.message)
         return Health(ok=False, detail=f"{self.url} accepts connections but did not answer within {_PROBE_S:g} s")
+
+    async def deep_probe(self) -> Health:
+        """Whether models answer and load too, which `probe` does not see; evicts nobody, bounded to a few minutes."""
+        return await deep_probe(self, self._client, self._held)
 
     async def models(self) -> tuple[ModelInfo, ...]:
         """The models in the server's store, with metadata; those that run in Ollama's cloud are left out."""
@@ -346,16 +380,23 @@ class OllamaEndpoint:
         shown = await self._client.show(model)
         name = canonical(model)
         listed = next((info for info in await self._client.tags() if info.name == name), shown)
+        self._sizes[name] = _mib(listed.size_bytes)
         return replace(_joined(listed, shown), name=model)
 
     async def load(self, model: str, *, num_ctx: int, slots: int, timeout: Seconds) -> Residence:  # noqa: ASYNC109
         """Load to stay, wholly on the device, else LoadFailed and nothing is left in memory there."""
         self._spelling[canonical(model)] = model
+        watch = LoadWatch(canonical(model), self._sizes.get(canonical(model), 0))
         done = False
         try:
             with anyio.move_on_after(timeout):
-                await self._client.preload(model, num_ctx)
+                if hang := await watched(lambda: self._client.preload(model, num_ctx), self._client.ps, watch):
+                    raise LoadsHang(
+                        f"{self.url} will not load {model!r}: {hang}",
+                        hint="restart that server; no client of it should send `keep_alive` with its calls (ollama#17408)",
+                    )
                 residence = await self._whole(model, num_ctx, slots)
+                self._held[canonical(model)] = num_ctx
                 done = True
                 return residence
         finally:
@@ -368,6 +409,7 @@ class OllamaEndpoint:
 
     async def unload(self, model: str) -> None:
         """Unload and return once it is gone from there; calls in flight finish first. UnloadFailed after a minute."""
+        self._held.pop(canonical(model), None)
         with anyio.move_on_after(_UNLOAD_S):
             await self._gone(model)
             return
@@ -381,8 +423,16 @@ class OllamaEndpoint:
         return tuple(self._seen(residence) for residence in await self._client.ps())
 
     async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
-        """Answer one request. Cancelling closes the connection, which frees the slot."""
-        return await self._client.chat(request, on_chunk)
+        """Answer one request, all of whose prompt was read. Cancelling closes the connection, which frees the slot."""
+        response = await self._client.chat(request, on_chunk)
+        window = self._windows.setdefault(request.model, Window())
+        texts = tuple(message.content for message in request.messages)
+        if self._counts and (cut := window.judge(texts, request.num_ctx, response.usage.prompt_tokens)):
+            raise CallFailed(
+                f"{self.url} cut the prompt of {request.model!r} to fit its num_ctx {request.num_ctx}: {cut}",
+                hint="raise the agent's num_ctx, give it less, or use a newer Ollama, which refuses such a prompt itself",
+            )
+        return response
 
     async def pull(self, model: str, on_progress: OnProgress | None = None) -> None:
         """Have the server fetch and verify a model; what has arrived is kept when it is broken off."""
@@ -426,9 +476,14 @@ class OllamaEndpoint:
 
 
 def _failure(kind: type[WorldError], message: str, hint: str | None, *, retryable: bool = False) -> WorldError:
-    if issubclass(kind, CallFailed):
-        return kind(message, hint=hint, retryable=retryable)
-    return kind(message, hint=hint)
+    error = kind(message, hint=hint)
+    error.retryable = retryable
+    return error
+
+
+def _runner(num_ctx: int, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a runner is started with: the same in every request to one model, or it would be loaded again."""
+    return {"shift": False, "options": {**options, "num_ctx": num_ctx, "num_batch": _NUM_BATCH}}
 
 
 @cache
