@@ -16,7 +16,7 @@ from vwt_agents.routing import ModelOffer, Offer
 from vwt_agents.types import MIB, Mib
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Set
 
     from vwt_agents.config import EndpointSettings, Settings
     from vwt_agents.endpoints.base import Endpoint, Health, ModelInfo
@@ -37,6 +37,16 @@ class World:
     no_gpu: str = ""
     budgets: dict[str, Mib] = field(default_factory=dict)
     arithmetic: dict[str, str] = field(default_factory=dict)
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def reach(self, lost: Set[str]) -> None:
+        """Open and look at every endpoint that is not open yet, and look again at those that are not lost."""
+        names = [name for name in self.settings.endpoints if name not in lost]
+        opened = [name for name in names if name in self.endpoints]
+        await _open(self, self.stack, names)
+        async with anyio.create_task_group() as tasks:
+            for name in opened:
+                tasks.start_soon(_look, self, name)
 
 
 def make_endpoint(settings: EndpointSettings) -> Endpoint:
@@ -45,9 +55,10 @@ def make_endpoint(settings: EndpointSettings) -> Endpoint:
         from vwt_agents.endpoints.embedded import EmbeddedEndpoint
 
         return EmbeddedEndpoint(settings.name, device=settings.device, threads=settings.threads)
+    from vwt_agents.endpoints.guarded import GuardedEndpoint
     from vwt_agents.endpoints.ollama import OllamaEndpoint
 
-    return OllamaEndpoint(settings.name, settings.url, device=settings.device)
+    return GuardedEndpoint(OllamaEndpoint(settings.name, settings.url, device=settings.device))
 
 
 @asynccontextmanager
@@ -60,7 +71,7 @@ async def open_world(settings: Settings, *, everything: bool = False) -> AsyncIt
     settings = settings.on(next((device.name for device in found.devices if device.kind == "gpu"), "cpu"))
     world = World(settings, devices=found.devices, no_gpu=found.reason)
     world.budgets, world.arithmetic = measured_budgets(settings, world.devices)
-    async with AsyncExitStack() as stack:
+    async with world.stack as stack:
         first = list(settings.endpoints) if everything else [tier.endpoint for tier in settings.tiers.values()]
         await _open(world, stack, first)
         silent = [tier for tier in settings.tiers.values() if not world.health[tier.endpoint].ok and tier.otherwise]
