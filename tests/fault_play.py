@@ -28,11 +28,13 @@ class _Checked(list):
     def __init__(self, server: OllamaServer) -> None:
         super().__init__()
         self._server = server
+        self.broken: list[str] = []
 
     def append(self, load) -> None:
         super().append(load)
         ours = {name: runner.size for name, runner in self._server.memory.runners.items() if name in OURS}
-        assert sum(ours.values()) <= BUDGET, f"over the budget of {BUDGET} MiB: {ours}"
+        if sum(ours.values()) > BUDGET:
+            self.broken.append(f"over the budget of {BUDGET} MiB: {ours}")
 
 
 @dataclass
@@ -55,11 +57,19 @@ async def play(seed: int, told: Told) -> None:
         vram_mib=10000,
         parallel=rng.choice([1, 4]),
     )
-    server.memory.loads = _Checked(server)
+    loads = server.memory.loads = _Checked(server)
     server.load_s, server.piece_s = rng.choice([0.0, 4.0, 20.0]), rng.choice([0.0, 0.1, 5.0])
     server.obeys_truncate = rng.random() < 0.8
     scheduler = Scheduler(max_agents=4, max_wait={"interactive": 15.0, "batch": 120.0})
-    async with server, GuardedEndpoint(OllamaEndpoint("small", server.url)) as endpoint:
+    async with server:
+        await _played(rng, server, scheduler, told)
+        left = [name for name in server.resident if name in OURS]
+        assert left == [], f"still there: {left}"
+        assert loads.broken == []
+
+
+async def _played(rng: random.Random, server: OllamaServer, scheduler: Scheduler, told: Told) -> None:
+    async with GuardedEndpoint(OllamaEndpoint("small", server.url)) as endpoint:
         for name in OURS:
             await endpoint.describe(name)
         async with Dispatcher(scheduler, {"small": endpoint}) as dispatcher:
@@ -76,6 +86,8 @@ async def play(seed: int, told: Told) -> None:
             assert not scheduler.state.leases, scheduler.state.leases
             server._faults.clear()
             await server.accept()
+            there = dispatcher.board.models.values()
+            told.script.append(f"at the end: {[(line.model, line.phase) for line in there]}, {server.resident}")
         with anyio.fail_after(120):
             await server.idle()
         assert server.active == 0

@@ -7,11 +7,12 @@ there is no timer either, nothing would ever happen again, and that is an error.
 from __future__ import annotations
 
 import asyncio
+import os
 import selectors
 from collections.abc import Coroutine
 from typing import Any
 
-_GRACE_S = 0.001  # real time in which loopback delivers what was sent
+_LOOKS = 3  # loopback delivers what was sent while it is sent, as a rule
 _DEAD_S = 2.0
 
 
@@ -26,8 +27,10 @@ class _Selector(selectors.DefaultSelector):
         events = super().select(0)
         if events or timeout == 0:
             return events
-        if events := super().select(_GRACE_S):
-            return events
+        for _ in range(_LOOKS):
+            os.sched_yield()
+            if events := super().select(0):
+                return events
         if timeout is not None:
             self.ahead += timeout
             return []

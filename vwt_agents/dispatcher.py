@@ -338,9 +338,8 @@ class Dispatcher:
             self._swapped("unload", key, began, 0, why=error.message, ok=False)
             log.warning("model.unload_failed", endpoint=key.endpoint, model=key.model, error=error.message)
             self.post(UnloadFailedEvent(key, error.message))
-            if isinstance(
-                error, EndpointUnavailable
-            ):  # nobody is there to hold it; what is taken all the same, devices see
+            if isinstance(error, EndpointUnavailable) and error.refused:
+                # Nobody is there to hold it; what is taken all the same, devices see.
                 self.post(Vanished(key, error.message))
             return
         self._swapped("unload", key, began, 0, why=why, ok=True)

@@ -125,7 +125,9 @@ class WorldError(VwtError):
 
 
 class EndpointUnavailable(WorldError):
-    """No server answers there, or it stopped answering."""
+    """No server answers there, or it stopped answering. `refused`: nobody listens there at all."""
+
+    refused: bool = False
 
 
 class ModelMissing(WorldError):

@@ -65,7 +65,8 @@ class FailoverCaller:
             try:
                 return await self._caller.call(routed, heard)
             except (EndpointUnavailable, LoadsHang) as error:
-                if heard.final or not await self._elsewhere(routed.endpoint, error):
+                lost = isinstance(error, LoadsHang) or error.refused
+                if heard.final or not lost or not await self._elsewhere(routed.endpoint, error):
                     raise
                 again = self._routed(request)
                 if again.endpoint == routed.endpoint:

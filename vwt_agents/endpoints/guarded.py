@@ -30,6 +30,8 @@ log = get_logger(__name__)
 
 _PAUSES: Final[tuple[Seconds, ...]] = (0.5, 1.0, 2.0, 4.0, 8.0)
 
+_LOOK_S: Final[Seconds] = 5.0
+
 _T = TypeVar("_T")
 
 
@@ -68,15 +70,14 @@ class GuardedEndpoint:
     async def load(self, model: str, *, num_ctx: int, slots: int, timeout: Seconds) -> Residence:  # noqa: ASYNC109
         """As the endpoint's own, tried again where it was busy or not there, all within `timeout`."""
         ends = anyio.current_time() + timeout
-        for number, pause in enumerate(_PAUSES):
-            left = ends - anyio.current_time()
+        for pause in _pauses(model):
             try:
-                return await self._load(model, num_ctx, slots, left)
+                return await self._load(model, num_ctx, slots, ends - anyio.current_time())
             except WorldError as error:
                 if not self._passes(error) or pause >= ends - anyio.current_time():
                     raise
                 log.info("load.retried", endpoint=self.name, model=model, error=error.message)
-            await anyio.sleep(pause * jitter(model, number))
+            await anyio.sleep(pause)
         return await self._load(model, num_ctx, slots, ends - anyio.current_time())
 
     async def unload(self, model: str) -> None:
@@ -90,13 +91,13 @@ class GuardedEndpoint:
     async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
         """As the endpoint's own, made again where that is harmless; the error of one that broke says how far it came."""
         heard, ends = Heard.by(on_chunk), anyio.current_time() + request.timeout
-        for number, pause in enumerate(_PAUSES):
+        for pause in _pauses(request.model):
             pieces = heard.pieces
             try:
                 return await self._call(request, heard, ends)
             except (CallFailed, EndpointUnavailable) as error:
                 said = heard.pieces - pieces
-                if heard.final or not self._passes(error) or not await self._still(request, pause, number, ends):
+                if heard.final or not self._passes(error) or not await self._still(request, pause, ends):
                     raise _so_far(error, said) from error
                 log.info("call.repeated", endpoint=self.name, model=request.model, error=error.message)
         return await self._call(request, heard, ends)
@@ -112,28 +113,30 @@ class GuardedEndpoint:
         left = min(request.timeout, ends - anyio.current_time())
         return await self._tried(lambda: self.inner.call(replace(request, timeout=left), heard))
 
-    async def _still(self, request: Request, pause: Seconds, number: int, ends: Seconds) -> bool:
+    async def _still(self, request: Request, pause: Seconds, ends: Seconds) -> bool:
         """Whether the call can be made again, after a pause: there is time, and its model is there to answer it."""
-        if pause >= ends - anyio.current_time():
+        if pause + _LOOK_S >= ends - anyio.current_time():
             return False
-        await anyio.sleep(pause * jitter(request.model, number))
-        try:
-            return any(seen.model == request.model for seen in await self.resident())
-        except EndpointUnavailable as error:
-            return self._passes(error)
-        except WorldError:
-            return False
+        await anyio.sleep(pause)
+        with anyio.move_on_after(_LOOK_S):
+            try:
+                return any(seen.model == request.model for seen in await self.resident())
+            except WorldError as error:
+                return self._passes(error)
+        return False
 
     def _passes(self, error: WorldError) -> bool:
         """Whether what went wrong may be over soon, and the endpoint may still be asked."""
-        return self.circuit.state != "open" and (error.retryable or isinstance(error, EndpointUnavailable))
+        refused = isinstance(error, EndpointUnavailable) and error.refused
+        return self.circuit.state != "open" and (error.retryable or refused)
 
     async def _tried(self, work: Callable[[], Awaitable[_T]]) -> _T:
         await self._admitted()
         try:
             result = await work()
         except EndpointUnavailable as error:
-            self._failed(error.message)
+            if error.refused:
+                self._failed(error.message)
             raise
         except CallTimeout:
             raise  # says nothing of the connection
@@ -160,16 +163,22 @@ class GuardedEndpoint:
                 return
             self._failed(health.detail)
         left = max(0.0, self.circuit.until - anyio.current_time())
-        raise EndpointUnavailable(
+        lost = EndpointUnavailable(
             f"endpoint {self.name} does not answer and is not asked again for {left:.0f} s: {self.circuit.why}",
             hint="start it again; `python -m vwt_agents doctor` says what works here",
         )
+        lost.refused = True
+        raise lost
 
     def _failed(self, why: str) -> None:
         was = self.circuit.state
         self.circuit.failed(anyio.current_time(), why)
         if self.circuit.state == "open" and was != "open":
             log.warning("endpoint.lost", endpoint=self.name, error=why)
+
+
+def _pauses(model: str) -> list[Seconds]:
+    return [pause * jitter(model, number) for number, pause in enumerate(_PAUSES)]
 
 
 def _so_far(error: WorldError, pieces: int) -> WorldError:

@@ -54,8 +54,10 @@ __all__ = ["OllamaClient", "OllamaEndpoint"]
 
 _CONNECT_S: Final = 5.0
 _PROBE_S: Final = 3.0
+_ASK_S: Final = 30.0
 _UNLOAD_S: Final = 60.0
 _CLEAN_UP_S: Final = 10.0
+_LAST_SWEEP_S: Final = 1.0
 _NS: Final = 1e9
 _NUM_BATCH: Final = 512  # what `footprint` counts on; left open, Ollama takes up to four times as much
 _WEIGHTS: Final = re.compile(r"^FROM .*sha256[-:]([0-9a-f]{64})", re.MULTILINE)
@@ -87,7 +89,7 @@ class OllamaClient:
 
     async def tags(self) -> tuple[ModelInfo, ...]:
         """The models in the server's store, without their metadata; names in their one spelling."""
-        with self._mapped("asked for its models", EndpointUnavailable):
+        with self._mapped("asked for its models", EndpointUnavailable), anyio.fail_after(_ASK_S):
             listed = (await self._open().list()).models
         return tuple(
             ModelInfo(
@@ -103,7 +105,7 @@ class OllamaClient:
 
     async def show(self, model: str) -> ModelInfo:
         """One model's metadata, licence and the digest of its weights; `size_bytes` is 0, only `tags` knows it."""
-        with self._mapped("asked about it", EndpointUnavailable, model):
+        with self._mapped("asked about it", EndpointUnavailable, model), anyio.fail_after(_ASK_S):
             shown = await self._open().show(model)
             metadata = dict(shown.modelinfo or {})
             if _lacks_layers(metadata):
@@ -121,7 +123,7 @@ class OllamaClient:
 
     async def ps(self) -> tuple[Residence, ...]:
         """What is in the server's memory now; `device_mib` is the part on its GPUs. A model still loading is absent."""
-        with self._mapped("asked what is loaded", EndpointUnavailable):
+        with self._mapped("asked what is loaded", EndpointUnavailable), anyio.fail_after(_ASK_S):
             running = (await self._open().ps()).models
         return tuple(
             Residence(
@@ -154,7 +156,7 @@ class OllamaClient:
 
     async def unload(self, model: str) -> None:
         """Tell the server to unload once the model is idle; returns at once, `ps` shows when it is done."""
-        with self._mapped("asked to unload it", UnloadFailed, model):
+        with self._mapped("asked to unload it", UnloadFailed, model), anyio.fail_after(_ASK_S):
             await self._open().generate(model, "", keep_alive=0)
 
     async def pull(self, model: str, on_progress: OnProgress | None = None) -> None:
@@ -264,6 +266,7 @@ class OllamaClient:
                 limits=httpx.Limits(
                     max_connections=None, max_keepalive_connections=16
                 ),  # a probe never waits behind calls
+                verify=self.url.startswith("https:"),  # or 20 ms go into certificates that nobody needs
                 trust_env=not is_loopback(self.url),  # a proxy for the outside world would swallow loopback calls
             )
         return self._client
@@ -286,11 +289,15 @@ class OllamaClient:
             httpx.UnsupportedProtocol,
             ConnectionError,
         ) as error:
-            raise EndpointUnavailable(
+            nobody = EndpointUnavailable(
                 f"no Ollama server answers at {self.url}" + (f" (wanted for {model!r})" if model else ""),
                 hint="start one with `ollama serve`, or correct its url in agents.toml or OLLAMA_HOST; "
                 "`python -m vwt_agents doctor` says what works here",
-            ) from error
+            )
+            nobody.refused = True
+            raise nobody from error
+        except TimeoutError as error:
+            raise _failure(failed, f"{what}: it said nothing for {_ASK_S:g} s", "restart that server") from error
         except (httpx.HTTPError, httpx.StreamError) as error:
             words = str(error) or type(error).__name__
             raise _failure(
@@ -333,6 +340,8 @@ class OllamaEndpoint:
         self._spelling: dict[str, str] = {}
         self._sizes: dict[str, Mib] = {}
         self._held: dict[str, int] = {}
+        self._leaving: set[str] = set()
+        self._remains: set[str] = set()
         self._windows: dict[str, Window] = {}
         self._counts = True
 
@@ -340,6 +349,9 @@ class OllamaEndpoint:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        self._remains |= self._leaving
+        with anyio.move_on_after(_LAST_SWEEP_S, shield=True), contextlib.suppress(WorldError):
+            await self._sweep()
         await self._client.__aexit__(*exc)
 
     async def probe(self) -> Health:
@@ -390,6 +402,7 @@ class OllamaEndpoint:
         done = False
         try:
             with anyio.move_on_after(timeout):
+                await self._sweep()
                 if hang := await watched(lambda: self._client.preload(model, num_ctx), self._client.ps, watch):
                     raise LoadsHang(
                         f"{self.url} will not load {model!r}: {hang}",
@@ -410,8 +423,10 @@ class OllamaEndpoint:
     async def unload(self, model: str) -> None:
         """Unload and return once it is gone from there; calls in flight finish first. UnloadFailed after a minute."""
         self._held.pop(canonical(model), None)
+        self._leaving.add(model)
         with anyio.move_on_after(_UNLOAD_S):
             await self._gone(model)
+            self._leaving.discard(model)
             return
         raise UnloadFailed(
             f"{self.url} still shows {model!r} {_UNLOAD_S:g} s after it was told to unload it",
@@ -465,10 +480,30 @@ class OllamaEndpoint:
             pause = min(pause * 1.5, 0.5)
 
     async def _clean_up(self, model: str) -> None:
-        """After a load that did not succeed: whatever of it came to be leaves again, also when we are cancelled."""
-        with anyio.move_on_after(_CLEAN_UP_S, shield=True), contextlib.suppress(WorldError):
-            await self._client.unload(model)
-            await self._gone(model)
+        """After a load that did not succeed: whatever of it came to be leaves again, also when we are cancelled. What could not
+        be made to leave is remembered, and no other load begins before it has: the core knows nothing of it.
+        """
+        self._remains.add(model)
+        pause = 0.1
+        with anyio.move_on_after(_CLEAN_UP_S, shield=True):
+            while self._remains:
+                with contextlib.suppress(WorldError):
+                    await self._sweep()
+                    return
+                await anyio.sleep(pause)
+                pause *= 2
+
+    async def _sweep(self) -> None:
+        for model in tuple(self._remains):
+            try:
+                await self._client.unload(model)
+                await self._gone(model)
+            except ModelMissing:
+                pass
+            except EndpointUnavailable as error:
+                if not error.refused:
+                    raise
+            self._remains.discard(model)
 
     def _seen(self, residence: Residence) -> Residence:
         on_device = residence.size_mib - residence.device_mib if self.device == "cpu" else residence.device_mib

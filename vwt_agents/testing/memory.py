@@ -114,7 +114,7 @@ class Memory:
         while self._locked:
             await self._someone_leaves()
         await self._pause("load")
-        if there is not None:
+        if name in self.runners:
             await self._make_leave(name)
         while self.runners and (self.free < model.footprint or len(self.runners) >= (self.max_loaded or 99)):
             await self._make_leave(self._victim())
