@@ -16,7 +16,7 @@ from vwt_agents.routing import ModelOffer, Offer
 from vwt_agents.types import MIB, Mib
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Set
+    from collections.abc import AsyncIterator, Iterable, Mapping, Set
 
     from vwt_agents.config import EndpointSettings, Settings
     from vwt_agents.endpoints.base import Endpoint, Health, ModelInfo
@@ -40,13 +40,13 @@ class World:
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def reach(self, lost: Set[str]) -> None:
-        """Open and look at every endpoint that is not open yet, and look again at those that are not lost."""
+        """Open every endpoint that is not lost and look which of the tiers' models it has, wherever agents.toml lists them."""
         names = [name for name in self.settings.endpoints if name not in lost]
-        opened = [name for name in names if name in self.endpoints]
         await _open(self, self.stack, names)
+        anything = dict.fromkeys(model for tier in self.settings.tiers.values() for model in tier.models)
         async with anyio.create_task_group() as tasks:
-            for name in opened:
-                tasks.start_soon(_look, self, name)
+            for name in names:
+                tasks.start_soon(_look, self, name, [*self.settings.listed(name), *anything])
 
 
 def make_endpoint(settings: EndpointSettings) -> Endpoint:
@@ -88,13 +88,13 @@ async def _open(world: World, stack: AsyncExitStack, names: list[str]) -> None:
             tasks.start_soon(_look, world, name)
 
 
-async def _look(world: World, name: str) -> None:
-    """Probe one endpoint and describe the models that agents.toml would have it serve."""
+async def _look(world: World, name: str, models: Iterable[str] | None = None) -> None:
+    """Probe one endpoint and describe the models that agents.toml would have it serve, or those given."""
     endpoint = world.endpoints[name]
     health = world.health[name] = await endpoint.probe()
     offers: dict[str, ModelOffer] = {}
     if health.ok:
-        for model in world.settings.listed(name):
+        for model in dict.fromkeys(world.settings.listed(name) if models is None else models):
             try:
                 info = await endpoint.describe(model)
             except ModelMissing:

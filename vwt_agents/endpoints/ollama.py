@@ -359,9 +359,8 @@ class OllamaEndpoint:
         try:
             with anyio.move_on_after(_PROBE_S):
                 version = await self._client.version()
-                self._counts = not version.startswith(
-                    ("0.0.", "0.1.", "0.2.", "0.3.")
-                )  # those leave out what is cached
+                # Before 0.4 the count left out what was cached; 0.0.0 is a build of one's own.
+                self._counts = not re.match(r"0\.[0-3]\.(?!0$)", version)
                 return Health(ok=True, detail=f"Ollama {version} at {self.url}", version=version)
         except WorldError as error:
             return Health(ok=False, detail=error.message)
