@@ -7,7 +7,6 @@ there is no timer either, nothing would ever happen again, and that is an error.
 from __future__ import annotations
 
 import asyncio
-import os
 import selectors
 from collections.abc import Coroutine
 from typing import Any
@@ -28,7 +27,6 @@ class _Selector(selectors.DefaultSelector):
         if events or timeout == 0:
             return events
         for _ in range(_LOOKS):
-            os.sched_yield()
             if events := super().select(0):
                 return events
         if timeout is not None:
