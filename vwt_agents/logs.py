@@ -31,8 +31,15 @@ Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 EVENTS: Final[frozenset[str]] = frozenset(
     {
+        "call.moved",
+        "call.repeated",
         "call.retried",
+        "endpoint.back",
+        "endpoint.lost",
+        "endpoint.not_replaced",
+        "endpoint.replaced",
         "habits.unread",
+        "load.retried",
         "log.lost",
         "model.load_failed",
         "model.loaded",
