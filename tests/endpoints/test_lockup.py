@@ -24,14 +24,14 @@ def there(model: str, expires_in: float | None = 300.0) -> Residence:
 def test_a_larger_model_may_take_longer() -> None:
     bounds = [longest_load(size) for size in (100, 4000, 8000, 40000)]
     assert all(less < more for less, more in pairwise(bounds))
-    assert 120 < longest_load(4000) == longest_load(0) < 130
+    assert longest_load(4000) == longest_load(0) == 160
 
 
 @pytest.mark.parametrize(
     ("looks", "waited", "hangs"),
     [
         ([[A], [A]], 200.0, True),
-        ([[A], [A]], 60.0, False),
+        ([[A], [A]], 150.0, False),
         ([[], []], 200.0, False),
         ([[A], []], 200.0, False),
         ([[A], [A, B]], 200.0, True),

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["LoadWatch", "longest_load"]
 
 _BASE_S: Final[Seconds] = 60.0
-_SLOWEST_MIB_S: Final = 60.0
+_SLOWEST_MIB_S: Final = 40.0
 _UNKNOWN_MIB: Final[Mib] = 4000
 
 
 def longest_load(size_mib: Mib) -> Seconds:
-    """More seconds than a load of these weights takes: a minute for eviction and start, the rest at a hard disk's pace.
+    """More seconds than a load of these weights takes: a minute for eviction and start, the rest at a USB 2 disk's pace.
 
-    0 MiB stands for a size that is not known. Logged loads of 4 to 8 GB took 4 to 10 s.
+    0 MiB stands for a size that is not known. Loads of 4 to 8 GB that people logged took 4 to 10 s.
     """
     return _BASE_S + (size_mib or _UNKNOWN_MIB) / _SLOWEST_MIB_S
 
