@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 from two_models import CONFIG, MODELS
+from virtual_time import run
 
 from vwt_agents.app import App, Job
 from vwt_agents.board import Board
@@ -153,6 +155,22 @@ async def test_without_another_place_the_error_is_the_endpoints_own_and_nobody_p
         with pytest.raises(EndpointUnavailable, match="nobody there"):
             await over.call(request())
     assert len(wanted) == 1
+
+
+def test_a_plan_that_takes_longer_than_the_call_has_left_is_not_waited_for() -> None:
+    async def main() -> None:
+        async def replan(lost: frozenset[str]) -> Plan:
+            await anyio.sleep_forever()
+            raise AssertionError(lost)
+
+        over = FailoverCaller(Caller(), replan, lambda _spec: None, served={}, board=Board())
+        for deadline, ends in ((5.0, 5.0), (None, 30.0)):
+            began = anyio.current_time()
+            with pytest.raises(EndpointUnavailable):
+                await over.call(replace(request(), deadline=deadline))
+            assert anyio.current_time() - began == pytest.approx(ends)
+
+    run(main())
 
 
 async def test_what_somebody_has_heard_is_not_said_again_elsewhere() -> None:

@@ -6,6 +6,7 @@ and loads nothing; both are done by those it was given. A call is sent on only w
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -66,12 +67,15 @@ class FailoverCaller:
                 return await self._caller.call(routed, heard)
             except (EndpointUnavailable, LoadsHang) as error:
                 lost = isinstance(error, LoadsHang) or error.refused
-                if heard.final or not lost or not await self._elsewhere(routed.endpoint, error):
+                if heard.final or not lost:
                     raise
+                moved, ends = False, math.inf if request.deadline is None else asked + request.deadline
+                with anyio.move_on_after(max(0.0, ends - self._clock())):
+                    moved = await self._elsewhere(routed.endpoint, error)
                 again = self._routed(request)
-                if again.endpoint == routed.endpoint:
+                if not moved or again.endpoint == routed.endpoint:
                     raise
-                left = None if request.deadline is None else max(0.0, request.deadline - (self._clock() - asked))
+                left = None if request.deadline is None else max(0.0, ends - self._clock())
                 routed = replace(again, deadline=left)
                 log.warning("call.moved", model=request.model, endpoint=request.endpoint, to=routed.endpoint)
 
