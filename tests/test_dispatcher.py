@@ -14,7 +14,7 @@ from vwt_agents.core import ModelKey, ModelSpec, Scheduler
 from vwt_agents.dispatcher import Dispatcher, Serving
 from vwt_agents.endpoints.scripted import ScriptedEndpoint
 from vwt_agents.errors import CallFailed, CallTimeout, EndpointUnavailable, LoadFailed, Rejected
-from vwt_agents.messages import Message, Request
+from vwt_agents.messages import Heard, Message, Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -215,6 +215,48 @@ async def test_leaving_does_not_wait_for_an_unload_that_hangs() -> None:
         async with running() as (dispatcher, endpoint):
             endpoint.hold("unload", "a")
             await dispatcher.call(request("a"))
+
+
+async def test_a_server_that_is_gone_holds_no_memory_that_others_wait_for() -> None:
+    async with running() as (dispatcher, endpoint):
+        await dispatcher.call(request("a"))
+        gone = EndpointUnavailable("nobody there")
+        gone.refused = True
+        unload = endpoint.unload
+
+        async def refused(_model: str) -> None:
+            raise gone
+
+        endpoint.unload = refused  # type: ignore[method-assign]
+        with anyio.fail_after(4):
+            assert (await dispatcher.call(request("b"))).text == "answer"
+        endpoint.unload = unload  # type: ignore[method-assign]
+
+
+async def test_a_counter_that_nobody_reads_does_not_keep_a_call_from_being_repeated() -> None:
+    def script(_request: Request) -> list[str]:
+        return ["some", "thing"]
+
+    class Broken(ScriptedEndpoint):
+        async def call(self, request: Request, on_chunk: Any = None) -> Any:
+            response = await super().call(request, on_chunk)
+            if len(self.calls) == 1:
+                self.vanish("a")
+                raise CallFailed("died after its pieces")
+            return response
+
+    for repeatable in (True, False):
+        endpoint = Broken(SIZES, script, name="here")
+        scheduler = Scheduler(max_agents=4, max_wait={"interactive": 15.0, "batch": 120.0})
+        async with Dispatcher(scheduler, {"here": endpoint}) as dispatcher:
+            dispatcher.set_budget("gpu0", 1000)
+            dispatcher.serve(Serving(ModelSpec(ModelKey("here", "a"), "gpu0", 600, 1), num_ctx=2048))
+            listener = Heard(lambda _chunk: None, repeatable=repeatable)
+            if repeatable:
+                assert (await dispatcher.call(request(), listener)).text == "something"
+            else:
+                with pytest.raises(CallFailed):
+                    await dispatcher.call(request(), listener)
 
 
 async def test_an_endpoint_that_breaks_its_contract_ends_its_waiters_and_not_the_dispatcher() -> None:

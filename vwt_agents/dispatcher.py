@@ -55,6 +55,7 @@ from vwt_agents.errors import (
     VwtError,
 )
 from vwt_agents.eventlog import get_logger
+from vwt_agents.messages import Heard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
 
     from vwt_agents.core import State
     from vwt_agents.endpoints.base import Endpoint
-    from vwt_agents.messages import Chunk, OnChunk, Priority, Request, Response
+    from vwt_agents.messages import OnChunk, Priority, Request, Response
     from vwt_agents.types import Mib, RequestId, Seconds
 
 __all__ = ["Dispatcher", "Lease", "Serving", "Want"]
@@ -153,20 +154,6 @@ class Lease:
         if not self.granted.done() or self.granted.cancelled():
             return Cancelled(self.request)
         return Released(self.request) if self.granted.exception() is None else None
-
-
-class _Heard:
-    """Passes the pieces of an answer on, and knows whether there were any."""
-
-    __slots__ = ("any", "on_chunk")
-
-    def __init__(self, on_chunk: OnChunk) -> None:
-        self.any = False
-        self.on_chunk = on_chunk
-
-    def __call__(self, chunk: Chunk) -> None:
-        self.any = True
-        self.on_chunk(chunk)
 
 
 class Dispatcher:
@@ -266,9 +253,8 @@ class Dispatcher:
 
     async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
         """Wait for a slot, make the call, give the slot back. A model that died under the call is loaded again, once."""
-        asked = self._clock()
+        heard, asked = Heard.by(on_chunk), self._clock()
         deadline = None if request.deadline is None else asked + request.deadline
-        heard = None if on_chunk is None else _Heard(on_chunk)
         again = False
         while True:
             try:
@@ -282,16 +268,14 @@ class Dispatcher:
                 return replace(response, usage=usage)
             except (CallFailed, EndpointUnavailable) as error:
                 # What the caller has already seen cannot be taken back, and a call that was too slow once will be again.
-                seen = heard is not None and heard.any
-                final = (
-                    again or seen or isinstance(error, CallTimeout) or error is self._failures.get(self._key(request))
-                )
+                known = error is self._failures.get(self._key(request))
+                final = again or heard.final or isinstance(error, CallTimeout) or known
                 if final or not await self._lost(request, error.message):
                     raise
                 log.warning("call.retried", model=request.model, endpoint=request.endpoint, error=error.message)
                 again = True
 
-    async def _call_until(self, deadline: Seconds, request: Request, heard: _Heard | None, lease: Lease) -> Response:
+    async def _call_until(self, deadline: Seconds, request: Request, heard: Heard, lease: Lease) -> Response:
         with anyio.move_on_after(max(0.0, deadline - self._clock())):
             return await self._endpoints[request.endpoint].call(request, heard)
         raise CallTimeout(
@@ -414,6 +398,9 @@ class Dispatcher:
             self._swapped("unload", key, began, 0, why=error.message, ok=False)
             log.warning("model.unload_failed", endpoint=key.endpoint, model=key.model, error=error.message)
             self.post(UnloadFailedEvent(key, error.message))
+            if isinstance(error, EndpointUnavailable) and error.refused:
+                # Nobody is there to hold it; what is taken all the same, devices see.
+                self.post(Vanished(key, error.message))
             return
         self._swapped("unload", key, began, 0, why=why, ok=True)
         log.info("model.unloaded", endpoint=key.endpoint, model=key.model, why=why)

@@ -12,7 +12,8 @@
     │   ├── ModelMissing            the endpoint does not have the model
     │   ├── PullFailed              a model could not be brought here
     │   ├── LoadFailed              the endpoint could not load the model
-    │   │   └── Spilled             it did, but not all of it was on the device
+    │   │   ├── Spilled             it did, but not all of it was on the device
+    │   │   └── LoadsHang           it loads nothing any more, though resident models answer
     │   ├── UnloadFailed            a model would not leave its memory
     │   ├── MemoryTaken             others hold the memory now; it may be tried again
     │   ├── LedgerUnavailable       the host-wide ledger could not be written
@@ -53,6 +54,7 @@ __all__ = [
     "LicenceRefused",
     "LimitReached",
     "LoadFailed",
+    "LoadsHang",
     "MemoryTaken",
     "ModelMissing",
     "PullFailed",
@@ -124,13 +126,16 @@ class LicenceRefused(UsageError):
 
 
 class WorldError(VwtError):
-    """Something outside does not answer, does not fit or broke. Exit code 3."""
+    """Something outside does not answer, does not fit or broke. `retryable`: the same may well succeed later. Exit code 3."""
 
     exit_code: ClassVar[int] = 3
+    retryable: bool = False
 
 
 class EndpointUnavailable(WorldError):
-    """No server answers there, or it stopped answering."""
+    """No server answers there, or it stopped answering. `refused`: nobody listens there at all."""
+
+    refused: bool = False
 
 
 class EndpointAsleep(WorldError):
@@ -162,6 +167,10 @@ class Spilled(LoadFailed):
         self.device_mib = device_mib
 
 
+class LoadsHang(LoadFailed):
+    """The endpoint loads nothing any more: a model that was to make way never leaves. What is resident still answers."""
+
+
 class UnloadFailed(WorldError):
     """A model was told to leave and is still in memory, or could not be told."""
 
@@ -179,7 +188,7 @@ class Rejected(WorldError):
 
 
 class CallFailed(WorldError):
-    """A model call broke before its answer was complete; `retryable` when the same call may well succeed later."""
+    """A model call broke before its answer was complete."""
 
     def __init__(self, message: str, *, hint: str | None = None, retryable: bool = False) -> None:
         super().__init__(message, hint=hint)

@@ -14,7 +14,7 @@ import anyio
 from vwt_agents.board import Board, CallLine, StageLine
 from vwt_agents.entries import call_entry, request_fingerprint
 from vwt_agents.errors import VwtError
-from vwt_agents.messages import Chunk
+from vwt_agents.messages import Chunk, Heard
 
 if TYPE_CHECKING:
     from collections import deque
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 __all__ = ["JournalingCaller"]
 
 
-class _Counting:
+class _Counting(Heard):
     """Notes on a call's line when its pieces come, and passes them on."""
 
-    __slots__ = ("clock", "line", "on_chunk")
+    __slots__ = ("clock", "line")
 
     def __init__(self, line: CallLine, on_chunk: OnChunk | None, clock: Callable[[], Seconds]) -> None:
+        super().__init__(on_chunk)
         self.line = line
-        self.on_chunk = on_chunk
         self.clock = clock
 
     def __call__(self, chunk: Chunk) -> None:
@@ -43,8 +43,7 @@ class _Counting:
         if line.first is None:
             line.first = self.clock()
         line.pieces += 1
-        if self.on_chunk is not None:
-            self.on_chunk(chunk)
+        super().__call__(chunk)
 
 
 class JournalingCaller:
@@ -88,7 +87,7 @@ class JournalingCaller:
             response = known.popleft()
             if on_chunk is not None and response.text:
                 on_chunk(Chunk(response.text))
-            self._count(request, response)
+            self._count(response)
             return response
         self._spent.begin()
         started, now = self._clock(), datetime.now(UTC)
@@ -103,7 +102,7 @@ class JournalingCaller:
         finally:
             self._line.call_ended(line)
             self._spend(line, answer, started)
-        self._count(request, answer)
+        self._count(answer)
         await self._keep(request, answer, started, now)
         return answer
 
@@ -124,13 +123,13 @@ class JournalingCaller:
         entry = call_entry(self._run, request, answer, name=self._line.name, key=key, started_at=now, seconds=seconds)
         await self._journal.append(entry, at_once=True)  # answers seldom come together
 
-    def _count(self, request: Request, response: Response) -> None:
+    def _count(self, response: Response) -> None:
         line, usage = self._line, response.usage
         line.calls += 1
-        if request.model not in line.models:
-            line.models += (request.model,)
-        if request.endpoint not in line.endpoints:
-            line.endpoints += (request.endpoint,)
+        if response.model not in line.models:  # where it was answered, which need not be where it was asked for
+            line.models += (response.model,)
+        if response.endpoint not in line.endpoints:
+            line.endpoints += (response.endpoint,)
         if response.replayed:
             line.replayed += 1
         line.prompt_tokens += usage.prompt_tokens

@@ -31,9 +31,15 @@ Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 EVENTS: Final[frozenset[str]] = frozenset(
     {
+        "call.moved",
+        "call.repeated",
         "call.retried",
         "device.lost",
         "device.returned",
+        "endpoint.back",
+        "endpoint.lost",
+        "endpoint.not_replaced",
+        "endpoint.replaced",
         "footprint.measured",
         "footprint.not_believed",
         "footprint.not_kept",
@@ -41,6 +47,7 @@ EVENTS: Final[frozenset[str]] = frozenset(
         "habits.unread",
         "ledger.behind",
         "ledger.unusable",
+        "load.retried",
         "log.lost",
         "memory.not_freed",
         "memory.occupied",

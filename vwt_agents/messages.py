@@ -11,7 +11,19 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeAlias
 
-__all__ = ["Caller", "Chunk", "Message", "OnChunk", "Options", "Priority", "Request", "Response", "Role", "Usage"]
+__all__ = [
+    "Caller",
+    "Chunk",
+    "Heard",
+    "Message",
+    "OnChunk",
+    "Options",
+    "Priority",
+    "Request",
+    "Response",
+    "Role",
+    "Usage",
+]
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 Priority: TypeAlias = Literal["interactive", "batch"]
@@ -125,6 +137,35 @@ class Chunk:
 
 
 OnChunk: TypeAlias = Callable[[Chunk], None]
+
+
+class Heard:
+    """A listener in between: passes pieces on and knows whether somebody has seen one, because then the answer cannot be begun
+    again. `repeatable` says that the listener does not mind: it only counts.
+    """
+
+    __slots__ = ("_on_chunk", "pieces", "repeatable")
+
+    def __init__(self, on_chunk: OnChunk | None, *, repeatable: bool = False) -> None:
+        self.pieces = 0
+        self.repeatable = repeatable or on_chunk is None
+        self._on_chunk = on_chunk
+
+    @classmethod
+    def by(cls, on_chunk: OnChunk | None) -> Heard:
+        """The listener itself where it is one of these already, so that a chain of callers has one."""
+        return on_chunk if isinstance(on_chunk, Heard) else cls(on_chunk)
+
+    def __call__(self, chunk: Chunk) -> None:
+        """One piece more."""
+        self.pieces += 1
+        if self._on_chunk is not None:
+            self._on_chunk(chunk)
+
+    @property
+    def final(self) -> bool:
+        """Whether what was said has been seen by somebody."""
+        return self.pieces > 0 and not self.repeatable
 
 
 class Caller(Protocol):

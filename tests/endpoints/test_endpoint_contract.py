@@ -1,6 +1,7 @@
 """What every endpoint promises, whatever is behind it.
 
-A real server joins in when OLLAMA_TEST_URL (and OLLAMA_TEST_MODEL, OLLAMA_TEST_DEVICE) is set.
+The embedded engine joins in with its smallest model where that is here, a real server when OLLAMA_TEST_URL (and
+OLLAMA_TEST_MODEL, OLLAMA_TEST_DEVICE) is set.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
+from vwt_agents.endpoints.embedded import EmbeddedEndpoint
+from vwt_agents.endpoints.guarded import GuardedEndpoint
 from vwt_agents.endpoints.ollama import OllamaEndpoint
 from vwt_agents.errors import CallTimeout, ModelMissing
 from vwt_agents.ledger import Ledger, Resource
@@ -57,8 +60,26 @@ async def real():
         await endpoint.unload(MODEL)
 
 
-@pytest.fixture(params=[scripted, ollama, ledgered, real], ids=lambda param: param.__name__)
-def opened(request):
+@asynccontextmanager
+async def guarded():
+    server = OllamaServer({MODEL: ServedModel(4000)}, PIECES)
+    async with server, GuardedEndpoint(OllamaEndpoint("small", server.url)) as endpoint:
+        yield endpoint, lambda: server.hold("/api/chat")
+
+
+@asynccontextmanager
+async def embedded():
+    async with EmbeddedEndpoint("here", threads=2) as endpoint:
+        yield endpoint, lambda: None
+
+
+OPENED = [scripted, ollama, ledgered, guarded, real, pytest.param(embedded, marks=pytest.mark.model)]
+
+
+@pytest.fixture(params=OPENED, ids=lambda param: param.__name__)
+def opened(request, monkeypatch):
+    if request.param is embedded:
+        monkeypatch.setattr("test_endpoint_contract.MODEL", "smollm2:135m")
     return request.param
 
 

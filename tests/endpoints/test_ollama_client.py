@@ -38,12 +38,13 @@ async def test_a_load_stays_until_told_otherwise_and_a_call_never_says_how_long(
         Request("small", MODEL, (Message("user", "hi"),), 8192, Options(temperature=0.2, stop=("```",)), format=schema)
     )
     preload = next(body for path, body in server.requests if path == "/api/generate")
-    assert (preload["keep_alive"], preload["options"]) == (-1, {"num_ctx": 8192})
+    assert (preload["keep_alive"], preload["options"]) == (-1, {"num_ctx": 8192, "num_batch": 512})
     (call,) = server.calls
     assert "keep_alive" not in call
     assert call["truncate"] is False
     assert call["stream"] is True
-    assert call["options"] == {"temperature": 0.2, "stop": ["```"], "num_ctx": 8192}
+    assert call["options"] == {"temperature": 0.2, "stop": ["```"], **preload["options"]}
+    assert call["shift"] is preload["shift"] is False
     assert call["format"] == schema
     assert server.loads == [(MODEL, 8192)]
 

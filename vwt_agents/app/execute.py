@@ -17,6 +17,7 @@ import anyio
 
 from vwt_agents.app.foresight import habits_of, serving
 from vwt_agents.app.neighbours import open_neighbours
+from vwt_agents.app.standby import with_failover
 from vwt_agents.app.world import World, measuring, open_world
 from vwt_agents.board import Board
 from vwt_agents.config import load_settings
@@ -235,7 +236,7 @@ class _Execution:
                 planned.plan,
                 settings,
                 run_id=self.id,
-                caller=dispatcher,
+                caller=with_failover(planned, dispatcher, self._habits, self.board),
                 journal=self.journal,
                 folder=self.folder,
                 services=services,

@@ -23,7 +23,7 @@ from vwt_agents.routing import ModelOffer, Offer, device_kind
 from vwt_agents.types import MIB, Mib
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Set
 
     from vwt_agents.config import EndpointSettings, Settings
     from vwt_agents.endpoints.base import Endpoint, ModelInfo
@@ -59,6 +59,7 @@ class World:
     budgets: dict[str, Mib] = field(default_factory=dict)
     arithmetic: dict[str, str] = field(default_factory=dict)
     measurements: tuple[Measurement, ...] = ()
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     def conditions(self, endpoint: str, info: ModelInfo, *, num_ctx: int, slots: int) -> Conditions:
         """All that a model's memory depends on where it is loaded on this endpoint with so many slots allotted."""
@@ -77,6 +78,16 @@ class World:
         await self.on_demand[name].start()
         await _look(self, name)
 
+    async def reach(self, lost: Set[str]) -> None:
+        """Open every endpoint that is not lost and look which of the tiers' models it has, wherever agents.toml lists them."""
+        names = [name for name in self.settings.endpoints if name not in lost]
+        await _open(self, self.stack, names)
+        anything = dict.fromkeys(model for tier in self.settings.tiers.values() for model in tier.models)
+        async with anyio.create_task_group() as tasks:
+            for name in names:
+                if name in self.endpoints:
+                    tasks.start_soon(_look, self, name, [*self.settings.listed(name), *anything])
+
 
 def make_endpoint(settings: EndpointSettings) -> Endpoint:
     """The endpoint agents.toml describes, not yet opened."""
@@ -90,9 +101,10 @@ def make_endpoint(settings: EndpointSettings) -> Endpoint:
             cache_type=settings.cache_type,
             flash_attention=settings.flash_attention,
         )
+    from vwt_agents.endpoints.guarded import GuardedEndpoint
     from vwt_agents.endpoints.ollama import OllamaEndpoint
 
-    return OllamaEndpoint(settings.name, settings.url, device=settings.device)
+    return GuardedEndpoint(OllamaEndpoint(settings.name, settings.url, device=settings.device))
 
 
 def started_on_demand(
@@ -135,7 +147,7 @@ async def open_world(
         world.measurements = await JournalReader().measurements()
     except JournalError as error:  # then it is estimated
         log.warning("footprint.unread", error=error.message)
-    async with AsyncExitStack() as stack:
+    async with world.stack as stack:
         first = list(settings.endpoints) if everything else [tier.endpoint for tier in settings.tiers.values()]
         await _open(world, stack, first)
         silent = [tier for tier in settings.tiers.values() if not world.health[tier.endpoint].ok and tier.otherwise]
@@ -168,8 +180,8 @@ async def _open(world: World, stack: AsyncExitStack, names: list[str]) -> None:
             await _borrow(world, name, model)
 
 
-async def _look(world: World, name: str) -> None:
-    """Probe one endpoint and describe the models that agents.toml would have it serve."""
+async def _look(world: World, name: str, models: Iterable[str] | None = None) -> None:
+    """Probe one endpoint and describe the models that agents.toml would have it serve, or those given."""
     endpoint = world.endpoints[name]
     health = await endpoint.probe()
     why = misplaced(world.settings.endpoints[name], world.settings, world.devices)
@@ -180,7 +192,7 @@ async def _look(world: World, name: str) -> None:
     offers: dict[str, ModelOffer] = {}
     unknown: set[str] = set()
     if health.ok:
-        for model in world.settings.listed(name):
+        for model in dict.fromkeys(world.settings.listed(name) if models is None else models):
             try:
                 info = await endpoint.describe(model)
             except ModelMissing:

@@ -53,12 +53,16 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Residence:
-    """A model seen in memory: all it takes, the part of it in device memory, and its context per slot (0 = not said)."""
+    """A model seen in memory: all it takes, the part of it in device memory, and its context per slot (0 = not said).
+
+    `expires_in` is when it would leave by itself, in seconds (None: not said); the past for one that was told to leave.
+    """
 
     model: str
     size_mib: Mib
     device_mib: Mib
     num_ctx: int = 0
+    expires_in: Seconds | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ device or it failed, an unload has ended when its memory is free. Neither decide
 
 Only a load says how long a model stays (`keep_alive` -1: until told otherwise). A `keep_alive` on a call would revive a
 model that is being unloaded, and then every cold load on that server waits for ever (ollama#17408). Calls send
-`truncate: false`: a prompt longer than the context is an error with the numbers, never a silently shortened prompt.
+`truncate: false`: a prompt longer than the context is an error with the numbers, never a silently shortened prompt; where a
+server does not obey, its count gives it away. Loads and calls name the same `num_ctx`, `num_batch` and `shift`, because any
+difference would load the model again; with `shift: false` a long answer ends with `length` and forgets nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import time
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from types import MappingProxyType
@@ -23,12 +26,17 @@ import anyio
 
 from vwt_agents.endpoints.address import canonical, is_loopback, server_url
 from vwt_agents.endpoints.base import Health, ModelInfo, OnProgress, Progress, Residence
+from vwt_agents.endpoints.deep_probe import deep_probe
+from vwt_agents.endpoints.loading import watched
+from vwt_agents.endpoints.lockup import LoadWatch
 from vwt_agents.endpoints.prefill import EchoFilter
+from vwt_agents.endpoints.truncation import Window
 from vwt_agents.errors import (
     CallFailed,
     CallTimeout,
     EndpointUnavailable,
     LoadFailed,
+    LoadsHang,
     ModelMissing,
     PullFailed,
     Spilled,
@@ -48,9 +56,12 @@ __all__ = ["OllamaClient", "OllamaEndpoint"]
 
 _CONNECT_S: Final = 5.0
 _PROBE_S: Final = 3.0
+_ASK_S: Final = 30.0
 _UNLOAD_S: Final = 60.0
 _CLEAN_UP_S: Final = 10.0
+_LAST_SWEEP_S: Final = 1.0
 _NS: Final = 1e9
+_NUM_BATCH: Final = 512  # what `footprint` counts on; left open, Ollama takes up to four times as much
 _WEIGHTS: Final = re.compile(r"^FROM .*sha256[-:]([0-9a-f]{64})", re.MULTILINE)
 
 
@@ -81,7 +92,7 @@ class OllamaClient:
 
     async def tags(self) -> tuple[ModelInfo, ...]:
         """The models in the server's store, without their metadata; names in their one spelling."""
-        with self._mapped("asked for its models", EndpointUnavailable):
+        with self._mapped("asked for its models", EndpointUnavailable), anyio.fail_after(_ASK_S):
             listed = (await self._open().list()).models
         return tuple(
             ModelInfo(
@@ -97,7 +108,7 @@ class OllamaClient:
 
     async def show(self, model: str) -> ModelInfo:
         """One model's metadata, licence and the digest of its weights; `size_bytes` is 0, only `tags` knows it."""
-        with self._mapped("asked about it", EndpointUnavailable, model):
+        with self._mapped("asked about it", EndpointUnavailable, model), anyio.fail_after(_ASK_S):
             shown = await self._open().show(model)
             metadata = dict(shown.modelinfo or {})
             if _lacks_layers(metadata):
@@ -116,7 +127,7 @@ class OllamaClient:
 
     async def ps(self) -> tuple[Residence, ...]:
         """What is in the server's memory now; `device_mib` is the part on its GPUs. A model still loading is absent."""
-        with self._mapped("asked what is loaded", EndpointUnavailable):
+        with self._mapped("asked what is loaded", EndpointUnavailable), anyio.fail_after(_ASK_S):
             running = (await self._open().ps()).models
         return tuple(
             Residence(
@@ -124,6 +135,7 @@ class OllamaClient:
                 size_mib=_mib(int(entry.size or 0)),
                 device_mib=_mib(int(entry.size_vram or 0)),
                 num_ctx=entry.context_length or 0,
+                expires_in=entry.expires_at.timestamp() - time.time() if entry.expires_at else None,
             )
             for entry in running
         )
@@ -133,13 +145,25 @@ class OllamaClient:
 
         `on_cpu` keeps it off the server's GPUs. Only the load says so: a call that says nothing of it never reloads.
         """
-        options = {"num_ctx": num_ctx, "num_gpu": 0} if on_cpu else {"num_ctx": num_ctx}
         with self._mapped("asked to load it", LoadFailed, model):
-            await self._open().generate(model, "", options=options, keep_alive=-1)
+            await self._generate(model, num_ctx, keep_alive=-1, options={"num_gpu": 0} if on_cpu else None)
+
+    async def poke(self, model: str, num_ctx: int) -> None:
+        """One token from a model that is resident with our options: whether it answers at all."""
+        with self._mapped("asked for one token", CallFailed, model):
+            await self._generate(model, num_ctx, prompt="1", raw=True, options={"num_predict": 1})
+
+    async def _generate(
+        self, model: str, num_ctx: int, *, options: Mapping[str, int] | None = None, **more: Any
+    ) -> None:
+        # AsyncClient.generate() has no `shift`
+        body = {"model": model, "prompt": "", "stream": False, **_runner(num_ctx, options or {}), **more}
+        if (await self._raw("POST", "/api/generate", json=body)).get("done") is not True:
+            raise ValueError("an answer that is not `done`")
 
     async def unload(self, model: str) -> None:
         """Tell the server to unload once the model is idle; returns at once, `ps` shows when it is done."""
-        with self._mapped("asked to unload it", UnloadFailed, model):
+        with self._mapped("asked to unload it", UnloadFailed, model), anyio.fail_after(_ASK_S):
             await self._open().generate(model, "", keep_alive=0)
 
     async def pull(self, model: str, on_progress: OnProgress | None = None) -> None:
@@ -211,7 +235,7 @@ class OllamaClient:
             "messages": [{"role": message.role, "content": message.content} for message in request.messages],
             "stream": True,
             "truncate": False,
-            "options": {**request.options.as_ollama(), "num_ctx": request.num_ctx},
+            **_runner(request.num_ctx, request.options.as_ollama()),
         }
         if request.format is not None:
             body["format"] = dict(request.format)
@@ -270,6 +294,7 @@ class OllamaClient:
                 limits=httpx.Limits(
                     max_connections=None, max_keepalive_connections=16
                 ),  # a probe never waits behind calls
+                verify=self.url.startswith("https:"),  # or 20 ms go into certificates that nobody needs
                 trust_env=not is_loopback(self.url),  # a proxy for the outside world would swallow loopback calls
             )
         return self._client
@@ -300,11 +325,15 @@ class OllamaClient:
                 | httpx.UnsupportedProtocol()
                 | ConnectionError()
             ):
-                return EndpointUnavailable(
+                nobody = EndpointUnavailable(
                     f"no Ollama server answers at {self.url}" + (f" (wanted for {model!r})" if model else ""),
                     hint="start one with `ollama serve`, or correct its url in agents.toml or OLLAMA_HOST; "
                     "`python -m vwt_agents doctor` says what works here",
                 )
+                nobody.refused = True
+                return nobody
+            case TimeoutError():
+                return _failure(failed, f"{what}: it said nothing for {_ASK_S:g} s", "restart that server")
             case httpx.HTTPError() | httpx.StreamError():
                 words = f"the connection broke: {what}: {str(error) or type(error).__name__}"
                 return _failure(failed, words, "see the server's log", retryable=True)
@@ -348,11 +377,20 @@ class OllamaEndpoint:
         self._shown: dict[
             str, str
         ] = {}  # of our models, those that the server lists under another tag of their weights
+        self._sizes: dict[str, Mib] = {}
+        self._held: dict[str, int] = {}
+        self._leaving: set[str] = set()
+        self._remains: set[str] = set()
+        self._windows: dict[str, Window] = {}
+        self._counts = True
 
     async def __aenter__(self) -> OllamaEndpoint:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        self._remains |= self._leaving
+        with anyio.move_on_after(_LAST_SWEEP_S, shield=True), contextlib.suppress(WorldError):
+            await self._sweep()
         await self._client.__aexit__(*exc)
 
     async def probe(self) -> Health:
@@ -360,10 +398,16 @@ class OllamaEndpoint:
         try:
             with anyio.move_on_after(_PROBE_S):
                 version = await self._client.version()
+                # Before 0.4 the count left out what was cached; 0.0.0 is a build of one's own.
+                self._counts = not re.match(r"0\.[0-3]\.(?!0$)", version)
                 return Health(ok=True, detail=f"Ollama {version} at {self.url}", version=version)
         except WorldError as error:
             return Health(ok=False, detail=error.message)
         return Health(ok=False, detail=f"{self.url} accepts connections but did not answer within {_PROBE_S:g} s")
+
+    async def deep_probe(self) -> Health:
+        """Whether models answer and load too, which `probe` does not see; evicts nobody, bounded to a few minutes."""
+        return await deep_probe(self, self._client, self._held)
 
     async def models(self) -> tuple[ModelInfo, ...]:
         """The models in the server's store, with metadata; those that run in Ollama's cloud are left out."""
@@ -386,16 +430,25 @@ class OllamaEndpoint:
         shown = await self._client.show(model)
         name = canonical(model)
         listed = next((info for info in await self._client.tags() if info.name == name), shown)
+        self._sizes[name] = _mib(listed.size_bytes)
         return replace(_joined(listed, shown), name=model)
 
     async def load(self, model: str, *, num_ctx: int, slots: int, timeout: Seconds) -> Residence:  # noqa: ASYNC109
         """Load to stay, wholly on the device, else LoadFailed and nothing is left in memory there."""
         self._spelling[canonical(model)] = model
+        watch = LoadWatch(canonical(model), self._sizes.get(canonical(model), 0))
         done = False
         try:
             with anyio.move_on_after(timeout):
                 await self._client.preload(model, num_ctx, on_cpu=self.device == "cpu")
+                await self._sweep()
+                if hang := await watched(lambda: self._client.preload(model, num_ctx), self._client.ps, watch):
+                    raise LoadsHang(
+                        f"{self.url} will not load {model!r}: {hang}",
+                        hint="restart that server; no client of it should send `keep_alive` with its calls (ollama#17408)",
+                    )
                 residence = await self._whole(model, num_ctx, slots)
+                self._held[canonical(model)] = num_ctx
                 done = True
                 return residence
         finally:
@@ -408,8 +461,11 @@ class OllamaEndpoint:
 
     async def unload(self, model: str) -> None:
         """Unload and return once it is gone from there; calls in flight finish first. UnloadFailed after a minute."""
+        self._held.pop(canonical(model), None)
+        self._leaving.add(model)
         with anyio.move_on_after(_UNLOAD_S):
             await self._gone(model)
+            self._leaving.discard(model)
             return
         raise UnloadFailed(
             f"{self.url} still shows {model!r} {_UNLOAD_S:g} s after it was told to unload it",
@@ -421,8 +477,16 @@ class OllamaEndpoint:
         return tuple(self._seen(residence) for residence in await self._client.ps())
 
     async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
-        """Answer one request. Cancelling closes the connection, which frees the slot."""
-        return await self._client.chat(request, on_chunk)
+        """Answer one request, all of whose prompt was read. Cancelling closes the connection, which frees the slot."""
+        response = await self._client.chat(request, on_chunk)
+        window = self._windows.setdefault(request.model, Window())
+        texts = tuple(message.content for message in request.messages)
+        if self._counts and (cut := window.judge(texts, request.num_ctx, response.usage.prompt_tokens)):
+            raise CallFailed(
+                f"{self.url} cut the prompt of {request.model!r} to fit its num_ctx {request.num_ctx}: {cut}",
+                hint="raise the agent's num_ctx, give it less, or use a newer Ollama, which refuses such a prompt itself",
+            )
+        return response
 
     async def pull(self, model: str, on_progress: OnProgress | None = None) -> None:
         """Have the server fetch and verify a model; what has arrived is kept when it is broken off."""
@@ -476,10 +540,30 @@ class OllamaEndpoint:
             pause = min(pause * 1.5, 0.5)
 
     async def _clean_up(self, model: str) -> None:
-        """After a load that did not succeed: whatever of it came to be leaves again, also when we are cancelled."""
-        with anyio.move_on_after(_CLEAN_UP_S, shield=True), contextlib.suppress(WorldError):
-            await self._client.unload(model)
-            await self._gone(model)
+        """After a load that did not succeed: whatever of it came to be leaves again, also when we are cancelled. What could not
+        be made to leave is remembered, and no other load begins before it has: the core knows nothing of it.
+        """
+        self._remains.add(model)
+        pause = 0.1
+        with anyio.move_on_after(_CLEAN_UP_S, shield=True):
+            while self._remains:
+                with contextlib.suppress(WorldError):
+                    await self._sweep()
+                    return
+                await anyio.sleep(pause)
+                pause *= 2
+
+    async def _sweep(self) -> None:
+        for model in tuple(self._remains):
+            try:
+                await self._client.unload(model)
+                await self._gone(model)
+            except ModelMissing:
+                pass
+            except EndpointUnavailable as error:
+                if not error.refused:
+                    raise
+            self._remains.discard(model)
 
     def _seen(self, residence: Residence) -> Residence:
         on_device = residence.size_mib - residence.device_mib if self.device == "cpu" else residence.device_mib
@@ -487,9 +571,14 @@ class OllamaEndpoint:
 
 
 def _failure(kind: type[WorldError], message: str, hint: str | None, *, retryable: bool = False) -> WorldError:
-    if issubclass(kind, CallFailed):
-        return kind(message, hint=hint, retryable=retryable)
-    return kind(message, hint=hint)
+    error = kind(message, hint=hint)
+    error.retryable = retryable
+    return error
+
+
+def _runner(num_ctx: int, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a runner is started with: the same in every request to one model, or it would be loaded again."""
+    return {"shift": False, "options": {**options, "num_ctx": num_ctx, "num_batch": _NUM_BATCH}}
 
 
 class _Part(NamedTuple):

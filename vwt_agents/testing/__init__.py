@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from vwt_agents.endpoints.scripted import Answer, Script, ScriptedEndpoint
-from vwt_agents.testing.ollama_server import OllamaServer, ServedModel
+from vwt_agents.testing.faults import Fault
+from vwt_agents.testing.ollama_server import OllamaServer
+from vwt_agents.testing.replies import ServedModel
 
-__all__ = ["Answer", "OllamaServer", "Script", "ScriptedEndpoint", "ServedModel"]
+__all__ = ["Answer", "Fault", "OllamaServer", "Script", "ScriptedEndpoint", "ServedModel"]

@@ -65,7 +65,9 @@ class HttpServer:
         self.port = port
 
     async def start(self) -> None:
-        """Listen; connections are refused before."""
+        """Listen; connections are refused before. Nothing where it listens already."""
+        if self._server is not None:
+            return
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
