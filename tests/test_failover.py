@@ -43,7 +43,8 @@ async def test_a_run_whose_server_dies_ends_well_on_the_other_one(tmp_path: Path
         spare = f'[endpoints.spare]\nkind = "ollama"\nurl = "{other.url}"\ndevice = "cpu"\n[tiers.small]'
         config = CONFIG.format(url=first.url, budget="100000 MiB").replace("[tiers.small]", spare)
         (tmp_path / "agents.toml").write_text(config)
-        board = Board(on_line=[lines.append])
+        board = Board()
+        board.on_line.append(lines.append)
         done = anyio.Event()
         board.on_change.append(lambda: done.set() if board.stages and board.stages["first"].status == "done" else None)
 

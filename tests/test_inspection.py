@@ -211,7 +211,7 @@ async def test_slots_are_counted_by_answers_that_are_written_at_the_same_time(
 ) -> None:
     models = {MISTRAL: mistral(gives), "big:latest": mistral(gives)}
     async with world(models, parallel=2, script=lambda _: ["1"] * 8) as (opened, server):
-        server._parallel = gives
+        server.memory.parallel = gives
         found = await counted(server, opened, min(gives, 3))
         assert server.resident == {}
     assert found.what == "slots of small"

@@ -55,7 +55,7 @@ async def test_an_endpoint_on_the_cpu_keeps_its_models_off_the_servers_gpus(serv
         residence = await endpoint.load(MODEL, num_ctx=8192, slots=2, timeout=5)
         await endpoint.call(Request("small", MODEL, (Message("user", "hi"),), 8192))
     assert (residence.size_mib, residence.device_mib) == (4000, 4000)
-    assert server._runners[MODEL].vram == 0
+    assert server.memory.runners[MODEL].vram == 0
     assert server.loads == [(MODEL, 8192)]
 
 

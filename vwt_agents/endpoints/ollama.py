@@ -19,6 +19,7 @@ import re
 import time
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -440,9 +441,10 @@ class OllamaEndpoint:
         done = False
         try:
             with anyio.move_on_after(timeout):
-                await self._client.preload(model, num_ctx, on_cpu=self.device == "cpu")
                 await self._sweep()
-                if hang := await watched(lambda: self._client.preload(model, num_ctx), self._client.ps, watch):
+                on_cpu = self.device == "cpu"
+                load = partial(self._client.preload, model, num_ctx, on_cpu=on_cpu)
+                if hang := await watched(load, self._client.ps, watch):
                     raise LoadsHang(
                         f"{self.url} will not load {model!r}: {hang}",
                         hint="restart that server; no client of it should send `keep_alive` with its calls (ollama#17408)",

@@ -168,7 +168,7 @@ class Memory:
 
     def note(self, infos: Iterable[ModelInfo]) -> None:
         """These are there."""
-        self._add({canonical(info.name): asdict(replace(info, metadata=dict(info.metadata))) for info in infos})
+        self._add({canonical(info.name): _data(info) for info in infos})
 
     def note_absent(self, model: str) -> None:
         """This one is not."""
@@ -203,5 +203,10 @@ class Memory:
                 return  # then it is asked again the next time
 
 
+def _data(info: ModelInfo) -> dict[str, Any]:
+    return asdict(replace(info, metadata=dict(info.metadata), options=dict(info.options)))
+
+
 def _info(data: dict[str, Any]) -> ModelInfo:
-    return ModelInfo(**{**data, "metadata": MappingProxyType(data["metadata"]), "tasks": tuple(data["tasks"])})
+    frozen = {name: MappingProxyType(data[name]) for name in ("metadata", "options")}
+    return ModelInfo(**{**data, **frozen, "tasks": tuple(data["tasks"])})

@@ -13,10 +13,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vwt_agents.testing.replies import FOREVER, ServedModel
+from vwt_agents.testing.replies import FOREVER, ServedModel, expiry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from datetime import datetime
 
     from vwt_agents.types import Mib, Seconds
 
@@ -53,7 +54,9 @@ class RunnerOptions(NamedTuple):
 
 @dataclass(slots=True)
 class Runner:
-    """A model in memory. `leaving`: told to go once it is idle."""
+    """A model in memory. `leaving`: told to go once it is idle. `expires` is what /api/ps shows: as Ollama's it is set when the
+    model becomes idle, and lies in the past for one that is leaving.
+    """
 
     options: RunnerOptions
     size: Mib
@@ -62,6 +65,7 @@ class Runner:
     keep_alive: Seconds = _KEEP_ALIVE
     users: int = 0
     leaving: bool = False
+    expires: datetime = field(default_factory=lambda: expiry(_KEEP_ALIVE))
     expiry: asyncio.TimerHandle | None = field(default=None, repr=False)
 
     @property
@@ -144,6 +148,7 @@ class Memory:
             self._drop(name)
             return
         runner.leaving = True
+        runner.expires = expiry(-1.0)
         while self.runners.get(name) is runner:
             await self._someone_leaves()
 
@@ -170,6 +175,7 @@ class Memory:
         """An unload by a request: at once where the model is idle, else after its last call. It is answered before."""
         if (runner := self.runners.get(name)) is not None:
             runner.leaving = True
+            runner.expires = expiry(-1.0)
             self._rest(name, runner)
 
     def keep(self, name: str, keep_alive: Seconds | None) -> None:
@@ -180,15 +186,13 @@ class Memory:
             runner.leaving = False
             self._rest(name, runner)
 
-    def expires_in(self, runner: Runner) -> Seconds:
-        """As /api/ps would have it: past for one that is leaving."""
-        return -1.0 if runner.leaving else runner.keep_alive
-
     def _rest(self, name: str, runner: Runner) -> None:
         """What happens to a runner that may have become idle."""
         if runner.users or self.runners.get(name) is not runner:
             return
         self._awake(runner)
+        if not runner.leaving:
+            runner.expires = expiry(runner.keep_alive)
         if runner.leaving or runner.keep_alive == 0:
             task = asyncio.ensure_future(self._gone(name, runner))
             self._tasks.add(task)

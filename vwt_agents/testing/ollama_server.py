@@ -218,8 +218,7 @@ class OllamaServer:
                 await exchange.reply({"error": "404 page not found"}, 404)
 
     def _running(self, name: str, runner: Runner) -> dict[str, Any]:
-        expires = self.memory.expires_in(runner)
-        return running(name, size=runner.size, vram=runner.vram, num_ctx=runner.num_ctx, expires_in=expires)
+        return running(name, size=runner.size, vram=runner.vram, num_ctx=runner.num_ctx, expires=runner.expires)
 
     async def _show(self, exchange: Exchange) -> None:
         if (name := await self._named(exchange)) is not None:

@@ -22,6 +22,7 @@ __all__ = [
     "ServedModel",
     "Times",
     "digest",
+    "expiry",
     "last",
     "listed",
     "running",
@@ -92,9 +93,13 @@ def shown(name: str, model: ServedModel, *, verbose: bool) -> dict[str, Any]:
     }
 
 
-def running(name: str, *, size: Mib, vram: Mib, num_ctx: int, expires_in: Seconds) -> dict[str, Any]:
+def expiry(keep_alive: Seconds) -> datetime:
+    """When a model that is idle from now on will leave, as /api/ps has it."""
+    return datetime.now(UTC) + (_YEARS if keep_alive == FOREVER else timedelta(seconds=keep_alive))
+
+
+def running(name: str, *, size: Mib, vram: Mib, num_ctx: int, expires: datetime) -> dict[str, Any]:
     """An entry of /api/ps."""
-    expires = datetime.now(UTC) + (_YEARS if expires_in == FOREVER else timedelta(seconds=expires_in))
     sizes = {"size": size * MIB, "size_vram": vram * MIB, "context_length": num_ctx}
     named = {"name": name, "model": name, "digest": digest(f"manifest {name}")}
     return {**named, **sizes, "expires_at": expires.isoformat()}
