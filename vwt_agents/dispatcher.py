@@ -25,6 +25,7 @@ from vwt_agents.core import (
     Event,
     Grant,
     Load,
+    LoadDeferred,
     Loaded,
     ModelKey,
     ModelSpec,
@@ -47,6 +48,7 @@ from vwt_agents.errors import (
     CallTimeout,
     EndpointUnavailable,
     LoadFailed,
+    MemoryTaken,
     Rejected,
     UnloadFailed,
     VwtError,
@@ -315,6 +317,10 @@ class Dispatcher:
         except anyio.get_cancelled_exc_class():
             self.post(LoadFailedEvent(key, "cancelled"))  # the endpoint has undone what it had begun
             raise
+        except MemoryTaken as taken:
+            log.debug("model.load_deferred", endpoint=key.endpoint, model=key.model, why=taken.message)
+            self.post(LoadDeferred(key, taken.message))
+            return
         except Exception as fault:  # noqa: BLE001 - a fault of an endpoint ends those who wait for it, not the dispatcher
             error = _ours(fault, LoadFailed, f"{key} could not be loaded")
             self._failures[key] = error

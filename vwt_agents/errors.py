@@ -12,6 +12,7 @@
     │   ├── PullFailed              a model could not be brought here
     │   ├── LoadFailed              the endpoint could not load the model
     │   │   └── LoadsHang           it loads nothing any more, though resident models answer
+    │   ├── MemoryTaken             the memory for it is held by others at this moment
     │   ├── UnloadFailed            a model would not leave its memory
     │   ├── Rejected                it can never fit; the arithmetic is in the message
     │   ├── CallFailed              a model call broke
@@ -49,6 +50,7 @@ __all__ = [
     "LimitReached",
     "LoadFailed",
     "LoadsHang",
+    "MemoryTaken",
     "ModelMissing",
     "PullFailed",
     "Rejected",
@@ -144,6 +146,10 @@ class LoadFailed(WorldError):
 
 class LoadsHang(LoadFailed):
     """The endpoint loads nothing any more: a model that was to make way never leaves. What is resident still answers."""
+
+
+class MemoryTaken(WorldError):
+    """The memory for a model is held by others at this moment; the message says by whom. Trying again later is right."""
 
 
 class UnloadFailed(WorldError):

@@ -615,6 +615,17 @@ def test_a_queue_knows_its_oldest_and_is_empty_without_anyone():
     assert queue.soonest_due().request == 2
 
 
+def test_a_queue_knows_who_shares_a_prefix_until_the_last_of_them_has_left():
+    core = Core(spec(CODER))
+    for request in (1, 2):
+        core.ask(request, CODER, prefix="task")
+    queue = core.scheduler.state.models[CODER].queue
+    core.post(Cancelled(1))
+    assert queue.sharing("task").request == 2
+    core.post(Cancelled(2))
+    assert queue.sharing("task") is None
+
+
 def test_the_state_notices_books_that_contradict_themselves():
     state = State(max_agents=0)
     state._leases[1] = CODER

@@ -1,11 +1,12 @@
-"""Hypothesis plays the world against the core: late, reordered and failing loads, unloads that fail, callers and models that
-vanish, budgets that shrink, footprints and estimates that lie, runs that announce what they then do, or do not, or do in
-another order. The world keeps books of its own and checks every action against them.
+"""Hypothesis plays the world against the core: late, reordered, deferred and failing loads, unloads that fail, callers and
+models that vanish, budgets that shrink, other processes that take memory or wait for it, footprints and estimates that
+lie, runs that announce what they then do, or do not, or do in another order. The world keeps books of its own and checks
+every action against them.
 """
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, nextafter
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -18,10 +19,13 @@ from vwt_agents.core import (
     Closing,
     Grant,
     Load,
+    LoadDeferred,
     Loaded,
     LoadFailed,
     ModelKey,
     ModelSpec,
+    Occupied,
+    Pressed,
     ProgramAware,
     Registered,
     Reject,
@@ -40,9 +44,10 @@ from vwt_agents.core import (
     Woken,
     explain,
 )
-from vwt_agents.core.scheduler import DEADLINE, LATE, UNLOAD_RETRY
+from vwt_agents.core.scheduler import DEADLINE, LATE, LOAD_RETRY, UNLOAD_RETRY
 
 MAX_WAIT = {"interactive": 15.0, "batch": 120.0}
+PATIENCE = 30.0
 KEYS = [
     ModelKey(endpoint, model) for endpoint, model in [("small", "a"), ("small", "b"), ("small", "c"), ("large", "x")]
 ]
@@ -99,10 +104,13 @@ class World(RuleBasedStateMachine):
     )
     def begin(self, agents, slots, sizes, keep_alive, share, hold, load_s):
         policy = ProgramAware(overhead={"interactive": share, "batch": share}, hold=hold)
-        self.make = lambda: Scheduler(max_agents=agents, max_wait=MAX_WAIT, policy=policy)
+        self.make = lambda: Scheduler(max_agents=agents, max_wait=MAX_WAIT, patience=PATIENCE, policy=policy)
         self.load_s, self.share = load_s, share
         self.core, self.agents, self.now, self.closing = self.make(), agents, 0.0, False
         self.log, self.specs, self.budgets = [], {}, defaultdict(int)
+        self.taken: dict[str, int] = defaultdict(int)
+        self.pressure: dict[str, tuple[int, float]] = defaultdict(lambda: (0, inf))
+        self.not_before: dict[ModelKey, float] = defaultdict(lambda: -inf)
         self.memory: dict[ModelKey, Stay] = {}
         self.asked: dict[int, Asked] = {}
         self.left_at = defaultdict(lambda: -inf)
@@ -193,6 +201,22 @@ class World(RuleBasedStateMachine):
         self.post(LoadFailed(key, "the engine's words"))
         assert not any(asked.status == "waiting" and asked.key == key for asked in self.asked.values())
 
+    @precondition(lambda self: self.in_phase("loading"))
+    @rule(data=st.data())
+    def load_is_deferred(self, data):
+        key = data.draw(st.sampled_from(self.in_phase("loading")))
+        del self.memory[key]
+        self.not_before[key] = self.now + LOAD_RETRY
+        self.post(LoadDeferred(key, "others hold it"))
+
+    @rule(device=st.sampled_from(["gpu0", "cpu"]), mib=st.sampled_from([0, 0, 0, 2, 5, 7, 9]))
+    def others_take(self, device, mib):
+        self.told(Occupied(device, mib))
+
+    @rule(device=st.sampled_from(["gpu0", "cpu"]), mib=st.sampled_from([0, 0, 3, 6, 20]), within=MOMENTS)
+    def others_wait(self, device, mib, within):
+        self.told(Pressed(device, mib, self.now + within))
+
     @precondition(lambda self: self.in_phase("unloading"))
     @rule(data=st.data())
     def unload_ends(self, data):
@@ -259,7 +283,7 @@ class World(RuleBasedStateMachine):
         deadline = self.core.deadline
         if deadline is not None:
             assert deadline > self.now
-            self.now += (deadline - self.now) * share
+            self.now = min(self.now + (deadline - self.now) * share, nextafter(deadline, -inf))
         assert self.post(Woken()) == ()
 
     @precondition(lambda self: len(self.log) > 80 and not self.closing)
@@ -283,9 +307,26 @@ class World(RuleBasedStateMachine):
     def used(self, device, *, phases=("loading", "resident", "unloading")):
         return sum(s.mib for key, s in self.memory.items() if DEVICE[key] == device and s.phase in phases)
 
+    def available(self, device):
+        return self.budgets[device] - self.taken[device]
+
+    def kept_out(self, key, now):
+        """Others have the room it needs, or had a moment ago."""
+        return self.specs[key].footprint > self.available(DEVICE[key]) or self.not_before[key] > now
+
+    def cold(self, device):
+        return [
+            key
+            for key in KEYS
+            if DEVICE[key] == device
+            and key not in self.memory
+            and self.waiters(key)
+            and not self.kept_out(key, self.log[-1][1] if self.log else self.now)
+        ]
+
     def cold_and_due(self, device):
         """By model: its turn, the later of the moment its load is to begin and the moment it last left."""
-        cold = [key for key in KEYS if DEVICE[key] == device and key not in self.memory and self.waiters(key)]
+        cold = self.cold(device)
         due = {key: self.turn(key) for key in cold}
         return {key: max(moment, self.left_at[key]) for key, moment in due.items() if moment <= self.now}
 
@@ -303,6 +344,10 @@ class World(RuleBasedStateMachine):
                 self.budgets[device] = mib
             case Registered(spec):
                 self.specs[spec.key] = spec
+            case Occupied(device, mib):
+                self.taken[device] = mib
+            case Pressed(device, mib, due):
+                self.pressure[device] = (mib, due if mib else inf)
         self.post(event)
 
     def end(self, request, event):
@@ -360,7 +405,8 @@ class World(RuleBasedStateMachine):
         assert not self.closing
         if not self.waiters(key):
             self.check_prefetch(key)
-        assert self.used(device) + spec.footprint <= self.budgets[device], "over budget"
+        assert self.used(device) + spec.footprint <= self.available(device), "over budget"
+        assert self.not_before[key] <= self.now, "tried again at once"
         assert not [k for k in self.in_phase("loading") if DEVICE[k] == device], "two loads at a time"
         turns = self.cold_and_due(device)
         assert not turns or turns.get(key, inf) == min(turns.values()), "a due model was passed by"
@@ -369,13 +415,20 @@ class World(RuleBasedStateMachine):
     def check_prefetch(self, key):
         """A load nobody waits for takes free room, for a request to come, while nobody waits for another."""
         assert any(each.at > self.now for each in self.core.state.programs.expected(key))
-        cold = [k for k in KEYS if DEVICE[k] == DEVICE[key] and k not in self.memory and self.waiters(k)]
-        assert not cold, "loaded what nobody waits for before what somebody waits for"
+        assert not self.cold(DEVICE[key]), "loaded what nobody waits for before what somebody waits for"
+        assert self.pressure[DEVICE[key]][0] == 0, "took what another process waits for"
 
     def check_leaves_alone(self, key, why):
         device, stay = DEVICE[key], self.memory[key]
         if why.startswith("over budget"):
             assert self.used(device, phases=("loading", "resident")) > self.budgets[device]
+        elif why.startswith("others take"):
+            assert self.used(device, phases=("loading", "resident")) > self.available(device)
+            assert not self.waiters(key)
+        elif why.startswith("another process waits"):
+            missing = self.used(device, phases=("loading", "resident")) + self.pressure[device][0]
+            assert missing > self.available(device), "it has room"
+            assert not self.waiters(key) or self.pressure[device][1] <= self.now, "in use, and nobody is due"
         elif why.startswith("idle"):
             assert stay.used + self.specs[key].keep_alive <= self.now
             assert not self.waiters(key)
@@ -392,8 +445,8 @@ class World(RuleBasedStateMachine):
             if self.memory.get(target, None) is None:
                 staying += self.specs[target].footprint
                 assert self.waiters(target)
-            assert staying <= self.budgets[device], "evicted in vain"
-            assert staying + self.memory[victim].mib > self.budgets[device], "evicted needlessly"
+            assert staying <= self.available(device), "evicted in vain"
+            assert staying + self.memory[victim].mib > self.available(device), "evicted needlessly"
 
     def check_grant(self, request, key):
         asked, stay = self.asked[request], self.memory[key]
@@ -420,6 +473,11 @@ class World(RuleBasedStateMachine):
             assert asked.deadline <= self.now
         elif reason == "closing":
             assert self.closing
+        elif "others have kept it out" in reason:
+            assert asked.since <= self.now
+            assert self.kept_out(asked.key, self.now - LOAD_RETRY), "there was room"
+            assert max(a.since for a in self.asked.values() if a.key == asked.key) <= self.now
+            assert min(a.since for a in self.asked.values() if a.key == asked.key) + PATIENCE <= self.now, "impatient"
         elif " needs " in reason:
             assert spec.footprint > self.budgets[spec.device]
         else:
@@ -453,7 +511,8 @@ class World(RuleBasedStateMachine):
             if self.core.state.residencies[key].draining and not self.closing:
                 device = DEVICE[key]
                 over = self.used(device, phases=("loading", "resident")) > self.budgets[device]
-                assert over or any(turn <= last for turn in self.cold_and_due(device).values())
+                pressed = self.pressure[device][1] <= last
+                assert over or pressed or any(turn <= last for turn in self.cold_and_due(device).values())
 
     @invariant()
     def over_budget_nobody_idles_in_memory(self):
@@ -469,7 +528,9 @@ class World(RuleBasedStateMachine):
         for key in KEYS:
             if key not in self.memory and self.waiters(key):
                 turn = self.turn(key)
-                assert turn <= last or (self.core.deadline is not None and self.core.deadline <= turn)
+                assert self.core.deadline is not None or not self.kept_out(key, last)
+                if not self.kept_out(key, last):
+                    assert turn <= last or (self.core.deadline is not None and self.core.deadline <= turn)
 
     @invariant()
     def nobody_waits_past_a_deadline(self):
@@ -498,6 +559,9 @@ class World(RuleBasedStateMachine):
         self.the_log_replays_to_the_same_actions()
 
     def the_queue_drains_when_the_world_cooperates(self):
+        for device in ("gpu0", "cpu"):
+            self.told(Occupied(device, 0))
+            self.told(Pressed(device, 0))
         rounds = 0
         while any(asked.status != "ended" for asked in self.asked.values()):
             rounds += 1

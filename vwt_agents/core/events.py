@@ -1,7 +1,7 @@
 """What happened, told to the core. Owns the events; never decides what follows from them (scheduler.py does).
 
-Every Load action is answered by exactly one Loaded or LoadFailed, every Unload by exactly one Unloaded or UnloadFailed,
-and every Grant by one Released. A report about a model that is not registered changes nothing.
+Every Load action is answered by exactly one Loaded, LoadFailed or LoadDeferred, every Unload by exactly one Unloaded or
+UnloadFailed, and every Grant by one Released. A report about a model that is not registered changes nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ __all__ = [
     "Cancelled",
     "Closing",
     "Event",
+    "LoadDeferred",
     "LoadFailed",
     "Loaded",
+    "Occupied",
+    "Pressed",
     "Registered",
     "Released",
     "RequestEvent",
@@ -52,6 +55,29 @@ class BudgetSet:
 
     device: str
     mib: Mib
+
+
+@dataclass(frozen=True, slots=True)
+class Occupied:
+    """What others take of a device's budget for now: other processes, models we did not load, other programs.
+
+    It lessens what may be loaded. Requests that need it wait until it is free again, for as long as patience lasts.
+    """
+
+    device: str
+    mib: Mib
+
+
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """Another process waits for `mib` of free memory on a device; 0 MiB: nobody waits any more.
+
+    Models that nobody asks for make way at once, from `due` on those in use do too, once their visits were long enough.
+    """
+
+    device: str
+    mib: Mib
+    due: Seconds = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +166,14 @@ class LoadFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadDeferred:
+    """The load was not begun, because others hold the memory at this moment: `reason` says who. It is tried again."""
+
+    key: ModelKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unloaded:
     """The model's memory is free."""
 
@@ -175,8 +209,8 @@ class Closing:
     """Drain everything: what waits is rejected, what is resident is unloaded once idle, nothing is admitted."""
 
 
-SettingEvent: TypeAlias = Registered | BudgetSet | Closing
+SettingEvent: TypeAlias = Registered | BudgetSet | Occupied | Pressed | Closing
 RunEvent: TypeAlias = Announced | StepBegan | StepEnded | RunEnded
 RequestEvent: TypeAlias = Submitted | Cancelled | Released
-ResidencyEvent: TypeAlias = Loaded | LoadFailed | Unloaded | UnloadFailed | Vanished
+ResidencyEvent: TypeAlias = Loaded | LoadFailed | LoadDeferred | Unloaded | UnloadFailed | Vanished
 Event: TypeAlias = SettingEvent | RunEvent | RequestEvent | ResidencyEvent | Woken

@@ -51,6 +51,8 @@ def _cold(state: State, model: Model) -> str:
     if target != spec.key:
         return f"waits for its turn on {device}: {target.model} is next"
     missing = f"waits for {spec.footprint} MiB on {device} ({max(state.headroom(device), 0)} free)"
+    if model.starved_since is not None:
+        return f"{missing}; {model.why or f'others take {state.occupied(device)} MiB of it'}"
     need = shortage(state, model)
     if need <= 0:
         leaving = [residency.key.model for residency in there if residency.phase == "unloading"]

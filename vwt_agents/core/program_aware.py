@@ -22,6 +22,7 @@ from itertools import combinations
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from vwt_agents.core.others import make_way
 from vwt_agents.core.placement import NOTHING, Placement, fewest, shortage
 from vwt_agents.core.prices import prices
 
@@ -106,8 +107,8 @@ class ProgramAware:
     def placement(self, state: State, device: str) -> Placement:
         """The first of the rules at the head of this file that has something to do."""
         room = state.room(device)
-        if room < 0:
-            return self._shed(state, device, -room)
+        if (room < 0 or state.pressure(device)) and (way := self._make_way(state, device, room)) is not NOTHING:
+            return way
         there = state.on(device)
         idle = False
         for residency in there:
@@ -116,7 +117,7 @@ class ProgramAware:
             idle = idle or _unwanted(state, residency)
         cold = list(state.cold(device))
         if not cold:
-            return self._prefetch(state, device)
+            return NOTHING if state.pressure(device) else self._prefetch(state, device)
         urgent = [model for model in cold if self._urgent_at(state, model) <= state.now]
         if urgent:
             return self._guard(state, min(urgent, key=lambda model: self._turn(state, model)))
@@ -155,7 +156,7 @@ class ProgramAware:
                 if seconds > 0:
                     load = 0.0 if key in state.residencies else model.load_s
                     work[key] = model.spec.footprint, seconds + load
-        price = prices(work, state.budget(device))
+        price = prices(work, state.available(device))
         return price, sum(price[key] * work[key][1] for key in price)
 
     def _free_victims(self, state: State, model: Model) -> tuple[Residency, ...] | None:
@@ -200,7 +201,7 @@ class ProgramAware:
             model = state.models.get(key)
             if model is None or model.failed or model.spec.device != device or key in state.residencies:
                 continue
-            if shortage(state, model) > 0:
+            if shortage(state, model) > 0 or model.not_before > state.now:
                 continue
             coming = state.programs.coming(key, state.now)
             if coming is not None and coming > state.now and (best is None or (coming, key) < best):
@@ -208,6 +209,18 @@ class ProgramAware:
         if best is None:
             return NOTHING
         return _bring(state, state.models[best[1]], ())
+
+    def _make_way(self, state: State, device: str, room: Mib) -> Placement:
+        """What leaves because the budget is overdrawn, or for other processes and programs; nothing where nothing has to."""
+        if (excess := -room - state.occupied(device)) > 0:
+            return self._shed(state, device, excess)
+        movable = _movable(state, device)
+        idle = [r for r in movable if _unwanted(state, r) and not self._held(state, r, state.models[r.key].load_s)]
+        return make_way(state, device, idle, movable, lambda residency: self._yield_at(state, residency))
+
+    def _yield_at(self, state: State, residency: Residency) -> Seconds:
+        """The moment from which a residency may be drained for another process, whose requests count as batch."""
+        return self._visit_end(state, residency, state.models[residency.key].load_s, "batch")
 
     def _shed(self, state: State, device: str, excess: Mib) -> Placement:
         """The idle leave at once; only what is still missing then is drained out of the busy, until it is within."""
@@ -241,7 +254,9 @@ class ProgramAware:
         )
         if victims is not None:
             return _bring(state, due, victims)
-        yielding = [r for r in candidates if r.draining or self._visit_end(state, r, due) <= state.now]
+        yielding = [
+            r for r in candidates if r.draining or self._visit_end(state, r, due.load_s, _next(due).lane) <= state.now
+        ]
         victims = _cheapest(need, yielding, lambda v: self._disruption(state, v, due))
         if victims is None:
             return Placement(target=due.spec.key)
@@ -275,14 +290,15 @@ class ProgramAware:
             cost += (1.0 if wanted else 0.1) * (0.5 + price.get(victim.key, 0.0)) * swap
         return (cost, *self._miss(state, victims))
 
-    def _visit_end(self, state: State, residency: Residency, due: Model) -> Seconds:
-        """The moment from which a residency may be drained for a due model; at once if nobody asks for it."""
+    def _visit_end(self, state: State, residency: Residency, load_s: Seconds, lane: RequestClass) -> Seconds:
+        """The moment from which a residency may be drained for one of that class that takes `load_s` to load; at once if
+        nobody asks for it.
+        """
         if not state.models[residency.key].queue:
             return -inf
         if not residency.granted:
             return inf
-        share = self.overhead[_next(due).lane]
-        return residency.since + (state.models[residency.key].load_s + due.load_s) * (1.0 / share - 1.0)
+        return residency.since + (state.models[residency.key].load_s + load_s) * (1.0 / self.overhead[lane] - 1.0)
 
     # -- time -------------------------------------------------------------------------------------------------------
 
@@ -299,13 +315,19 @@ class ProgramAware:
                 yield urgent_at
                 for residency in there:
                     if urgent_at <= state.now:
-                        yield self._visit_end(state, residency, model)
+                        yield self._visit_end(state, residency, model.load_s, _next(model).lane)
                     if residency.idle:
                         yield self._hold_end(state, residency, model.load_s)
+            pressure = state.pressure(device)
+            if pressure is not None:
+                yield pressure.due
             for residency in there:
                 yield residency.stays_until
                 if _unwanted(state, residency):
                     yield _expiry(state, residency)
+                if pressure is not None:
+                    yield self._yield_at(state, residency)
+                    yield self._hold_end(state, residency, state.models[residency.key].load_s)
 
 
 def _cheapest(

@@ -2,9 +2,9 @@
 
 The core is the GPU budget, as a weighted semaphore over loads: at the moment a Load action is issued, the believed
 footprints of everything loading, resident and unloading on its device, the new one included, sum to no more than the
-device's budget. Between loads the sum can come to exceed it (a load measured larger than estimated, a budget that
-shrank, an adopted model); then no load starts there and idle residencies are unloaded until it is back within. Also
-always true, whatever the policy:
+device's budget less what others take of it. Between loads the sum can come to exceed it (a load measured larger than
+estimated, a budget that shrank, an adopted model, others that took more); then no load starts there and idle
+residencies are unloaded until it is back within. Also always true, whatever the policy:
 
 - no residency is told to unload while anyone holds a lease on it;
 - at most one load at a time is under way per device;
@@ -27,8 +27,11 @@ from vwt_agents.core.events import (
     Cancelled,
     Closing,
     Event,
+    LoadDeferred,
     Loaded,
     LoadFailed,
+    Occupied,
+    Pressed,
     Registered,
     Released,
     RequestEvent,
@@ -47,7 +50,7 @@ from vwt_agents.core.events import (
 from vwt_agents.core.program_aware import ProgramAware
 from vwt_agents.core.queue import Waiting
 from vwt_agents.core.specs import REQUEST_CLASSES, ModelKey, RequestClass
-from vwt_agents.core.state import Residency, State
+from vwt_agents.core.state import Pressure, Residency, State
 from vwt_agents.core.steps import CALL_S, believable
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
 
     from vwt_agents.core.placement import Placement, Policy
     from vwt_agents.core.programs import Program
+    from vwt_agents.core.state import Model
     from vwt_agents.types import Seconds
 
 __all__ = ["DEADLINE", "UNLOAD_RETRY", "Scheduler"]
@@ -64,6 +68,12 @@ DEADLINE: Final = "deadline passed"
 
 UNLOAD_RETRY: Final[Seconds] = 5.0
 """Seconds until an unload that failed is tried again."""
+
+LOAD_RETRY: Final[Seconds] = 0.5
+"""Seconds until a load that was deferred is tried again."""
+
+PATIENCE: Final[Seconds] = 600.0
+"""How long requests wait for memory that others hold before they are rejected."""
 
 FAIR_SHARE: Final[Seconds] = 900.0
 """Seconds of model time after which a run goes behind those that asked for less."""
@@ -87,7 +97,12 @@ class Scheduler:
     """
 
     def __init__(
-        self, *, max_agents: int, max_wait: Mapping[RequestClass, Seconds], policy: Policy | None = None
+        self,
+        *,
+        max_agents: int,
+        max_wait: Mapping[RequestClass, Seconds],
+        patience: Seconds = PATIENCE,
+        policy: Policy | None = None,
     ) -> None:
         if max_agents < 1:
             raise ValueError(f"max_agents={max_agents}; at least 1 agent is needed for anything to run")
@@ -95,6 +110,7 @@ class Scheduler:
             raise ValueError(f"max_wait has no bound for {', '.join(missing)}; it needs one for each class")
         self._state = State(max_agents=max_agents)
         self._max_wait = dict(max_wait)
+        self._patience = patience
         self._patient = max(REQUEST_CLASSES, key=lambda klass: max_wait[klass])
         self._policy: Policy = ProgramAware() if policy is None else policy
         self._actions: list[Action] = []
@@ -108,11 +124,13 @@ class Scheduler:
     @property
     def deadline(self) -> Seconds | None:
         """The moment at which the core wants `Woken`; None while only another event can change anything."""
-        moment = self._policy.wake_at(self._state)
-        first = self._state.soonest_deadline()
-        if first is None or first.deadline is None:
-            return moment
-        return first.deadline if moment is None else min(moment, first.deadline)
+        moments = [self._policy.wake_at(self._state)]
+        if first := self._state.soonest_deadline():
+            moments.append(first.deadline)
+        for model in self._state.starved():
+            moments.append((model.starved_since or 0.0) + self._patience)
+            moments.append(model.not_before if model.not_before > self._state.now else None)
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def handle(self, event: Event, now: Seconds) -> tuple[Action, ...]:
         """What to do, in this order, now that the event has happened. ValueError for a request id that is in use."""
@@ -125,18 +143,19 @@ class Scheduler:
         for event in events:
             self._apply(event)
         self._give_up()
+        self._lose_patience()
         self._plan()
         return tuple(self._actions)
 
     def _apply(self, event: Event) -> None:
         match event:
-            case Registered() | BudgetSet() | Closing():
+            case Registered() | BudgetSet() | Occupied() | Pressed() | Closing():
                 self._apply_setting(event)
             case Submitted() | Cancelled() | Released():
                 self._apply_request(event)
             case Announced() | StepBegan() | StepEnded() | RunEnded():
                 self._apply_run(event)
-            case Loaded() | LoadFailed() | Unloaded() | UnloadFailed() | Vanished():
+            case Loaded() | LoadFailed() | LoadDeferred() | Unloaded() | UnloadFailed() | Vanished():
                 self._apply_residency(event)
             case Woken():
                 pass
@@ -149,6 +168,10 @@ class Scheduler:
                 self._state.register(spec)
             case BudgetSet(device, mib):
                 self._state.set_budget(device, mib)
+            case Occupied(device, mib):
+                self._state.occupy(device, mib)
+            case Pressed(device, mib, due):
+                self._state.press(device, Pressure(mib, due) if mib else None)
             case Closing():
                 self._state.closing = True
             case _:
@@ -236,6 +259,9 @@ class Scheduler:
                 state.drop(key)
                 state.models[key].failed = True
                 self._reject_all(key, f"{key} could not be loaded: {reason}")
+            case LoadDeferred(key, reason), "loading":
+                state.undo(key)
+                state.models[key].not_before, state.models[key].why = state.now + LOAD_RETRY, reason
             case UnloadFailed(), "unloading" if residency is not None:
                 residency.phase, residency.stays_until = "resident", state.now + UNLOAD_RETRY
             case Unloaded(key), "unloading" | "resident":
@@ -255,7 +281,7 @@ class Scheduler:
         if measured is not None:
             state.register(replace(model.spec, footprint=measured))
             self._doubtful.add(key)
-        model.failed = False
+        model.failed, model.starved_since, model.why = False, None, ""
         if residency is None:
             residency = self._residency(key)
             state.admit(residency)
@@ -278,6 +304,29 @@ class Scheduler:
         while (waiting := self._state.soonest_deadline()) and waiting.deadline is not None and waiting.deadline <= now:
             self._state.withdraw(waiting.request)
             self._actions.append(Reject(waiting.request, f"{DEADLINE} after waiting {now - waiting.since:.0f} s"))
+
+    def _lose_patience(self) -> None:
+        """Note since when others have kept out a model that requests wait for; reject these once that was too long."""
+        state = self._state
+        for key, model in list(state.wanted.items()):
+            if key in state.residencies:
+                continue
+            deferred = (
+                state.now <= model.not_before + LOAD_RETRY
+            )  # so long after it, a retry that failed is the same wait
+            if not deferred and model.spec.footprint <= state.available(model.spec.device):
+                model.starved_since, model.why = None, ""
+            elif model.starved_since is None:
+                model.starved_since = state.now
+            elif state.now >= model.starved_since + self._patience:
+                self._reject_all(key, self._kept_out(model))
+
+    def _kept_out(self, model: Model) -> str:
+        state, spec, waited = self._state, model.spec, self._state.now - (model.starved_since or 0.0)
+        others = (
+            f"of the {state.budget(spec.device)} MiB of {spec.device} others take {state.occupied(spec.device)} MiB"
+        )
+        return f"{spec.key} needs {spec.footprint} MiB, and for {waited:.0f} s others have kept it out: {model.why or others}"
 
     def _plan(self) -> None:
         """Until nothing is left to do: 1. reject what can never be granted; 2. let go of what has idled long enough, or

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vwt_agents.core.specs import ModelKey, ModelSpec
     from vwt_agents.types import Mib, RequestId, Seconds
 
-__all__ = ["Model", "Phase", "Residency", "State"]
+__all__ = ["Model", "Phase", "Pressure", "Residency", "State"]
 
 Phase: TypeAlias = Literal["loading", "resident", "unloading"]
 
@@ -35,7 +35,8 @@ class Model:
 
     `load_s` is how long a load is believed to take: what was given, then what loads took, the last ones most. `left_at`
     and `left_order` say when its last residency ended, as a moment and as a count of all endings, so that two endings at
-    one moment still have an order. `failed`: its last load failed, or its last residency vanished.
+    one moment still have an order. `failed`: its last load failed, or its last residency vanished. `not_before`: no load
+    before, the last one was deferred. `starved_since`: since when others have kept the memory it needs, `why` in words.
     """
 
     spec: ModelSpec
@@ -45,6 +46,17 @@ class Model:
     failed: bool = False
     left_at: Seconds = -inf
     left_order: int = 0
+    not_before: Seconds = -inf
+    starved_since: Seconds | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """Another process waits for memory on a device: how much, and from when on those in use make way for it."""
+
+    mib: Mib
+    due: Seconds
 
 
 @dataclass(slots=True, eq=False)
@@ -94,6 +106,8 @@ class State:
         self._devices: tuple[str, ...] = ()
         self._deadlines: list[tuple[Seconds, RequestId]] = []
         self._budgets: dict[str, Mib] = {}
+        self._occupied: dict[str, Mib] = {}
+        self._pressures: dict[str, Pressure] = {}
         self._waiting: dict[RequestId, Waiting] = {}
         self._leases: dict[RequestId, ModelKey] = {}
         self._granted: dict[RequestId, Waiting] = {}
@@ -125,17 +139,38 @@ class State:
 
     def room(self, device: str) -> Mib:
         """What will be left there once the unloads under way are done; negative while over budget."""
-        return self.budget(device) - sum(each.footprint for each in self.on(device) if each.phase != "unloading")
+        return self.available(device) - sum(each.footprint for each in self.on(device) if each.phase != "unloading")
 
     def cold(self, device: str) -> Iterator[Model]:
-        """The models of one device that requests wait for and that take no memory at all."""
+        """The models of one device that requests wait for, that take no memory at all, and that others leave room for."""
+        available = self.available(device)
         for key, model in self._wanted.items():
-            if model.spec.device == device and key not in self._residencies:
+            if model.spec.device != device or key in self._residencies or model.not_before > self.now:
+                continue
+            if model.spec.footprint <= available:
                 yield model
 
     def budget(self, device: str) -> Mib:
         """What all models together may take there; 0 until it is set."""
         return self._budgets.get(device, 0)
+
+    def occupied(self, device: str) -> Mib:
+        """What others take of it for now."""
+        return self._occupied.get(device, 0)
+
+    def available(self, device: str) -> Mib:
+        """What all models of ours may take there now; negative where others take more than there is."""
+        return self.budget(device) - self.occupied(device)
+
+    def pressure(self, device: str) -> Pressure | None:
+        """What another process waits for there; None where none does."""
+        return self._pressures.get(device)
+
+    def starved(self) -> Iterator[Model]:
+        """The models that requests wait for and others keep out of memory."""
+        for key, model in self._wanted.items():
+            if model.starved_since is not None and key not in self._residencies:
+                yield model
 
     def used(self, device: str) -> Mib:
         """What is taken there by everything loading, resident or unloading."""
@@ -143,7 +178,7 @@ class State:
 
     def headroom(self, device: str) -> Mib:
         """What is left there now; negative while over budget."""
-        return self.budget(device) - self.used(device)
+        return self.available(device) - self.used(device)
 
     def swap_cost(self, here: ModelKey, there: ModelKey) -> Seconds:
         """Seconds that going from one model to another takes, as believed: nothing where both fit side by side."""
@@ -185,6 +220,17 @@ class State:
         """Remember what models may take there."""
         self._budgets[device] = mib
 
+    def occupy(self, device: str, mib: Mib) -> None:
+        """Remember what others take there."""
+        self._occupied[device] = mib
+
+    def press(self, device: str, pressure: Pressure | None) -> None:
+        """Remember what another process waits for there."""
+        if pressure is None:
+            self._pressures.pop(device, None)
+        else:
+            self._pressures[device] = pressure
+
     def enqueue(self, waiting: Waiting) -> None:
         """Let a request wait for its model."""
         self._waiting[waiting.request] = waiting
@@ -207,6 +253,7 @@ class State:
         queue.remove(waiting)
         if not queue:
             del self._wanted[waiting.key]
+            self._models[waiting.key].starved_since = None
         return waiting
 
     def lease(self, request: RequestId) -> ModelKey:
@@ -244,11 +291,15 @@ class State:
 
     def drop(self, key: ModelKey) -> None:
         """Forget a residency: its memory is free."""
-        residency = self._residencies.pop(key)
-        self._there[residency.device].remove(residency)
+        self.undo(key)
         self._endings += 1
         model = self._models[key]
         model.left_at, model.left_order = self.now, self._endings
+
+    def undo(self, key: ModelKey) -> None:
+        """Forget a residency that never came to be: its model keeps its place in line."""
+        residency = self._residencies.pop(key)
+        self._there[residency.device].remove(residency)
 
     def aim(self, device: str, target: ModelKey | None, drain: frozenset[ModelKey]) -> None:
         """Remember which model room is being made for on a device, and who gets no new leases there."""

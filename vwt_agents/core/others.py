@@ -1,0 +1,54 @@
+"""Room for others: what leaves when another process or program needs memory that our models take. Pure preferences.
+
+What others have taken already can't be had back by unloading in a hurry: nothing that is in use leaves for it. A process
+that waits is another matter: it is served as a model of ours that is due would be.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vwt_agents.core.placement import NOTHING, Placement, fewest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from vwt_agents.core.state import Residency, State
+    from vwt_agents.types import Mib, Seconds
+
+__all__ = ["make_way"]
+
+
+def make_way(
+    state: State,
+    device: str,
+    idle: Sequence[Residency],
+    movable: Sequence[Residency],
+    visit_end: Callable[[Residency], Seconds],
+) -> Placement:
+    """What to unload or drain on a device for others; nothing where they have room, or unloading would not give it.
+
+    `idle` are those nobody needs now, `movable` all that could leave, the least missed first; one in use may be drained
+    from its `visit_end` on.
+    """
+    room, pressure = state.room(device), state.pressure(device)
+    if room < 0 and idle:
+        return _leave(fewest(-room, idle) or idle, f"others take {state.occupied(device)} MiB of {device}")
+    need: Mib = pressure.mib - max(room, 0) if pressure is not None else 0
+    if pressure is None or need <= 0:
+        return NOTHING
+    why = f"another process waits for {pressure.mib} MiB of {device}"
+    if victims := fewest(need, idle):
+        return _leave(victims, why)
+    if pressure.due > state.now:
+        return NOTHING
+    victims = fewest(need, [r for r in movable if r.draining or visit_end(r) <= state.now])
+    if victims is None:
+        return NOTHING
+    if all(victim.idle for victim in victims):
+        return _leave(victims, why)
+    return Placement(drain=frozenset(victim.key for victim in victims))
+
+
+def _leave(victims: Sequence[Residency], why: str) -> Placement:
+    return Placement(unload=tuple(victim.key for victim in victims), why=why)
