@@ -41,6 +41,7 @@ EVENTS: Final[frozenset[str]] = frozenset(
         "habits.unread",
         "load.retried",
         "log.lost",
+        "model.load_deferred",
         "model.load_failed",
         "model.loaded",
         "model.loading",
