@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.to_thread import run_sync
 
+from vwt_agents.endpoints.around import EndpointAround
 from vwt_agents.errors import MemoryTaken, WorldError
 from vwt_agents.eventlog import get_logger
 from vwt_agents.ledger.books import STALE_S
@@ -21,9 +22,8 @@ from vwt_agents.ledger.books import STALE_S
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from vwt_agents.endpoints.base import Endpoint, Health, ModelInfo, OnProgress, Residence
+    from vwt_agents.endpoints.base import Endpoint, Residence
     from vwt_agents.ledger import Holder, Ledger, Resource
-    from vwt_agents.messages import OnChunk, Request, Response
     from vwt_agents.types import Mib, Seconds
 
 __all__ = ["LedgeredEndpoint", "Need"]
@@ -51,7 +51,7 @@ async def _at_once(_mib: Mib) -> None:
     """Memory that a server says is free counts as free."""
 
 
-class LedgeredEndpoint:
+class LedgeredEndpoint(EndpointAround):
     """The inner endpoint, within the memory that all processes of the machine share.
 
     `ceiling` is what everybody's models may take on the device, asked at each load; `need` what a model will take; `freed`
@@ -69,10 +69,7 @@ class LedgeredEndpoint:
         freed: Callable[[Mib], Awaitable[Any]] = _at_once,
         device: str | None = None,
     ) -> None:
-        self.name = inner.name
-        self.kind = inner.kind
-        self.device = inner.device
-        self._inner = inner
+        super().__init__(inner)
         self._ledger = ledger
         self._ceiling = ceiling
         self._need = need
@@ -80,25 +77,6 @@ class LedgeredEndpoint:
         self._memory = device or inner.device
         self._loaded: dict[str, _Stay] = {}
         self._waits: dict[str, tuple[Seconds, Seconds]] = {}
-
-    async def __aenter__(self) -> Self:
-        await self._inner.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._inner.__aexit__(*exc)
-
-    async def probe(self) -> Health:
-        """As the inner endpoint."""
-        return await self._inner.probe()
-
-    async def models(self) -> tuple[ModelInfo, ...]:
-        """As the inner endpoint."""
-        return await self._inner.models()
-
-    async def describe(self, model: str) -> ModelInfo:
-        """As the inner endpoint."""
-        return await self._inner.describe(model)
 
     async def load(self, model: str, *, num_ctx: int, slots: int, timeout: Seconds) -> Residence:  # noqa: ASYNC109
         """Claim, then load. MemoryTaken, with who holds what, when the claim is refused now; it is then wanted.
@@ -108,7 +86,7 @@ class LedgeredEndpoint:
         need = self._need(model)
         await self._claim(model, need, f"num_ctx {num_ctx}")
         try:
-            residence = await self._inner.load(model, num_ctx=num_ctx, slots=slots, timeout=timeout)
+            residence = await self.inner.load(model, num_ctx=num_ctx, slots=slots, timeout=timeout)
             mib = residence.device_mib or residence.size_mib
             await run_sync(self._ledger.settle, need.resource, mib)
         except BaseException:
@@ -127,7 +105,7 @@ class LedgeredEndpoint:
             log.info("model.left_to_others", endpoint=self.name, model=model)
             return
         try:
-            await self._inner.unload(model)
+            await self.inner.unload(model)
             await self._freed(mib)
         except BaseException:
             with anyio.CancelScope(shield=True):
@@ -139,21 +117,13 @@ class LedgeredEndpoint:
     async def resident(self) -> tuple[Residence, ...]:
         """As the inner endpoint; claims on what is no longer there end with it."""
         expected = dict(self._loaded)
-        found = await self._inner.resident()
+        found = await self.inner.resident()
         seen = {residence.model for residence in found}
         for name, stay in expected.items():
             if name not in seen and self._loaded.get(name) is stay:
                 del self._loaded[name]
                 await run_sync(self._ledger.drop, stay.resource)
         return found
-
-    async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
-        """As the inner endpoint."""
-        return await self._inner.call(request, on_chunk)
-
-    async def pull(self, model: str, on_progress: OnProgress | None = None) -> None:
-        """As the inner endpoint."""
-        await self._inner.pull(model, on_progress)
 
     async def reclaim(self, server: str) -> int:
         """Unload what dead processes left on this endpoint's server; how many models that were. Never fails for one."""
@@ -166,7 +136,7 @@ class LedgeredEndpoint:
     async def _reclaimed(self, orphan: Holder) -> bool:
         done = False
         try:
-            await self._inner.unload(orphan.name)
+            await self.inner.unload(orphan.name)
             done = True
         except WorldError as error:
             log.warning("model.reclaim_failed", endpoint=self.name, model=orphan.name, error=error.message)

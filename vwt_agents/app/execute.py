@@ -225,9 +225,11 @@ class _Execution:
         self._habits = await habits_of(planned.graph.name, self.journal)
         services = await self._services()
         priority = settings.run.priority
-        endpoints = measuring(planned.world, self.journal)
+        world = planned.world
         async with (
-            open_neighbours(planned.world, planned.plan, endpoints, self.id) as neighbours,
+            open_neighbours(
+                world, planned.plan, lambda name: measuring(world, name, self.journal), self.id
+            ) as neighbours,
             Dispatcher(scheduler, neighbours.endpoints, board=self.board, priority=priority) as dispatcher,
         ):
             self._prepare(dispatcher)
@@ -236,7 +238,7 @@ class _Execution:
                 planned.plan,
                 settings,
                 run_id=self.id,
-                caller=with_failover(planned, dispatcher, self._habits, self.board),
+                caller=with_failover(planned, dispatcher, neighbours, self._habits, self.board),
                 journal=self.journal,
                 folder=self.folder,
                 services=services,

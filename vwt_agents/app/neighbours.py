@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -24,13 +25,13 @@ from vwt_agents.ledgered import LedgeredEndpoint, Need
 from vwt_agents.occupancy import Monitor, Sources
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from vwt_agents.app.world import World
     from vwt_agents.core import Event, State
     from vwt_agents.dispatcher import Dispatcher
     from vwt_agents.endpoints.base import Endpoint, Residence
-    from vwt_agents.routing import Plan
+    from vwt_agents.routing import ModelPlan, Plan
     from vwt_agents.types import Mib, Seconds
 
 __all__ = ["Neighbours", "evictable", "open_neighbours", "resource_of"]
@@ -45,12 +46,7 @@ ADOPT_S: Final[Seconds] = 30.0
 def resource_of(world: World, endpoint: str, model: str) -> Resource:
     """What the ledger calls a model: by its weights on a server, so that all tags of them and all processes mean the same."""
     info = world.infos.get((endpoint, model))
-    return Resource((info.digest if info is not None else "") or canonical(model), _url(world.endpoints[endpoint]))
-
-
-def _url(endpoint: Endpoint) -> str:
-    """Where its server is; empty for one whose models are this process's own."""
-    return getattr(endpoint, "url", "")
+    return Resource((info.digest if info is not None else "") or canonical(model), world.endpoints[endpoint].url)
 
 
 async def evictable(world: World) -> dict[str, Mib]:
@@ -79,13 +75,16 @@ async def evictable(world: World) -> dict[str, Mib]:
 
 @asynccontextmanager
 async def open_neighbours(
-    world: World, plan: Plan, endpoints: Mapping[str, Endpoint], run: str
+    world: World, plan: Plan, endpoint: Callable[[str], Endpoint], run: str
 ) -> AsyncIterator[Neighbours]:
-    """Join the ledger for the length of the block. What the run leaves on a server then is an orphan there, for others."""
+    """Join the ledger for the length of the block. What the run leaves on a server then is an orphan there, for others.
+
+    `endpoint` gives each of the world's as the run would use it if it were alone.
+    """
     ledger = await run_sync(Ledger.open, run)
     reader = Reader()
     try:
-        yield Neighbours(world, plan, endpoints, ledger, reader)
+        yield Neighbours(world, plan, endpoint, ledger, reader)
     finally:
         with anyio.CancelScope(shield=True):
             await run_sync(ledger.close)
@@ -104,27 +103,34 @@ class Neighbours:
     """Everybody else on this run's devices. `endpoints` are the run's, each within what the ledger grants it."""
 
     def __init__(
-        self, world: World, plan: Plan, endpoints: Mapping[str, Endpoint], ledger: Ledger, reader: Reader
+        self, world: World, plan: Plan, endpoint: Callable[[str], Endpoint], ledger: Ledger, reader: Reader
     ) -> None:
         self._world = world
-        self._ledger = ledger
-        self._needs = {
-            ModelKey(spec.endpoint, spec.model): Need(resource_of(world, spec.endpoint, spec.model), spec.footprint)
-            for spec in plan.specs
-        }
         self._plan = plan
-        self._devices = sorted({spec.device for spec in plan.specs})
+        self._endpoint = endpoint
+        self._ledger = ledger
+        self._needs: dict[ModelKey, Need] = {}
+        self._ledgered: dict[str, LedgeredEndpoint] = {}
         self._claimed: dict[str, Mib] = {}
+        self._shared: dict[str, Mib] = {}
         self._seen: dict[str, _Seen] = {}
         self._contexts: dict[ModelKey, tuple[Seconds, int]] = {}
         self._pressed: dict[str, tuple[Mib, Seconds]] = {}
         self._starved: set[ModelKey] = set()
         self._dispatcher: Dispatcher | None = None
+        self.endpoints: dict[str, Endpoint] = {}
         sources = Sources(reader.read, self._ours, self._changing, self._ledger_of, self._loading_of, self._foreign_of)
-        allowances = {device: world.allowances[device] for device in self._devices}
-        self._monitor = Monitor(sources, allowances, self._occupied, limit=self._limited)
-        self._ledgered = {name: self._within_ledger(endpoint) for name, endpoint in endpoints.items()}
-        self.endpoints: dict[str, Endpoint] = dict(self._ledgered)
+        self._monitor = Monitor(sources, world.allowances, self._occupied, limit=self._limited)
+        for spec in plan.specs:
+            self.admit(spec)
+
+    def admit(self, spec: ModelPlan) -> None:
+        """Let the run use a model, on an endpoint of the world that may be new to it."""
+        need = Need(resource_of(self._world, spec.endpoint, spec.model), spec.footprint)
+        self._needs[ModelKey(spec.endpoint, spec.model)] = need
+        if spec.endpoint not in self._ledgered:
+            ledgered = self._within_ledger(self._endpoint(spec.endpoint))
+            self._ledgered[spec.endpoint] = self.endpoints[spec.endpoint] = ledgered
 
     def _within_ledger(self, endpoint: Endpoint) -> LedgeredEndpoint:
         name, device = endpoint.name, endpoint.device
@@ -182,7 +188,7 @@ class Neighbours:
     async def _look(self) -> None:
         await self._make_room()
         await self._monitor.look()
-        for device in self._devices:
+        for device in self._world.allowances:
             await self._press(device)
         await self._say_what_is_wanted()
         self._check_residents()
@@ -205,14 +211,14 @@ class Neighbours:
     async def _make_room(self) -> None:
         """What nobody alive uses leaves a server once it is in the way: models of dead processes, and of earlier runs."""
         short = {model.spec.device for model in self._state.starved()} if self._dispatcher is not None else set()
-        for name, endpoint in self._world.endpoints.items():
+        for name, endpoint in self._ledgered.items():
             if endpoint.device not in short or endpoint.kind != "ollama":
                 continue
-            await self._ledgered[name].reclaim(_url(endpoint))
+            await endpoint.reclaim(endpoint.url)
             for model in await self._left_over(name):
                 log.info("model.left_over", endpoint=name, model=model)
                 with anyio.move_on_after(ADOPT_S):
-                    await self._unload(endpoint, model)
+                    await self._unload(endpoint.inner, model)
 
     async def _unload(self, endpoint: Endpoint, model: str) -> None:
         try:
@@ -301,13 +307,19 @@ class Neighbours:
         return self._state.budget(device) - outside
 
     def _ours(self, device: str) -> Mib:
-        return self._state.used(device)
+        """What this run has there, and what others have that it would only join."""
+        return self._state.used(device) + self._shared.get(device, 0)
 
     def _changing(self, device: str) -> bool:
         return any(residency.phase != "resident" for residency in self._state.on(device))
 
     async def _ledger_of(self, device: str) -> Mib:
-        self._claimed[device] = await run_sync(self._ledger.others, device)
+        shared = {need.resource for key, need in self._needs.items() if need.resource.server}
+        ours = {self._needs[key].resource for key in self._state.residencies if key in self._needs}
+        holders = (await run_sync(self._ledger.snapshot)).on(device)
+        joined = {holder.resource: holder.mib for holder in holders if holder.resource in shared - ours}
+        self._shared[device] = sum(joined.values())
+        self._claimed[device] = await run_sync(partial(self._ledger.others, device, but=shared))
         return self._claimed[device]
 
     async def _loading_of(self, device: str) -> Mib:

@@ -42,7 +42,7 @@ async def count_slots(world: World) -> list[Finding]:
     """
     findings = []
     async with Journal.open() as journal:
-        endpoints = measuring(world, journal)
+        endpoints = {name: measuring(world, name, journal) for name in world.endpoints}
         for name, endpoint in endpoints.items():
             if endpoint.kind == "ollama" and world.health[name].ok:
                 try:

@@ -10,6 +10,7 @@ from vwt_agents.routing import plan_routes, standing_in
 
 if TYPE_CHECKING:
     from vwt_agents.app.execute import PlannedRun
+    from vwt_agents.app.neighbours import Neighbours
     from vwt_agents.board import Board
     from vwt_agents.dispatcher import Dispatcher
     from vwt_agents.habits import Habits
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["with_failover"]
 
 
-def with_failover(planned: PlannedRun, dispatcher: Dispatcher, habits: Habits, board: Board) -> FailoverCaller:
+def with_failover(
+    planned: PlannedRun, dispatcher: Dispatcher, neighbours: Neighbours, habits: Habits, board: Board
+) -> FailoverCaller:
     """The dispatcher, and where an endpoint is lost in mid-run a plan without it."""
 
     async def replan(lost: frozenset[str]) -> Plan:
@@ -27,6 +30,7 @@ def with_failover(planned: PlannedRun, dispatcher: Dispatcher, habits: Habits, b
         return plan_routes(planned.graph, settings, offers, planned.world.budgets)
 
     def serve(spec: ModelPlan) -> None:
+        neighbours.admit(spec)
         dispatcher.serve(serving(spec, planned.settings, habits))
 
     served = {(spec.endpoint, spec.model): spec.num_ctx for spec in planned.plan.specs}

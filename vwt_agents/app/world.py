@@ -263,14 +263,11 @@ def _measured(world: World, endpoint: str, info: ModelInfo) -> dict[tuple[int, i
     return found
 
 
-def measuring(world: World, journal: Journal) -> dict[str, Endpoint]:
-    """The endpoints with their loads measured, and the measurements kept in the journal."""
+def measuring(world: World, name: str, journal: Journal) -> Endpoint:
+    """An endpoint with its loads measured, and the measurements kept in the journal."""
     from vwt_agents.endpoints.measuring import MeasuringEndpoint
 
-    return {
-        name: MeasuringEndpoint(endpoint, _expects(world, name), journal.remember)
-        for name, endpoint in world.endpoints.items()
-    }
+    return MeasuringEndpoint(world.endpoints[name], _expects(world, name), journal.remember)
 
 
 def _expects(world: World, name: str) -> Expects:

@@ -78,11 +78,15 @@ OnProgress: TypeAlias = Callable[[Progress], None]
 
 
 class Endpoint(Protocol):
-    """A place that serves models. An async context manager: what it started ends with its block."""
+    """A place that serves models. An async context manager: what it started ends with its block.
+
+    `url` is its server's, spelt as by everybody who uses it; empty where models are in processes of its own.
+    """
 
     name: str
     kind: str
     device: str
+    url: str
 
     async def __aenter__(self) -> Endpoint: ...
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 
+from vwt_agents.endpoints.around import EndpointAround
 from vwt_agents.endpoints.circuit import Circuit, jitter
 from vwt_agents.errors import CallFailed, CallTimeout, EndpointUnavailable, WorldError
 from vwt_agents.eventlog import get_logger
@@ -35,22 +36,12 @@ _LOOK_S: Final[Seconds] = 5.0
 _T = TypeVar("_T")
 
 
-class GuardedEndpoint:
+class GuardedEndpoint(EndpointAround):
     """`GuardedEndpoint(endpoint)` is that endpoint, patient; `circuit` says whether it is being tried at all."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.inner = endpoint
-        self.name = endpoint.name
-        self.kind = endpoint.kind
-        self.device = endpoint.device
+        super().__init__(endpoint)
         self.circuit = Circuit(endpoint.name)
-
-    async def __aenter__(self) -> GuardedEndpoint:
-        await self.inner.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.inner.__aexit__(*exc)
 
     async def probe(self) -> Health:
         """As the endpoint's own; one that answers closes the circuit."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from vwt_agents.endpoints.around import EndpointAround
 from vwt_agents.errors import Spilled, VwtError
 from vwt_agents.eventlog import get_logger
 from vwt_agents.footprint import Conditions, Footprint, Measurement, believed, from_delta, spilled
@@ -17,8 +18,7 @@ from vwt_agents.footprint import Conditions, Footprint, Measurement, believed, f
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from vwt_agents.endpoints.base import Endpoint, Health, ModelInfo, OnProgress, Residence
-    from vwt_agents.messages import OnChunk, Request, Response
+    from vwt_agents.endpoints.base import Endpoint, Residence
     from vwt_agents.types import Mib, Seconds
 
 __all__ = ["Believed", "Expects", "MeasuringEndpoint"]
@@ -43,7 +43,7 @@ class Expects(Protocol):
         ...
 
 
-class MeasuringEndpoint:
+class MeasuringEndpoint(EndpointAround):
     """`inner`, with its loads measured. `used` reads the device's used MiB from a driver, where there is one."""
 
     def __init__(
@@ -54,38 +54,18 @@ class MeasuringEndpoint:
         *,
         used: Callable[[], Awaitable[Mib | None]] | None = None,
     ) -> None:
-        self.name, self.kind, self.device = inner.name, inner.kind, inner.device
-        self._inner = inner
+        super().__init__(inner)
         self._expects = expects
         self._remember = remember
         self._used = used
         self._loaded: dict[str, Believed] = {}
-
-    async def __aenter__(self) -> MeasuringEndpoint:
-        await self._inner.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._inner.__aexit__(*exc)
-
-    async def probe(self) -> Health:
-        """As the inner one."""
-        return await self._inner.probe()
-
-    async def models(self) -> tuple[ModelInfo, ...]:
-        """As the inner one."""
-        return await self._inner.models()
-
-    async def describe(self, model: str) -> ModelInfo:
-        """As the inner one."""
-        return await self._inner.describe(model)
 
     async def load(self, model: str, *, num_ctx: int, slots: int, timeout: Seconds) -> Residence:  # noqa: ASYNC109
         """Load, and remember what it took; the residence has that, or what was planned where the report can't be true."""
         expected = self._expects(model, num_ctx=num_ctx, slots=slots)
         before = await self._used() if self._used is not None else None
         try:
-            residence = await self._inner.load(model, num_ctx=num_ctx, slots=slots, timeout=timeout)
+            residence = await self.inner.load(model, num_ctx=num_ctx, slots=slots, timeout=timeout)
         except Spilled as error:
             if expected is not None:
                 mib = spilled(expected.footprint, error.size_mib)
@@ -107,24 +87,12 @@ class MeasuringEndpoint:
         expected = self._loaded.pop(model, None)
         if expected is not None and self.kind == "embedded":
             try:
-                there = next((one for one in await self._inner.resident() if one.model == model), None)
+                there = next((one for one in await self.inner.resident() if one.model == model), None)
             except VwtError:
                 there = None
             if there is not None:
                 await self._measured(model, expected, there, None)
-        await self._inner.unload(model)
-
-    async def resident(self) -> tuple[Residence, ...]:
-        """As the inner one."""
-        return await self._inner.resident()
-
-    async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
-        """As the inner one."""
-        return await self._inner.call(request, on_chunk)
-
-    async def pull(self, model: str, on_progress: OnProgress | None = None) -> None:
-        """As the inner one."""
-        await self._inner.pull(model, on_progress)
+        await self.inner.unload(model)
 
     async def _measured(self, model: str, expected: Believed, there: Residence, delta: Mib | None) -> Mib | None:
         """What it takes by this report, kept; None where that can't be."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from vwt_agents.endpoints.address import canonical
+from vwt_agents.endpoints.around import EndpointAround
 from vwt_agents.endpoints.base import Health, ModelInfo
 from vwt_agents.errors import EndpointAsleep, EndpointUnavailable, ModelMissing
 
@@ -31,32 +32,25 @@ __all__ = ["Memory", "OnDemandEndpoint"]
 _FILE: Final = "known.json"
 
 
-class OnDemandEndpoint:
+class OnDemandEndpoint(EndpointAround):
     """`inner` with a server that `load`, `call` and `pull` bring up. EndpointUnavailable has the words of a failed start."""
 
     def __init__(self, inner: Endpoint, server: KeptServer) -> None:
-        self.name = inner.name
-        self.kind = inner.kind
-        self.device = inner.device
+        super().__init__(inner)
         self.server = server
-        self._inner = inner
         self._memory = Memory(server.folder)
         self._starting = anyio.Lock()
         self._use: Use | None = None
         self._models: set[str] = set()
         self._busy = 0
 
-    async def __aenter__(self) -> OnDemandEndpoint:
-        await self._inner.__aenter__()
-        return self
-
     async def __aexit__(self, *exc: object) -> None:
         self._release()
-        await self._inner.__aexit__(*exc)
+        await self.inner.__aexit__(*exc)
 
     async def probe(self) -> Health:
         """As the server answers; where it does not but can be started, that is in order too (`asleep`)."""
-        health = await self._inner.probe()
+        health = await self.inner.probe()
         if health.ok:
             return health
         shown = self.server.deployment.shown()
@@ -73,7 +67,7 @@ class OnDemandEndpoint:
     async def models(self) -> tuple[ModelInfo, ...]:
         """The models of the server; those it had when it was last up, while it is not running."""
         try:
-            found = await self._inner.models()
+            found = await self.inner.models()
         except EndpointUnavailable:
             if not await self._asleep():
                 raise
@@ -84,7 +78,7 @@ class OnDemandEndpoint:
     async def describe(self, model: str) -> ModelInfo:
         """One model; as it was when the server was last up, while it is not running. EndpointAsleep if never noted."""
         try:
-            info = await self._inner.describe(model)
+            info = await self.inner.describe(model)
         except ModelMissing:
             self._memory.note_absent(model)
             raise
@@ -98,14 +92,14 @@ class OnDemandEndpoint:
     async def load(self, model: str, *, num_ctx: int, slots: int, timeout: Seconds) -> Residence:  # noqa: ASYNC109
         """Bring the server up, within the time limit of a start, then load within `timeout`; it stays up for the model."""
         async with self._used(sure=True):
-            residence = await self._inner.load(model, num_ctx=num_ctx, slots=slots, timeout=timeout)
+            residence = await self.inner.load(model, num_ctx=num_ctx, slots=slots, timeout=timeout)
             self._models.add(canonical(model))
         return residence
 
     async def unload(self, model: str) -> None:
         """Unload; what was in a server that is gone is out of memory. Without a model here, the server may be stopped."""
         try:
-            await self._inner.unload(model)
+            await self.inner.unload(model)
         except EndpointUnavailable:
             if not await self._asleep():
                 raise
@@ -115,7 +109,7 @@ class OnDemandEndpoint:
     async def resident(self) -> tuple[Residence, ...]:
         """What is in memory there now: nothing, where the server is not running."""
         try:
-            return await self._inner.resident()
+            return await self.inner.resident()
         except EndpointUnavailable:
             if not await self._asleep():
                 raise
@@ -124,12 +118,12 @@ class OnDemandEndpoint:
     async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
         """Answer one request; the server is brought up for it if no model is held here."""
         async with self._used():
-            return await self._inner.call(request, on_chunk)
+            return await self.inner.call(request, on_chunk)
 
     async def pull(self, model: str, on_progress: OnProgress | None = None) -> None:
         """Bring the server up, and have it fetch a model."""
         async with self._used(sure=True):
-            await self._inner.pull(model, on_progress)
+            await self.inner.pull(model, on_progress)
 
     async def _asleep(self) -> bool:
         return (await self.probe()).asleep
@@ -140,7 +134,7 @@ class OnDemandEndpoint:
         self._busy += 1
         try:
             async with self._starting:  # one start for many who wait in this process
-                if self._use is None or (sure and not (await self._inner.probe()).ok):
+                if self._use is None or (sure and not (await self.inner.probe()).ok):
                     use = await self.server.up()
                     self._release()
                     self._use = use

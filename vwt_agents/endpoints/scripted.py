@@ -36,6 +36,7 @@ class ScriptedEndpoint:
     """
 
     kind = "scripted"
+    url = ""
 
     def __init__(
         self,

@@ -83,6 +83,7 @@ class EmbeddedEndpoint:
     """llama.cpp without a server to install. `threads` None is all cores but one, and at least two where there are two."""
 
     kind = "embedded"
+    url = ""
 
     def __init__(
         self,
