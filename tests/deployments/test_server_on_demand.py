@@ -211,7 +211,11 @@ async def test_a_port_that_something_else_has_taken_is_in_the_servers_own_words(
 
 
 async def test_many_who_wait_for_a_start_that_fails_all_hear_of_it_after_one_try(folder: Path, tmp_path: Path) -> None:
-    text = f"import sys, time; open({str(tmp_path / 'tries')!r}, 'a').write('x'); time.sleep(0.3); sys.exit('broken')"
+    go = tmp_path / "go"
+    text = (
+        f"import os, sys, time; open({str(tmp_path / 'tries')!r}, 'a').write('x')\n"
+        f"while not os.path.exists({str(go)!r}): time.sleep(0.01)\nsys.exit('broken')"
+    )
     first = server(folder, command=(sys.executable, "-c", text))
     said: list[str] = []
 
@@ -223,6 +227,10 @@ async def test_many_who_wait_for_a_start_that_fails_all_hear_of_it_after_one_try
     async with anyio.create_task_group() as tasks:
         for kept in (first, again(first), again(first)):
             tasks.start_soon(want, kept)
+        with anyio.fail_after(20):
+            while len(first.standing().users) < 3:
+                await anyio.sleep(0.01)
+        go.touch()
     assert len(said) == 3
     assert all("broken" in one for one in said)
     assert (tmp_path / "tries").read_text() == "x"

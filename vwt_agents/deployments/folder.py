@@ -56,6 +56,10 @@ class Record:
             return False
         return not self.server.gone() if self.server is not None else bool(self.deployment.compose)
 
+    def failed(self, deployment: Deployment, *, since: float) -> bool:
+        """Whether this very start failed after that moment, whoever began it."""
+        return self.state == "failed" and self.at >= since and self.deployment.same_start(deployment)
+
 
 class Use:
     """That this process uses a server, until `end` or until the process dies."""

@@ -69,6 +69,8 @@ class Keeper:
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         before = self.folder.record()
+        if before is not None and before.failed(self.job.deployment, since=self.job.since):
+            return False
         if before is not None and before.lives() and (_surely(before.server) or self._answer() is not None):
             self._adopt(before)
         self._write(self._record.state)

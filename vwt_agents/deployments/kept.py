@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -154,16 +155,16 @@ class KeptServer:
                 self._say(f"waiting for {self._named()}, which is being started")
             return False
         record = self.folder.record()  # as its keeper left it
-        if record is not None and self._has_failed(record, since=began):
+        if record is not None and record.failed(self.deployment, since=began):
             raise self._failed(record.said)
         if not told:
             self._say(f"starting {self._named()}: {self.deployment.shown()}")
-        await self._spawn()
+        await self._spawn(since=began)
         return False
 
-    async def _spawn(self, *, stop: bool = False) -> None:
-        """A keeper at work when this returns: a new one, or one that was faster."""
-        job = Job(self.folder.path, self.deployment, stop)
+    async def _spawn(self, *, stop: bool = False, since: float = inf) -> None:
+        """A keeper at work when this returns: a new one, or one that was faster, and may have failed since then."""
+        job = Job(self.folder.path, self.deployment, stop, since)
         with anyio.CancelScope(shield=True):  # it takes a tenth of a second, and then there is somebody to tell to stop
             done = await anyio.run_process(
                 [sys.executable, "-m", "vwt_agents.deployments.keeper"],
@@ -186,11 +187,6 @@ class KeptServer:
         except ProcessLookupError:
             return False
         return True
-
-    def _has_failed(self, record: Record, *, since: float) -> bool:
-        """Whether this very start failed while we waited for it, whoever began it."""
-        tried = record.deployment.same_start(self.deployment)
-        return record.state == "failed" and record.at >= since and tried
 
     def _failed(self, said: str) -> EndpointUnavailable:
         shown = f"python -m vwt_agents endpoints up {self.deployment.endpoint} --dry-run"
