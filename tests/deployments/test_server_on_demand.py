@@ -228,7 +228,7 @@ async def test_many_who_wait_for_a_start_that_fails_all_hear_of_it_after_one_try
         for kept in (first, again(first), again(first)):
             tasks.start_soon(want, kept)
         with anyio.fail_after(20):
-            while len(first.standing().users) < 3:
+            while len(first.standing().users) < 3:  # noqa: ASYNC110 - locks of the kernel: there is no event
                 await anyio.sleep(0.01)
         go.touch()
     assert len(said) == 3
