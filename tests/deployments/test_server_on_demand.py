@@ -267,7 +267,8 @@ async def test_a_start_that_one_gives_up_goes_on_for_another_who_waits(folder: P
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as others:
                 others.start_soon(first.up)
-                await until(lambda: len(first.standing().users) == 2 and first.folder.kept() and record(first).server)
+                await until(lambda: len(first.standing().users) == 2 and first.folder.kept() and first.folder.record())
+                await until(lambda: record(first).server)
                 scope.cancel()
         pid = server_pid(first)
         assert first.standing().users == (os.getpid(),)

@@ -221,7 +221,8 @@ class _Execution:
     async def _walk(self) -> None:
         planned = self.planned
         settings = planned.settings
-        scheduler = Scheduler(max_agents=settings.scheduler.max_agents, max_wait=settings.scheduler.max_wait)
+        tuned = settings.scheduler
+        scheduler = Scheduler(max_agents=tuned.max_agents, max_wait=tuned.max_wait, patience=tuned.patience)
         self._habits = await habits_of(planned.graph.name, self.journal)
         services = await self._services()
         priority = settings.run.priority

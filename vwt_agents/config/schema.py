@@ -102,11 +102,12 @@ class Scheduler(_Table):
     max_agents: Count = SchedulerSettings().max_agents
     max_wait: MaxWait = MaxWait()
     keep_alive: Duration = SchedulerSettings().keep_alive
+    patience: Duration = SchedulerSettings().patience
 
     def settings(self) -> SchedulerSettings:
         """The same as settings."""
         waits: dict[RequestClass, float] = {"interactive": self.max_wait.interactive, "batch": self.max_wait.batch}
-        return SchedulerSettings(max_agents=self.max_agents, max_wait=frozen(waits), keep_alive=self.keep_alive)
+        return SchedulerSettings(self.max_agents, frozen(waits), self.keep_alive, self.patience)
 
 
 class Start(_Table):

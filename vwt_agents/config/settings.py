@@ -72,13 +72,17 @@ class BudgetSettings:
 
 @dataclass(frozen=True, slots=True)
 class SchedulerSettings:
-    """How many agents run at once, how long a request of each class may wait, and how long an idle model stays."""
+    """How many agents run at once, how long a request of each class may wait, and how long an idle model stays.
+
+    `patience` is how long requests wait for memory that other processes or programs hold, before they fail.
+    """
 
     max_agents: int = 4
     max_wait: Mapping[RequestClass, Seconds] = field(
         default_factory=lambda: frozen({"interactive": 15.0, "batch": 120.0})
     )
     keep_alive: Seconds = 600.0
+    patience: Seconds = 600.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,179 @@
+"""A run among others: what is loaded already is taken over, what others have is left to them, and nobody waits in vain."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from two_models import CONFIG, MODELS
+
+from vwt_agents.app import App, Job
+from vwt_agents.board import Board
+from vwt_agents.endpoints.ollama import OllamaClient
+from vwt_agents.testing import OllamaServer, ServedModel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+ONE_FITS = 1000
+ASK = """
+from vwt_agents import Agent, Pipeline
+
+pipeline = Pipeline("ask")
+
+
+@pipeline.stage
+async def answer({agent}: Agent) -> str:
+    return await {agent}.ask("well?")
+"""
+JUDGE = '\n[agents.judge]\ntier = "large"\n'
+FOREIGN = "somebody:70b"
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vwt_agents.app.neighbours.INTERVAL", 0.02)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[OllamaServer]:
+    async with OllamaServer({**MODELS, FOREIGN: ServedModel(300)}, "an answer") as running:
+        yield running
+
+
+def job(folder: Path, server: OllamaServer, agent: str, *, budget: int = ONE_FITS, more: str = "") -> Job:
+    place = folder / agent
+    place.mkdir(exist_ok=True)
+    (place / "ask.py").write_text(ASK.format(agent=agent))
+    (place / "agents.toml").write_text(CONFIG.format(url=server.url, budget=f"{budget} MiB") + JUDGE + more)
+    return Job(place / "ask.py", config=place / "agents.toml", out=place / "out")
+
+
+async def loaded(server: OllamaServer, model: str, num_ctx: int) -> None:
+    """As a client would that is in no ledger."""
+    async with OllamaClient(server.url) as client:
+        await client.preload(model, num_ctx, on_cpu=True)
+
+
+async def until(fact: Any) -> None:
+    with anyio.fail_after(20):
+        while not fact():  # noqa: ASYNC110 - a run looks around by itself: there is no event
+            await anyio.sleep(0.01)
+
+
+async def test_a_model_that_is_there_as_the_run_would_load_it_is_taken_over(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    await loaded(server, "small:1b", 2048)
+    result = await App().run(job(tmp_path, server, "reviewer"))
+    assert (result.status, server.loads) == ("good", [("small:1b", 2048)])
+    assert not server.resident
+
+
+async def test_a_model_of_agents_toml_that_nobody_uses_makes_way_once_it_is_in_the_way(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    await loaded(server, "small:1b", 1024)
+    result = await App().run(job(tmp_path, server, "judge"))
+    assert (result.status, [model for model, _ in server.loads]) == ("good", ["small:1b", "large:2b"])
+    assert server.memory.unloads[0] == "small:1b"
+
+
+async def test_what_somebody_else_has_loaded_counts_against_the_budget_and_is_left_alone(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    await loaded(server, FOREIGN, 4096)
+    board, results = Board(), []
+
+    async def run() -> None:
+        results.append(await App(board).run(job(tmp_path, server, "judge")))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        await until(lambda: board.queue and "others take 300 MiB" in board.waits(next(iter(board.queue))))
+        assert server.loads == [(FOREIGN, 4096)]
+        server.evict(FOREIGN)
+    assert results[0].status == "good"
+
+
+async def test_a_run_does_not_wait_for_ever_for_memory_that_somebody_else_keeps(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    await loaded(server, FOREIGN, 4096)
+    result = await App().run(job(tmp_path, server, "judge", more='[scheduler]\npatience = "100ms"\n'))
+    assert (result.status, result.exit_code) == ("failed", 3)
+    assert "needs 881 MiB" in (result.error or "")
+    assert "others take 300 MiB" in (result.error or "")
+
+
+async def test_a_model_that_another_client_evicted_is_loaded_again_before_the_next_call(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    two = ASK.format(agent="reviewer") + "\n\n@pipeline.stage\nasync def again(reviewer: Agent, answer: str) -> str:\n"
+    asked = job(tmp_path, server, "reviewer")
+    asked.pipeline.write_text(two + "    return await reviewer.ask('and now?')\n")
+    board, lines, results = Board(), [], []
+    board.on_line.append(lines.append)
+    gate = server.hold("/api/chat")
+
+    async def run() -> None:
+        results.append(await App(board).run(asked))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        await server.reached("/api/chat")
+        server.evict("small:1b")
+        await until(lambda: any("no longer in memory" in line for line in lines))
+        gate.set()
+    assert results[0].status == "good"
+
+
+async def test_two_runs_that_do_not_fit_side_by_side_take_turns(tmp_path: Path, server: OllamaServer) -> None:
+    results = []
+
+    async def run(agent: str) -> None:
+        results.append((await App().run(job(tmp_path, server, agent))).status)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, "judge")
+        tasks.start_soon(run, "reviewer")
+    assert results == ["good", "good"]
+    assert sorted(server.loads) == [("large:2b", 2048), ("small:1b", 2048)]
+    assert not server.resident
+
+
+async def test_two_runs_of_one_model_share_it_and_the_last_one_unloads_it(tmp_path: Path, server: OllamaServer) -> None:
+    gate, results = server.hold("/api/chat"), []
+
+    async def run(name: str) -> None:
+        (tmp_path / name).mkdir()
+        results.append((await App().run(job(tmp_path / name, server, "reviewer"))).status)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, "one")
+        tasks.start_soon(run, "two")
+        await until(lambda: [path for path, _ in server.requests].count("/api/chat") == 2)
+        gate.set()
+    assert (results, server.loads) == (["good", "good"], [("small:1b", 2048)])
+    assert not server.resident
+
+
+async def test_what_a_killed_run_has_left_in_memory_makes_way_for_the_next(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    gate = server.hold("/api/chat")
+    asked = job(tmp_path, server, "reviewer")
+    argv = [sys.executable, "-m", "vwt_agents", "run", str(asked.pipeline), "--quiet"]
+    async with await anyio.open_process(argv, cwd=tmp_path) as process:
+        await server.reached("/api/chat")
+        os.kill(process.pid, signal.SIGKILL)
+        await process.wait()
+    await until(lambda: not server.memory.runners["small:1b"].users)
+    gate.set()
+    result = await App().run(job(tmp_path, server, "judge"))
+    assert (result.status, server.memory.unloads[0]) == ("good", "small:1b")
