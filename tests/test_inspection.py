@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from vwt_agents.app import World, open_world
+from vwt_agents.app.checks import check_all
 from vwt_agents.app.findings import Finding
 from vwt_agents.app.inspection import environment_for, look_at_servers
 from vwt_agents.app.matrix import model_matrix
@@ -17,6 +19,7 @@ from vwt_agents.config import parse_settings
 from vwt_agents.endpoints.ollama import OllamaClient
 from vwt_agents.endpoints.server_facts import ServerEnvironment
 from vwt_agents.journal import JournalReader
+from vwt_agents.ledger import Ledger, Resource
 from vwt_agents.messages import Chunk, OnChunk, Request, Response
 from vwt_agents.testing import OllamaServer, ServedModel
 
@@ -273,3 +276,22 @@ async def test_the_matrix_says_which_of_the_tiers_models_fit_beside_each_other()
         async with open_world(parse_settings(config.replace("14 GiB", "8 GiB"))) as opened:
             rows = {row["model"]: row for row in await model_matrix(opened)}
             assert (rows[MISTRAL]["beside"], rows[MISTRAL]["alone"]) == ([], True)
+
+
+async def test_a_server_that_loads_nothing_any_more_is_seen_though_it_answers() -> None:
+    async with world({}, more="") as (opened, server):
+        server.models["tiny:latest"] = mistral()
+        server.fail("load", "oom", times=9)
+        found = {finding.what: finding for finding in (await check_all(opened, load=True))[0]}
+    assert found["slots of small"].detail.startswith("not counted")
+    assert (found["loads of small"].level, found["loads of small"].fix) == ("missing", "restart that server")
+    assert "out of memory" in found["loads of small"].detail
+
+
+async def test_doctor_says_who_holds_memory_on_this_machine() -> None:
+    with Ledger.open("run x") as ledger:
+        ledger.claim("cpu", Resource("abc", "http://127.0.0.1:1"), 300, 1000, name="mistral:latest")
+        async with world({MISTRAL: mistral()}) as (opened, _server):
+            found = {finding.what: finding for finding in (await check_all(opened))[0]}
+    assert found["ledger"].level == "ok"
+    assert f"cpu: 300 MiB for mistral:latest by run x, process {os.getpid()}" in found["ledger"].detail

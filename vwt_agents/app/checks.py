@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anyio import to_thread
+
 from vwt_agents.app.budgets import misplaced, place_hint
 from vwt_agents.app.findings import Finding, Level
 from vwt_agents.app.inspection import look_at_servers
@@ -15,6 +17,8 @@ from vwt_agents.config import canonical
 from vwt_agents.errors import VwtError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vwt_agents.app.inspection import ServerLook
     from vwt_agents.app.world import World
     from vwt_agents.config import TierSettings
@@ -27,7 +31,7 @@ __all__ = ["Finding", "Level", "check_all"]
 async def check_all(world: World, *, load: bool = False) -> tuple[list[Finding], list[ServerLook]]:
     """Every finding, in the order a newcomer needs them, and each Ollama server as it was found.
 
-    With `load`, a small model is loaded on each of them to count its slots.
+    With `load`, a small model is loaded on each of them, to see whether it still loads and to count its slots.
     """
     servers = await look_at_servers(world)
     seen = [finding for server in servers for finding in server.findings]
@@ -36,12 +40,14 @@ async def check_all(world: World, *, load: bool = False) -> tuple[list[Finding],
 
         counted = {finding.what: finding for finding in await count_slots(world)}
         seen = [counted.get(finding.what, finding) for finding in seen]
+        seen += await _loads(world, counted)
     findings = [
         _python(),
         *_devices(world),
         *_endpoints(world),
         *seen,
         *await _models(world),
+        await _ledger(),
         await _sandbox(world),
         _state(),
     ]
@@ -161,6 +167,36 @@ async def _sandbox(world: World) -> Finding:
         return Finding("sandbox", "missing", error.message, error.hint)
     backend = sandbox.backend
     return Finding("sandbox", "ok" if backend.level == "full" else "note", f"{backend.name}, level {backend.level}")
+
+
+async def _loads(world: World, counted: Mapping[str, Finding]) -> list[Finding]:
+    """Whether servers on which no slots could be counted load anything at all: one whose scheduler is stuck (ollama#17408)
+    answers everything else.
+    """
+    found = []
+    for name, endpoint in world.endpoints.items():
+        health, slots = world.health[name], counted.get(f"slots of {name}")
+        uncounted = slots is None or slots.detail.startswith("not counted")
+        if endpoint.kind == "ollama" and health.ok and not health.asleep and uncounted:
+            deep = await endpoint.deep_probe()
+            fix = None if deep.ok else "restart that server"
+            found.append(Finding(f"loads of {name}", "ok" if deep.ok else "missing", deep.detail, fix))
+    return found
+
+
+async def _ledger() -> Finding:
+    """Who holds memory on this machine, through the ledger that all processes share."""
+    from vwt_agents.ledger import Ledger
+
+    with await to_thread.run_sync(Ledger.open, "doctor") as ledger:
+        seen = await to_thread.run_sync(ledger.snapshot)
+    if not seen.shared:
+        return Finding(
+            "ledger", "note", f"shared with nobody: {seen.where}", "set VWT_LEDGER to a folder, see docs/memory.md"
+        )
+    held = "; ".join(f"{holder.device}: {holder}" for holder in seen.holders) or "nobody holds memory"
+    waits = f"; {len(seen.wants)} waiting" if seen.wants else ""
+    return Finding("ledger", "ok", f"{seen.where}: {held}{waits}")
 
 
 def _state() -> Finding:

@@ -229,7 +229,7 @@ class _Execution:
         world = planned.world
         async with (
             open_neighbours(
-                world, planned.plan, lambda name: measuring(world, name, self.journal), self.id
+                world, planned.plan, lambda name, used: measuring(world, name, self.journal, used), self.id
             ) as neighbours,
             Dispatcher(scheduler, neighbours.endpoints, board=self.board, priority=priority) as dispatcher,
         ):

@@ -10,7 +10,7 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
 from anyio.to_thread import run_sync
@@ -25,7 +25,7 @@ from vwt_agents.ledgered import LedgeredEndpoint, Need
 from vwt_agents.occupancy import Monitor, Sources
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from vwt_agents.app.world import World
     from vwt_agents.core import Event, State
@@ -73,13 +73,16 @@ async def evictable(world: World) -> dict[str, Mib]:
     return {device: sum(mib for (at, _), mib in found.items() if at == device) for device in {at for at, _ in found}}
 
 
+Used: TypeAlias = "Callable[[], Awaitable[Mib | None]]"
+MadeFor: TypeAlias = "Callable[[str, Used], Endpoint]"
+
+
 @asynccontextmanager
-async def open_neighbours(
-    world: World, plan: Plan, endpoint: Callable[[str], Endpoint], run: str
-) -> AsyncIterator[Neighbours]:
+async def open_neighbours(world: World, plan: Plan, endpoint: MadeFor, run: str) -> AsyncIterator[Neighbours]:
     """Join the ledger for the length of the block. What the run leaves on a server then is an orphan there, for others.
 
-    `endpoint` gives each of the world's as the run would use it if it were alone.
+    `endpoint` makes each of the world's, by name, as the run would use it if it were alone; it is given what reads the MiB
+    used on its device.
     """
     ledger = await run_sync(Ledger.open, run)
     reader = Reader()
@@ -102,12 +105,11 @@ class _Seen:
 class Neighbours:
     """Everybody else on this run's devices. `endpoints` are the run's, each within what the ledger grants it."""
 
-    def __init__(
-        self, world: World, plan: Plan, endpoint: Callable[[str], Endpoint], ledger: Ledger, reader: Reader
-    ) -> None:
+    def __init__(self, world: World, plan: Plan, endpoint: MadeFor, ledger: Ledger, reader: Reader) -> None:
         self._world = world
         self._plan = plan
         self._endpoint = endpoint
+        self._reader = reader
         self._ledger = ledger
         self._needs: dict[ModelKey, Need] = {}
         self._ledgered: dict[str, LedgeredEndpoint] = {}
@@ -129,7 +131,7 @@ class Neighbours:
         need = Need(resource_of(self._world, spec.endpoint, spec.model), spec.footprint)
         self._needs[ModelKey(spec.endpoint, spec.model)] = need
         if spec.endpoint not in self._ledgered:
-            ledgered = self._within_ledger(self._endpoint(spec.endpoint))
+            ledgered = self._within_ledger(self._endpoint(spec.endpoint, partial(self._used, spec.device)))
             self._ledgered[spec.endpoint] = self.endpoints[spec.endpoint] = ledgered
 
     def _within_ledger(self, endpoint: Endpoint) -> LedgeredEndpoint:
@@ -312,6 +314,13 @@ class Neighbours:
 
     def _changing(self, device: str) -> bool:
         return any(residency.phase != "resident" for residency in self._state.on(device))
+
+    async def _used(self, device: str) -> Mib | None:
+        """What a GPU's driver says is used there; None for the CPU, where pages come and go as they are read."""
+        if device == "cpu":
+            return None
+        found = await run_sync(self._reader.read)
+        return next((each.used_mib for each in found.devices if each.name == device and not each.problem), None)
 
     async def _ledger_of(self, device: str) -> Mib:
         shared = {need.resource for key, need in self._needs.items() if need.resource.server}

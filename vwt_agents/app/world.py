@@ -23,7 +23,7 @@ from vwt_agents.routing import ModelOffer, Offer, device_kind
 from vwt_agents.types import MIB, Mib
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Set
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Set
 
     from vwt_agents.config import EndpointSettings, Settings
     from vwt_agents.endpoints.base import Endpoint, ModelInfo
@@ -263,11 +263,13 @@ def _measured(world: World, endpoint: str, info: ModelInfo) -> dict[tuple[int, i
     return found
 
 
-def measuring(world: World, name: str, journal: Journal) -> Endpoint:
-    """An endpoint with its loads measured, and the measurements kept in the journal."""
+def measuring(
+    world: World, name: str, journal: Journal, used: Callable[[], Awaitable[Mib | None]] | None = None
+) -> Endpoint:
+    """An endpoint with its loads measured, and the measurements kept in the journal. `used` reads its device's used MiB."""
     from vwt_agents.endpoints.measuring import MeasuringEndpoint
 
-    return MeasuringEndpoint(world.endpoints[name], _expects(world, name), journal.remember)
+    return MeasuringEndpoint(world.endpoints[name], _expects(world, name), journal.remember, used=used)
 
 
 def _expects(world: World, name: str) -> Expects:

@@ -36,6 +36,10 @@ class EndpointAround:
         """As the inner one."""
         return await self.inner.probe()
 
+    async def deep_probe(self) -> Health:
+        """As the inner one."""
+        return await self.inner.deep_probe()
+
     async def models(self) -> tuple[ModelInfo, ...]:
         """As the inner one."""
         return await self.inner.models()

@@ -96,6 +96,10 @@ class Endpoint(Protocol):
         """Does it answer? Never raises for a server that is down; bounded to a few seconds."""
         ...
 
+    async def deep_probe(self) -> Health:
+        """Do models answer and load too? May load a small one, evicts nobody; never raises, bounded to a few minutes."""
+        ...
+
     async def models(self) -> tuple[ModelInfo, ...]:
         """The models it can load now, and for the embedded engine also those it could pull (installed=False)."""
         ...

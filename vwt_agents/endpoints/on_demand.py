@@ -59,6 +59,11 @@ class OnDemandEndpoint(EndpointAround):
         url = self.server.deployment.url
         return Health(ok=True, detail=f"not running; `{shown}` is run when {url} is needed", asleep=True)
 
+    async def deep_probe(self) -> Health:
+        """As the server answers; one that is asleep is left so."""
+        health = await self.probe()
+        return health if health.asleep or not health.ok else await self.inner.deep_probe()
+
     async def start(self) -> None:
         """Bring the server up now; it stays until nobody has used it for a while."""
         async with self._used():

@@ -89,6 +89,10 @@ class ScriptedEndpoint:
         """Up, unless `up` was set to False."""
         return Health(ok=self.up, detail=f"{self.name} is {'up' if self.up else 'down'}", version="scripted")
 
+    async def deep_probe(self) -> Health:
+        """The same as `probe`: there is no server that could be stuck."""
+        return await self.probe()
+
     async def models(self) -> tuple[ModelInfo, ...]:
         """Its models, then those of the catalogue that are not here yet."""
         self._check_up()

@@ -128,6 +128,10 @@ class EmbeddedEndpoint:
         number = version("xllamacpp")
         return Health(ok=True, detail=f"xllamacpp {number}, models in {self.store.root}", version=number)
 
+    async def deep_probe(self) -> Health:
+        """The same as `probe`: there is no server that could be stuck."""
+        return await self.probe()
+
     async def models(self) -> tuple[ModelInfo, ...]:
         """What is in the store, then what the catalogue could bring."""
         self._require_engine()
