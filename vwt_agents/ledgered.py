@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vwt_agents.ledger import Holder, Ledger, Resource
     from vwt_agents.types import Mib, Seconds
 
-__all__ = ["LedgeredEndpoint", "Need"]
+__all__ = ["LedgeredEndpoint", "Need", "terms_of"]
 
 log = get_logger(__name__)
 
@@ -49,6 +49,11 @@ class _Stay:
 
 async def _at_once(_mib: Mib) -> None:
     """Memory that a server says is free counts as free."""
+
+
+def terms_of(num_ctx: int) -> str:
+    """What all who share a model have to agree on, or it would be loaded again in turns."""
+    return f"num_ctx {num_ctx}"
 
 
 class LedgeredEndpoint(EndpointAround):
@@ -84,7 +89,7 @@ class LedgeredEndpoint(EndpointAround):
         A load that is refused is to be tried again every few seconds, else its turn passes to others.
         """
         need = self._need(model)
-        await self._claim(model, need, f"num_ctx {num_ctx}")
+        await self._claim(model, need, terms_of(num_ctx))
         try:
             residence = await self.inner.load(model, num_ctx=num_ctx, slots=slots, timeout=timeout)
             mib = residence.device_mib or residence.size_mib
@@ -106,13 +111,15 @@ class LedgeredEndpoint(EndpointAround):
             return
         try:
             await self.inner.unload(model)
-            await self._freed(mib)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await run_sync(self._ledger.stay, resource)
             raise
-        with anyio.CancelScope(shield=True):
-            await run_sync(self._ledger.drop, resource)
+        try:
+            await self._freed(mib)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await run_sync(self._ledger.drop, resource)
 
     async def resident(self) -> tuple[Residence, ...]:
         """As the inner endpoint; claims on what is no longer there end with it."""

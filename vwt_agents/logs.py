@@ -67,6 +67,7 @@ EVENTS: Final[frozenset[str]] = frozenset(
         "model.unload_failed",
         "model.unloaded",
         "model.vanished",
+        "neighbours.not_seen",
         "run.ended",
         "run.started",
         "sandbox.chosen",

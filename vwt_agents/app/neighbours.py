@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
 from anyio.to_thread import run_sync
 
+from vwt_agents.app.claims import resource_of
 from vwt_agents.config import canonical
 from vwt_agents.core import BudgetSet, Loaded, ModelKey, Occupied, Pressed, Vanished
 from vwt_agents.devices import Reader
 from vwt_agents.errors import VwtError
 from vwt_agents.eventlog import get_logger
 from vwt_agents.ledger import Ledger, Resource
-from vwt_agents.ledgered import LedgeredEndpoint, Need
+from vwt_agents.ledgered import LedgeredEndpoint, Need, terms_of
 from vwt_agents.occupancy import Monitor, Sources
 
 if TYPE_CHECKING:
@@ -34,43 +35,13 @@ if TYPE_CHECKING:
     from vwt_agents.routing import ModelPlan, Plan
     from vwt_agents.types import Mib, Seconds
 
-__all__ = ["Neighbours", "evictable", "open_neighbours", "resource_of"]
+__all__ = ["Neighbours", "open_neighbours"]
 
 log = get_logger(__name__)
 
 INTERVAL: Final[Seconds] = 1.0
 ADOPT_S: Final[Seconds] = 30.0
 """A model that is there already answers its load at once; one that does not is left alone."""
-
-
-def resource_of(world: World, endpoint: str, model: str) -> Resource:
-    """What the ledger calls a model: by its weights on a server, so that all tags of them and all processes mean the same."""
-    info = world.infos.get((endpoint, model))
-    return Resource((info.digest if info is not None else "") or canonical(model), world.endpoints[endpoint].url)
-
-
-async def evictable(world: World) -> dict[str, Mib]:
-    """By device, MiB in memory that may be had in time: what processes in the ledger have claimed, and models of agents.toml
-    that nobody alive uses. Plans count them as free; runs wait for them.
-    """
-    with await run_sync(Ledger.open, "plan") as ledger:
-        held = (await run_sync(ledger.snapshot)).holders
-    found: dict[tuple[str, Resource], Mib] = {}
-    for number, holder in enumerate(held):  # without a server it is somebody's own, however alike the names
-        own = holder.resource if holder.resource.server else replace(holder.resource, model=f"{number}")
-        found[holder.device, own] = max(found.get((holder.device, own), 0), holder.mib)
-    for name, endpoint in world.endpoints.items():
-        listed = {canonical(model): model for model in world.settings.listed(name)}
-        if endpoint.kind != "ollama" or not world.health[name].ok:
-            continue
-        try:
-            residences = await endpoint.resident()
-        except VwtError:
-            continue
-        for each in residences:
-            if (model := listed.get(canonical(each.model))) is not None:
-                found.setdefault((endpoint.device, resource_of(world, name, model)), each.device_mib)
-    return {device: sum(mib for (at, _), mib in found.items() if at == device) for device in {at for at, _ in found}}
 
 
 Used: TypeAlias = "Callable[[], Awaitable[Mib | None]]"
@@ -102,6 +73,14 @@ class _Seen:
     residences: dict[str, Residence] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is in the ledger: resources, and models by their server and name, which is all that a server shows of them."""
+
+    resources: frozenset[Resource]
+    named: frozenset[tuple[str, str]]
+
+
 class Neighbours:
     """Everybody else on this run's devices. `endpoints` are the run's, each within what the ledger grants it."""
 
@@ -112,6 +91,7 @@ class Neighbours:
         self._reader = reader
         self._ledger = ledger
         self._needs: dict[ModelKey, Need] = {}
+        self._terms: dict[ModelKey, str] = {}
         self._ledgered: dict[str, LedgeredEndpoint] = {}
         self._claimed: dict[str, Mib] = {}
         self._shared: dict[str, Mib] = {}
@@ -129,7 +109,8 @@ class Neighbours:
     def admit(self, spec: ModelPlan) -> None:
         """Let the run use a model, on an endpoint of the world that may be new to it."""
         need = Need(resource_of(self._world, spec.endpoint, spec.model), spec.footprint)
-        self._needs[ModelKey(spec.endpoint, spec.model)] = need
+        key = ModelKey(spec.endpoint, spec.model)
+        self._needs[key], self._terms[key] = need, terms_of(spec.num_ctx)
         if spec.endpoint not in self._ledgered:
             ledgered = self._within_ledger(self._endpoint(spec.endpoint, partial(self._used, spec.device)))
             self._ledgered[spec.endpoint] = self.endpoints[spec.endpoint] = ledgered
@@ -165,10 +146,16 @@ class Neighbours:
             await stack.aclose()
 
     async def _watch(self) -> None:
+        told = ""
         while True:
             await anyio.sleep(INTERVAL)
-            await self._look_at_servers()
-            await self._look()
+            try:
+                await self._look_at_servers()
+                await self._look()
+            except Exception as error:  # noqa: BLE001 - a run goes on with what it knew; what fails for good fails its loads
+                if told != str(error):
+                    told = str(error)
+                    log.warning("neighbours.not_seen", error=f"{type(error).__name__}: {error}")
 
     async def _adopt(self, dispatcher: Dispatcher) -> None:
         """Models of the plan that a server has in memory already, as the run would load them, are the run's from now on."""
@@ -208,7 +195,11 @@ class Neighbours:
         except VwtError as error:  # calls to it say so; what was seen there last still stands
             log.debug("endpoint.not_seen", endpoint=name, error=error.message)
             return
-        self._seen[name] = _Seen(at, {canonical(each.model): each for each in residences})
+        seen = self._seen[name] = _Seen(at, {canonical(each.model): each for each in residences})
+        left = await run_sync(self._ledger.orphans, endpoint.url)
+        if gone := [orphan for orphan in left if canonical(orphan.name) not in seen.residences]:
+            there = [orphan.resource for orphan in left if orphan not in gone]
+            await run_sync(self._ledger.forget, endpoint.url, there)
 
     async def _make_room(self) -> None:
         """What nobody alive uses leaves a server once it is in the way: models of dead processes, and of earlier runs."""
@@ -230,15 +221,13 @@ class Neighbours:
 
     async def _left_over(self, name: str) -> list[str]:
         """Models of agents.toml that a server has in memory and neither this run nor anybody in the ledger holds."""
-        held = {holder.resource for holder in (await run_sync(self._ledger.snapshot)).holders}
-        ours = {canonical(key.model) for key in self._state.residencies if key.endpoint == name}
-        return [
-            model
-            for model in self._world.settings.listed(name)
-            if canonical(model) in self._residences(name)
-            and canonical(model) not in ours
-            and resource_of(self._world, name, model) not in held
-        ]
+        strangers = {model for model, _ in self._strangers(name, await self._held())}
+        return [model for model in self._world.settings.listed(name) if canonical(model) in strangers]
+
+    async def _held(self) -> _Held:
+        holders = (await run_sync(self._ledger.snapshot)).holders
+        named = {(holder.resource.server, canonical(holder.name)) for holder in holders}
+        return _Held(frozenset(holder.resource for holder in holders), frozenset(named))
 
     async def _press(self, device: str) -> None:
         wants = await run_sync(self._ledger.pressing, device)
@@ -257,9 +246,9 @@ class Neighbours:
             await run_sync(self._ledger.unwant, self._needs[key].resource)
         self._starved = set(starved)
         for key, model in starved.items():
-            need, since = self._needs[key], model.starved_since or time.monotonic()
-            spec = model.spec
-            await run_sync(self._ledger.want, spec.device, need.resource, spec.footprint, since)
+            spec, since = model.spec, model.starved_since or time.monotonic()
+            wanted = partial(self._ledger.want, name=key.model, terms=self._terms[key])
+            await run_sync(wanted, spec.device, self._needs[key].resource, spec.footprint, since)
 
     def _check_residents(self) -> None:
         """A resident model that its server no longer shows, or shows with another context, is gone: the core is told."""
@@ -336,19 +325,21 @@ class Neighbours:
 
     async def _foreign_of(self, device: str) -> Mib:
         """What servers on a device have in memory that neither this run nor anybody in the ledger has loaded."""
-        held = {holder.resource for holder in (await run_sync(self._ledger.snapshot)).holders}
-        return sum(residence.device_mib for residence in self._strangers(device, held))
-
-    def _strangers(self, device: str, held: set[Resource]) -> Iterator[Residence]:
+        held, total = await self._held(), 0
         for name, endpoint in self._world.endpoints.items():
-            if endpoint.device != device:
-                continue
-            known = {canonical(key.model) for key in self._state.residencies if key.endpoint == name}
-            names = {canonical(model): model for model in self._world.settings.listed(name)}
-            for model, residence in self._residences(name).items():
-                resource = resource_of(self._world, name, names.get(model, residence.model))
-                if model not in known and resource not in held:
-                    yield residence
+            if endpoint.device == device:
+                total += sum(residence.device_mib for _, residence in self._strangers(name, held))
+        return total
+
+    def _strangers(self, name: str, held: _Held) -> Iterator[tuple[str, Residence]]:
+        """What a server has in memory that neither this run nor anybody in the ledger holds, by the one spelling."""
+        url = self._world.endpoints[name].url
+        ours = {canonical(key.model) for key in self._state.residencies if key.endpoint == name}
+        listed = {canonical(model): model for model in self._world.settings.listed(name)}
+        for model, residence in self._residences(name).items():
+            resource = resource_of(self._world, name, listed.get(model, model))
+            if model not in ours and resource not in held.resources and (url, model) not in held.named:
+                yield model, residence
 
     def _residences(self, endpoint: str) -> Mapping[str, Residence]:
         seen = self._seen.get(endpoint)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from vwt_agents.app.budgets import measured_budgets, misplaced
-from vwt_agents.app.neighbours import evictable
+from vwt_agents.app.claims import evictable
 from vwt_agents.config import canonical
 from vwt_agents.devices import Budget, Device, find
 from vwt_agents.endpoints.base import Health
