@@ -48,7 +48,8 @@ async def evictable(world: World) -> dict[str, Mib]:
         found[holder.device, own] = max(found.get((holder.device, own), 0), holder.mib)
     for name, endpoint in world.endpoints.items():
         listed = {canonical(model): model for model in world.settings.listed(name)}
-        if endpoint.kind != "ollama" or not world.health[name].ok:
+        health = world.health[name]
+        if endpoint.kind != "ollama" or not health.ok or health.asleep:
             continue
         try:
             residences = await endpoint.resident()
