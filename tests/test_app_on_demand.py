@@ -178,12 +178,16 @@ async def test_what_nobody_knows_a_plan_says_and_a_run_starts_the_server_to_ask(
 
 
 async def test_doctor_says_what_is_started_on_demand_and_what_is_not_known_of_it(
-    folder: Path, small: OllamaServer
+    folder: Path, small: OllamaServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     del small.models["large:2b"]
     config = job(folder, small, "one").pipeline.with_name("agents.toml")
     async with open_world(load_settings(config, pipeline=None, cwd=folder), everything=True) as world:
-        found = {finding.what: finding for finding in (await check_all(world))[0]}
+        findings, looks = await check_all(world)
+    found = {finding.what: finding for finding in findings}
+    assert not {"version of large", "slots of large"} & found.keys(), "said of a server that is not running"
+    assert "endpoint.lost" not in caplog.text
+    assert [look.endpoint for look in looks if look.answers] == ["small"]
     assert found["endpoint large"].level == "ok"
     assert found["endpoint large"].detail.startswith("not running; `")
     unknown = found["models of tier large"]

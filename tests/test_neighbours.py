@@ -109,6 +109,31 @@ async def test_a_run_does_not_wait_for_ever_for_memory_that_somebody_else_keeps(
     assert (result.status, result.exit_code) == ("failed", 3)
     assert "needs 881 MiB" in (result.error or "")
     assert "others take 300 MiB" in (result.error or "")
+    assert "doctor` shows who holds what" in (result.error or "")
+
+
+async def test_a_run_that_others_keep_waiting_says_so_once_also_in_a_log(
+    tmp_path: Path, server: OllamaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vwt_agents.app.neighbours.TELL_S", 0.05)
+    await loaded(server, FOREIGN, 4096)
+    board, said = Board(), list[str]()
+    board.on_line.append(said.append)
+    await App(board).run(job(tmp_path, server, "judge", more='[scheduler]\npatience = "400ms"\n'))
+    waits = [line for line in said if "waits for 881 MiB on cpu, for at most 0.4 s: others take 300 MiB of it" in line]
+    assert len(waits) == 1
+
+
+@pytest.mark.parametrize(("setting", "notes"), [("/proc/no/such/folder", 1), ("off", 0)])
+async def test_a_run_whose_ledger_cannot_be_used_says_so(
+    tmp_path: Path, server: OllamaServer, monkeypatch: pytest.MonkeyPatch, setting: str, notes: int
+) -> None:
+    asked = job(tmp_path, server, "reviewer")
+    monkeypatch.setenv("VWT_LEDGER", setting)
+    board, said = Board(), list[str]()
+    board.on_line.append(said.append)
+    await App(board).run(asked)
+    assert sum("memory is shared with no other process" in line for line in said) == notes
 
 
 async def test_a_model_that_another_client_evicted_is_loaded_again_before_the_next_call(
@@ -177,3 +202,19 @@ async def test_what_a_killed_run_has_left_in_memory_makes_way_for_the_next(
     gate.set()
     result = await App().run(job(tmp_path, server, "judge"))
     assert (result.status, server.memory.unloads[0]) == ("good", "small:1b")
+
+
+async def test_what_a_killed_run_has_left_on_a_server_that_ended_as_well_is_in_nobodys_way(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    async with OllamaServer(MODELS, "an answer") as other:
+        gate = other.hold("/api/chat")
+        asked = job(tmp_path, other, "reviewer")
+        argv = [sys.executable, "-m", "vwt_agents", "run", str(asked.pipeline), "--quiet"]
+        async with await anyio.open_process(argv, cwd=tmp_path) as process:
+            await other.reached("/api/chat")
+            os.kill(process.pid, signal.SIGKILL)
+            await process.wait()
+        gate.set()
+    result = await App().run(job(tmp_path, server, "judge", more='[scheduler]\npatience = "2s"\n'))
+    assert (result.status, result.error) == ("good", None)

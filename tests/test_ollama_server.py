@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import anyio
 import httpx
+from click.testing import CliRunner
 from virtual_time import run
 
 from vwt_agents.endpoints.ollama import OllamaClient
 from vwt_agents.messages import Message, Request
 from vwt_agents.testing import OllamaServer, ServedModel
+from vwt_agents.testing.__main__ import main
 
 MODELS = {"a:latest": ServedModel(4000), "b:latest": ServedModel(5000), "c:latest": ServedModel(3000)}
 
@@ -154,3 +156,8 @@ def test_a_load_by_another_client_with_other_options_replaces_ours() -> None:
         assert (await generate(http, "a", prompt="hi", options={"num_ctx": 8192})).json()["response"] == "ok"
 
     with_server(play)
+
+
+def test_a_size_that_is_none_is_a_wrong_option_and_no_traceback() -> None:
+    said = CliRunner().invoke(main, ["--model", "a:1=much"])
+    assert (said.exit_code, "'a:1=much' is not NAME=MIB" in said.output) == (2, True)

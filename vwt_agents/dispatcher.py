@@ -43,7 +43,7 @@ from vwt_agents.core import (
 )
 from vwt_agents.core import LoadFailed as LoadFailedEvent
 from vwt_agents.core import UnloadFailed as UnloadFailedEvent
-from vwt_agents.core.scheduler import DEADLINE
+from vwt_agents.core.scheduler import DEADLINE, KEPT_OUT
 from vwt_agents.errors import (
     CallFailed,
     CallTimeout,
@@ -350,7 +350,12 @@ class Dispatcher:
             hint = "raise the agent's deadline, or have fewer agents at work at once"
             return CallTimeout(f"{key.model} was not free in time: {reason}", hint=hint)
         failure = self._failures.get(key)
-        return failure if failure is not None and reason.endswith(failure.message) else Rejected(reason)
+        if failure is not None and reason.endswith(failure.message):
+            return failure
+        if KEPT_OUT in reason:
+            hint = "`python -m vwt_agents doctor` shows who holds what; [scheduler] patience is how long to wait for it"
+            return Rejected(reason, hint=hint)
+        return Rejected(reason)
 
     def _start(self, work: Callable[..., object], *args: object) -> None:
         if self._tasks is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -56,6 +57,26 @@ def test_a_command_is_told_its_address_its_slots_and_that_nothing_expires() -> N
         "/etc/vwt",
     )
     assert (found.down(), found.status()) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("cache_type", "flash_attention", "told"),
+    [
+        ("f16", True, {}),
+        ("q8_0", True, {"OLLAMA_KV_CACHE_TYPE": "q8_0", "OLLAMA_FLASH_ATTENTION": "1"}),
+        ("f16", False, {"OLLAMA_FLASH_ATTENTION": "0"}),
+    ],
+)
+def test_a_command_keeps_the_kv_cache_as_footprints_count_it(
+    cache_type: Literal["f16", "q8_0"], flash_attention: bool, told: dict[str, str]
+) -> None:
+    usual = EndpointSettings(
+        "large", "ollama", "gpu0", "http://127.0.0.1:11435", start=StartSettings(command=("ollama", "serve"))
+    )
+    found = deployment_of(replace(usual, cache_type=cache_type, flash_attention=flash_attention))
+    assert found is not None
+    keys = {"OLLAMA_KV_CACHE_TYPE", "OLLAMA_FLASH_ATTENTION"}
+    assert {key: value for key, value in found.up().env.items() if key in keys} == told
 
 
 def test_env_goes_before_what_is_derived() -> None:

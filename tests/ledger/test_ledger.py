@@ -559,11 +559,19 @@ def test_the_environment_chooses_the_folder_or_none(tmp_path, monkeypatch, caplo
     monkeypatch.setenv("VWT_LEDGER", "~nobody-of-this-name/ledger")
     with Ledger.open() as opened:
         assert "cannot be used" in opened.alone
-    caplog.clear()
-    monkeypatch.setenv("VWT_LEDGER", "off")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VWT_LEDGER", "here")
     with Ledger.open() as opened:
-        assert opened.alone == "VWT_LEDGER is off"
-        assert not opened.snapshot().shared
+        assert "no absolute path" in opened.alone
+        assert opened.unusable
+    assert not (tmp_path / "here").exists()
+    caplog.clear()
+    for off in ("off", "OFF"):
+        monkeypatch.setenv("VWT_LEDGER", off)
+        with Ledger.open() as opened:
+            assert opened.alone == "VWT_LEDGER is off"
+            assert not opened.snapshot().shared
+            assert not opened.unusable
     assert caplog.text == ""
 
 

@@ -55,10 +55,10 @@ class ServerLook:
 async def look_at_servers(
     world: World, *, environment: Callable[[str], ServerEnvironment | None] = environment_of
 ) -> list[ServerLook]:
-    """Each Ollama looked at, also for what one that does not answer should be started with; it loads nothing."""
+    """Each Ollama looked at, also for what one that does not answer should be started with; it starts and loads nothing."""
     return [
         await _look(world, name, environment)
-        if name in world.endpoints and world.health[name].ok
+        if name in world.endpoints and world.health[name].ok and not world.health[name].asleep
         else ServerLook(name, (), environment_for(world, name), None, answers=False)
         for name, settings in world.settings.endpoints.items()
         if settings.kind == "ollama" and name in world.health

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import anyio
 from anyio.to_thread import run_sync
 
-from vwt_agents.app.claims import resource_of
+from vwt_agents.app.claims import forget_gone, resource_of
 from vwt_agents.config import canonical
 from vwt_agents.core import BudgetSet, Loaded, ModelKey, Occupied, Pressed, Vanished
 from vwt_agents.devices import Reader
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from vwt_agents.app.world import World
     from vwt_agents.core import Event, State
+    from vwt_agents.core.state import Model
     from vwt_agents.dispatcher import Dispatcher
     from vwt_agents.endpoints.base import Endpoint, Residence
     from vwt_agents.routing import ModelPlan, Plan
@@ -42,6 +43,8 @@ log = get_logger(__name__)
 INTERVAL: Final[Seconds] = 1.0
 ADOPT_S: Final[Seconds] = 30.0
 """A model that is there already answers its load at once; one that does not is left alone."""
+TELL_S: Final[Seconds] = 3.0
+"""A wait for others that lasts so long is said on the screen, also where that is a log."""
 
 
 Used: TypeAlias = "Callable[[], Awaitable[Mib | None]]"
@@ -99,6 +102,7 @@ class Neighbours:
         self._contexts: dict[ModelKey, tuple[Seconds, int]] = {}
         self._pressed: dict[str, tuple[Mib, Seconds]] = {}
         self._starved: set[ModelKey] = set()
+        self._told: set[ModelKey] = set()
         self._dispatcher: Dispatcher | None = None
         self.endpoints: dict[str, Endpoint] = {}
         sources = Sources(reader.read, self._ours, self._changing, self._ledger_of, self._loading_of, self._foreign_of)
@@ -133,6 +137,8 @@ class Neighbours:
         second until the block ends.
         """
         self._dispatcher = dispatcher
+        if self._ledger.unusable:
+            dispatcher.board.say(f"note: memory is shared with no other process: {self._ledger.alone}")
         await self._look_at_servers()
         await self._adopt(dispatcher)  # first: what is adopted is nobody else's
         await self._look()
@@ -204,6 +210,8 @@ class Neighbours:
     async def _make_room(self) -> None:
         """What nobody alive uses leaves a server once it is in the way: models of dead processes, and of earlier runs."""
         short = {model.spec.device for model in self._state.starved()} if self._dispatcher is not None else set()
+        if short:
+            await forget_gone(self._ledger, short)
         for name, endpoint in self._ledgered.items():
             if endpoint.device not in short or endpoint.kind != "ollama":
                 continue
@@ -249,6 +257,21 @@ class Neighbours:
             spec, since = model.spec, model.starved_since or time.monotonic()
             wanted = partial(self._ledger.want, name=key.model, terms=self._terms[key])
             await run_sync(wanted, spec.device, self._needs[key].resource, spec.footprint, since)
+        self._tell(starved)
+
+    def _tell(self, starved: Mapping[ModelKey, Model]) -> None:
+        """Say of each model once that others keep it out; a turn that comes soon is not worth a line."""
+        assert self._dispatcher is not None
+        self._told &= starved.keys()
+        for key, model in starved.items():
+            spec, since = model.spec, model.starved_since
+            if key not in self._told and since is not None and anyio.current_time() - since >= TELL_S:
+                self._told.add(key)
+                why = model.why or f"others take {self._state.occupied(spec.device)} MiB of it"
+                patience = self._world.settings.scheduler.patience
+                self._dispatcher.board.say(
+                    f"note: {key} waits for {spec.footprint} MiB on {spec.device}, for at most {patience:g} s: {why}"
+                )
 
     def _check_residents(self) -> None:
         """A resident model that its server no longer shows, or shows with another context, is gone: the core is told."""

@@ -62,9 +62,10 @@ if TYPE_CHECKING:
     from vwt_agents.core.state import Model
     from vwt_agents.types import Seconds
 
-__all__ = ["DEADLINE", "UNLOAD_RETRY", "Scheduler"]
+__all__ = ["DEADLINE", "KEPT_OUT", "UNLOAD_RETRY", "Scheduler"]
 
 DEADLINE: Final = "deadline passed"
+KEPT_OUT: Final = "others have kept it out"
 """How the reason of a Reject begins when the request waited past its deadline."""
 
 UNLOAD_RETRY: Final[Seconds] = 5.0
@@ -330,7 +331,7 @@ class Scheduler:
         others = (
             f"of the {state.budget(spec.device)} MiB of {spec.device} others take {state.occupied(spec.device)} MiB"
         )
-        return f"{spec.key} needs {spec.footprint} MiB, and for {waited:.0f} s others have kept it out: {model.why or others}"
+        return f"{spec.key} needs {spec.footprint} MiB, and for {waited:.0f} s {KEPT_OUT}: {model.why or others}"
 
     def _plan(self) -> None:
         """Until nothing is left to do: 1. reject what can never be granted; 2. let go of what has idled long enough, or

@@ -103,13 +103,13 @@ class Deployment:
 def deployment_of(settings: EndpointSettings) -> Deployment | None:
     """How agents.toml says this endpoint is started; None where it does not.
 
-    A command's server is told to listen at the endpoint's url with its number of slots, to let nothing expire and to
-    keep few old prompts, unless `env` says otherwise.
+    A command's server is told to listen at the endpoint's url with its number of slots, to keep the KV cache as
+    footprints count it, to let nothing expire and to keep few old prompts, unless `env` says otherwise.
     """
     start, url = settings.start, settings.url
     if start is None or url is None:
         return None
-    derived = {} if start.compose else _serving(url, settings.parallel)
+    derived = {} if start.compose else {**_serving(url, settings.parallel), **_kv_cache(settings)}
     return Deployment(
         endpoint=settings.name,
         url=url,
@@ -132,6 +132,13 @@ def _serving(url: str, parallel: int) -> dict[str, str]:
         "OLLAMA_KEEP_ALIVE": "-1",
         "LLAMA_ARG_CACHE_RAM": _CACHE_RAM_MIB,
     }
+
+
+def _kv_cache(settings: EndpointSettings) -> dict[str, str]:
+    """What differs from the server's own defaults; it takes a quantised cache only with flash attention switched on."""
+    if settings.cache_type != "f16":
+        return {"OLLAMA_KV_CACHE_TYPE": settings.cache_type, "OLLAMA_FLASH_ATTENTION": "1"}
+    return {} if settings.flash_attention else {"OLLAMA_FLASH_ATTENTION": "0"}
 
 
 def _host_port(url: str) -> str:

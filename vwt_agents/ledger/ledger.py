@@ -45,6 +45,7 @@ log = get_logger(__name__)
 WAIT_S: Final[Seconds] = 2.0
 """How long a verb waits for the lock: many thousand times what anybody holds it who has not been stopped."""
 
+_OFF: Final = "VWT_LEDGER is off"
 _HINT: Final = "make room there, or set VWT_LEDGER to another folder, or to `off` to share the memory with nobody"
 
 
@@ -94,17 +95,22 @@ class Ledger:
         Where it cannot be used, or VWT_LEDGER is `off`, the ledger is this process's alone, and a warning says why.
         """
         setting = os.environ.get("VWT_LEDGER", "")
-        if folder is None and setting == "off":
-            return cls(Alone(), who=who, alone="VWT_LEDGER is off", where="off")
+        if folder is None and setting.lower() == "off":
+            return cls(Alone(), who=who, alone=_OFF, where="off")
         path = folder or (Path(setting) if setting else DEFAULT)
         try:
             if folder is None and setting:
-                path = path.expanduser().resolve()
+                path = _absolute(path)
             return cls(Folder(path), who=who, where=str(path))
         except (OSError, RuntimeError) as error:  # RuntimeError: a ~user whom nobody knows
             reason = f"{path} cannot be used: {getattr(error, 'strerror', None) or error}"
             log.warning("ledger.unusable", reason=reason, hint="memory is shared with no other process: set VWT_LEDGER")
             return cls(Alone(), who=who, alone=reason, where=reason)
+
+    @property
+    def unusable(self) -> bool:
+        """Whether it should be shared, and is not; `alone` says why. One that was switched off is not unusable."""
+        return bool(self.alone) and self.alone != _OFF
 
     def __enter__(self) -> Self:
         return self
@@ -338,3 +344,10 @@ def _user() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except (KeyError, ImportError):
         return str(os.geteuid()) if hasattr(os, "geteuid") else ""
+
+
+def _absolute(path: Path) -> Path:
+    found = path.expanduser()
+    if not found.is_absolute():
+        raise OSError("it is no absolute path, and a run from another folder would have another ledger")
+    return found.resolve()

@@ -27,7 +27,10 @@ __all__ = ["main"]
 @click.option("--answer", default="ok", help="What every call is answered.  [default: ok]")
 def main(models: tuple[str, ...], answer: str) -> None:
     """Serve Ollama's API from a script, on OLLAMA_HOST (127.0.0.1 only), until told to stop."""
-    served = {name: ServedModel(int(mib or 1000)) for name, _, mib in (model.partition("=") for model in models)}
+    sizes = {name: mib or "1000" for name, _, mib in (model.partition("=") for model in models)}
+    if wrong := [f"{name}={mib}" for name, mib in sizes.items() if not mib.isdecimal()]:
+        raise click.BadParameter(f"{wrong[0]!r} is not NAME=MIB, such as mistral:latest=4000", param_hint="--model")
+    served = {name: ServedModel(int(mib)) for name, mib in sizes.items()}
     port = urlsplit(server_url()).port or 0
     server = OllamaServer(served, answer, parallel=int(os.environ.get("OLLAMA_NUM_PARALLEL", "1")), port=port)
     try:
