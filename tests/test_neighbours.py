@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -12,8 +14,10 @@ import pytest
 from two_models import CONFIG, MODELS
 
 from vwt_agents.app import App, Job
+from vwt_agents.app.neighbours import open_neighbours
 from vwt_agents.board import Board
 from vwt_agents.endpoints.ollama import OllamaClient
+from vwt_agents.ledger import Ledger
 from vwt_agents.testing import OllamaServer, ServedModel
 
 if TYPE_CHECKING:
@@ -99,6 +103,111 @@ async def test_what_somebody_else_has_loaded_counts_against_the_budget_and_is_le
         assert server.loads == [(FOREIGN, 4096)]
         server.evict(FOREIGN)
     assert results[0].status == "good"
+
+
+TWO_NAMES = """
+[budget]
+cpu = "1400 MiB"
+[endpoints.here]
+kind = "ollama"
+url = "{url}"
+device = "cpu"
+[endpoints.alias]
+kind = "ollama"
+url = "{url}"
+device = "cpu"
+[tiers.small]
+endpoint = "here"
+models = ["small:1b"]
+num_ctx = 2048
+[tiers.large]
+endpoint = "alias"
+models = ["large:2b"]
+num_ctx = 2048
+[agents.reviewer]
+tier = "small"
+[agents.judge]
+tier = "large"
+[scheduler]
+patience = "100ms"
+"""
+THEN = """
+
+@pipeline.stage
+async def again({agent}: Agent, answer: str) -> str:
+    return await {agent}.ask("and now?")
+"""
+
+
+async def test_what_somebody_else_has_loaded_counts_once_though_two_endpoints_show_it(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    await loaded(server, FOREIGN, 4096)
+    asked = job(tmp_path, server, "reviewer")
+    asked.pipeline.write_text(ASK.format(agent="reviewer") + THEN.format(agent="judge"))
+    (tmp_path / "reviewer" / "agents.toml").write_text(TWO_NAMES.format(url=server.url))
+    result = await App().run(asked)
+    assert (result.status, result.error) == ("good", None)
+    assert list(server.resident) == [FOREIGN]
+
+
+async def test_a_server_that_does_not_say_what_it_has_loaded_is_not_waited_for(
+    tmp_path: Path, server: OllamaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = job(tmp_path, server, "reviewer")
+    async with App().planned(asked) as planned:  # what a plan asks of it comes before
+        monkeypatch.setattr("vwt_agents.app.execute.open_world", lambda *_, **__: nullcontext(planned.world))
+        monkeypatch.setattr("vwt_agents.app.neighbours.ANSWER_S", 0.05)
+        server.fail("/api/ps", "hang")
+        with anyio.fail_after(20):
+            result = await App().run(asked)
+    assert result.status == "good"
+
+
+async def test_a_driver_that_does_not_answer_holds_up_no_load(
+    tmp_path: Path, server: OllamaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr("vwt_agents.app.neighbours.ANSWER_S", 0.05)
+    async with App().planned(job(tmp_path, server, "reviewer")) as planned:
+        world = planned.world
+        made = open_neighbours(world, planned.plan, lambda name, _used: world.endpoints[name], "a run")
+        monkeypatch.setattr("vwt_agents.devices.Reader.read", lambda _self: answers.wait(3))
+        async with made as neighbours:
+            try:
+                assert await neighbours._used("gpu0") is None
+            finally:
+                answers.set()
+
+
+async def test_what_another_client_made_of_a_model_nobody_asks_for_counts_as_somebody_elses(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    asked = job(tmp_path, server, "reviewer", budget=3000)
+    asked.pipeline.write_text(ASK.format(agent="reviewer") + THEN.format(agent="judge"))
+    results = []
+
+    async def run() -> None:
+        results.append((await App().run(asked)).status)
+
+    def claims() -> tuple[str, ...]:
+        with Ledger.open("watching") as ledger:
+            return tuple(holder.name for holder in ledger.snapshot().holders)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        await until(lambda: len(server.calls) == 1)
+        gate = server.hold("/api/chat")
+        await server.reached("/api/chat")
+        await until(lambda: set(claims()) == {"small:1b", "large:2b"})
+        looks = len(server.requests)
+        await until(lambda: [path for path, _ in server.requests[looks:]].count("/api/ps") > 3)
+        server.evict("small:1b")
+        await loaded(server, "small:1b", 4096)
+        await until(lambda: claims() == ("large:2b",))
+        gate.set()
+    assert results == ["good"]
+    assert server.resident == {"small:1b": 4096}
 
 
 async def test_a_run_does_not_wait_for_ever_for_memory_that_somebody_else_keeps(

@@ -82,6 +82,7 @@ class LedgeredEndpoint(EndpointAround):
         self._memory = device or inner.device
         self._loaded: dict[str, _Stay] = {}
         self._waits: dict[str, tuple[Seconds, Seconds]] = {}
+        self._claiming = anyio.Lock()  # no claim begins while an older one on the same resource is being dropped
 
     async def load(self, model: str, *, num_ctx: int, slots: int, timeout: Seconds) -> Residence:  # noqa: ASYNC109
         """Claim, then load. MemoryTaken, with who holds what, when the claim is refused now; it is then wanted.
@@ -132,6 +133,14 @@ class LedgeredEndpoint(EndpointAround):
                 await run_sync(self._ledger.drop, stay.resource)
         return found
 
+    async def release(self, unused: Callable[[Resource], bool]) -> None:
+        """End claims on what was loaded here and is used no more, whatever became of it: nothing is unloaded."""
+        for name, stay in list(self._loaded.items()):
+            async with self._claiming:
+                if self._loaded.get(name) is stay and unused(stay.resource):
+                    del self._loaded[name]
+                    await run_sync(self._ledger.drop, stay.resource)
+
     async def reclaim(self, server: str) -> int:
         """Unload what dead processes left on this endpoint's server; how many models that were. Never fails for one."""
         count = 0
@@ -158,7 +167,8 @@ class LedgeredEndpoint(EndpointAround):
         claim = partial(
             self._ledger.claim, self._memory, need.resource, need.mib, self._ceiling(), name=model, terms=terms
         )
-        refused = await run_sync(claim)
+        async with self._claiming:
+            refused = await run_sync(claim)
         if refused is not None and need.resource.server and await self.reclaim(need.resource.server):
             refused = await run_sync(claim)
         if refused is None:

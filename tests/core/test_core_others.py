@@ -177,6 +177,28 @@ def test_nothing_leaves_for_a_process_that_has_room_or_could_not_be_given_it():
     assert core.post(Pressed("gpu0", 11, due=0.0)) == []
 
 
+def test_what_only_several_processes_can_give_together_each_gives_its_part_of():
+    core = Core()
+    resident(core, A)
+    core.post(Occupied("gpu0", 3))
+    assert core.post(Pressed("gpu0", 11, due=0.0)) == []
+    assert core.post(Pressed("gpu0", 8, due=1000.0)) == [Unload(A, "another process waits for 8 MiB of gpu0")]
+    assert core.post(Unloaded(A)) == []
+
+
+def test_from_its_due_moment_on_a_process_gets_our_part_of_what_only_several_can_give():
+    core = Core()
+    resident(core, A)
+    for request in range(3):
+        core.ask(request, A)
+    core.post(Occupied("gpu0", 3))
+    core.post(Pressed("gpu0", 8, due=50.0))
+    while not core.scheduler.state.residencies[A].draining:
+        assert core.wake() == []
+    core.post(Released(0))
+    assert core.post(Released(1)) == [Unload(A, "another process waits for 8 MiB of gpu0")]
+
+
 def test_a_model_that_is_about_to_be_asked_for_is_held_until_the_hold_ends():
     core = Core()
     core.post(Announced("run", (Step("s", (Use(A, 1.0, calls=2),), think=2.0),)))

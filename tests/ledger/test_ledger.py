@@ -457,6 +457,19 @@ def test_a_lock_that_its_holder_does_not_give_back_ends_in_a_refusal_that_names_
     assert b.claim("gpu0", MISTRAL, 1000, BUDGET) is None
 
 
+def test_who_waited_for_the_lock_in_vain_does_not_wait_as_long_again(pair, monkeypatch):
+    a, b, _ = pair
+    waits = []
+    locked = b._shelf.locked
+    monkeypatch.setattr(b._shelf, "locked", lambda wait: waits.append(wait) or locked(min(wait, 0.02)))
+    with a._shelf.locked(1.0):
+        b.others("gpu0")
+        b.others("gpu0")
+    b.others("gpu0")
+    b.others("gpu0")
+    assert waits == [2.0, 0.05, 0.05, 2.0]
+
+
 def test_threads_of_one_process_take_turns(pair):
     a, b, _ = pair
 

@@ -161,6 +161,16 @@ async def test_the_claim_on_a_model_that_vanished_ends_when_it_is_missed(server)
     assert watching.others("gpu0") == 3900
 
 
+async def test_claims_on_what_is_used_no_more_end_and_nothing_is_unloaded(server):
+    a = server.process("a")
+    watching = ledger(server.folder)
+    await load(a, "qwen")
+    await load(a, "mistral")
+    await a.release(lambda resource: resource.model == "qwen")
+    assert watching.others("gpu0") == 3900
+    assert await resident(server) == {"qwen", "mistral"}
+
+
 async def test_what_a_dead_process_left_on_the_server_makes_room(server):
     a, b = server.process("a"), server.process("b")
     await load(a, "qwen")

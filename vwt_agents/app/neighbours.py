@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vwt_agents.app.world import World
     from vwt_agents.core import Event, State
     from vwt_agents.core.state import Model
+    from vwt_agents.devices import Found
     from vwt_agents.dispatcher import Dispatcher
     from vwt_agents.endpoints.base import Endpoint, Residence
     from vwt_agents.routing import ModelPlan, Plan
@@ -45,6 +46,8 @@ ADOPT_S: Final[Seconds] = 30.0
 """A model that is there already answers its load at once; one that does not is left alone."""
 TELL_S: Final[Seconds] = 3.0
 """A wait for others that lasts so long is said on the screen, also where that is a log."""
+ANSWER_S: Final[Seconds] = 5.0
+"""A server or a driver that has said nothing for so long is not waited for: what it said last still stands."""
 
 
 Used: TypeAlias = "Callable[[], Awaitable[Mib | None]]"
@@ -174,6 +177,8 @@ class Neighbours:
                 residence = await endpoint.load(spec.model, num_ctx=spec.num_ctx, slots=spec.slots, timeout=ADOPT_S)
             except VwtError as error:
                 log.debug("model.not_adopted", model=spec.model, endpoint=spec.endpoint, why=error.message)
+                resource = self._needs[ModelKey(spec.endpoint, spec.model)].resource
+                await run_sync(self._ledger.unwant, resource)  # nobody asks for it yet: nobody has to make way
             else:
                 log.info("model.adopted", model=spec.model, endpoint=spec.endpoint, mib=residence.device_mib)
                 dispatcher.post(Loaded(ModelKey(spec.endpoint, spec.model), residence.device_mib or None))
@@ -187,6 +192,7 @@ class Neighbours:
             await self._press(device)
         await self._say_what_is_wanted()
         self._check_residents()
+        await self._release()
 
     async def _look_at_servers(self) -> None:
         async with anyio.create_task_group() as tasks:
@@ -197,9 +203,10 @@ class Neighbours:
     async def _look_at(self, name: str, endpoint: Endpoint) -> None:
         at = anyio.current_time()
         try:
-            residences = await endpoint.resident()
-        except VwtError as error:  # calls to it say so; what was seen there last still stands
-            log.debug("endpoint.not_seen", endpoint=name, error=error.message)
+            with anyio.fail_after(ANSWER_S):
+                residences = await endpoint.resident()
+        except (VwtError, TimeoutError) as error:  # calls to it say so; what was seen there last still stands
+            log.debug("endpoint.not_seen", endpoint=name, error=str(error))
             return
         seen = self._seen[name] = _Seen(at, {canonical(each.model): each for each in residences})
         left = await run_sync(self._ledger.orphans, endpoint.url)
@@ -212,7 +219,8 @@ class Neighbours:
         short = {model.spec.device for model in self._state.starved()} if self._dispatcher is not None else set()
         if short:
             await forget_gone(self._ledger, short)
-        for name, endpoint in self._ledgered.items():
+        # a call that loses its endpoint may admit another meanwhile
+        for name, endpoint in list(self._ledgered.items()):
             if endpoint.device not in short or endpoint.kind != "ollama":
                 continue
             await endpoint.reclaim(endpoint.url)
@@ -238,7 +246,8 @@ class Neighbours:
         return _Held(frozenset(holder.resource for holder in holders), frozenset(named))
 
     async def _press(self, device: str) -> None:
-        wants = await run_sync(self._ledger.pressing, device)
+        ceiling = self._ceiling(device)  # more than that nobody could be given, whoever made way
+        wants = [want for want in await run_sync(self._ledger.pressing, device) if want.mib <= ceiling]
         patience = self._world.settings.scheduler.max_wait["batch"]
         now = (wants[0].mib, wants[0].since + patience) if wants else (0, 0.0)
         if now != self._pressed.get(device, (0, 0.0)):
@@ -291,6 +300,15 @@ class Neighbours:
             elif there.num_ctx != num_ctx:
                 self._gone(key, f"another client reloaded it with num_ctx {there.num_ctx} in place of {num_ctx}")
 
+    async def _release(self) -> None:
+        """Claims end with the residency that the core believed in: what of it is still there is seen as anybody's is."""
+        for name, endpoint in list(self._ledgered.items()):
+            await endpoint.release(partial(self._is_out, name))
+
+    def _is_out(self, endpoint: str, resource: Resource) -> bool:
+        there = (key for key in self._state.residencies if key.endpoint == endpoint)
+        return all(self._needs[key].resource != resource for key in there)
+
     def _gone(self, key: ModelKey, why: str) -> None:
         self._contexts.pop(key, None)
         log.warning("model.vanished", endpoint=key.endpoint, model=key.model, why=why)
@@ -331,7 +349,11 @@ class Neighbours:
         """What a GPU's driver says is used there; None for the CPU, where pages come and go as they are read."""
         if device == "cpu":
             return None
-        found = await run_sync(self._reader.read)
+        found: Found | None = None
+        with anyio.move_on_after(ANSWER_S):  # a driver that has lost its card may never answer
+            found = await run_sync(self._reader.read, abandon_on_cancel=True)
+        if found is None:
+            return None
         return next((each.used_mib for each in found.devices if each.name == device and not each.problem), None)
 
     async def _ledger_of(self, device: str) -> Mib:
@@ -348,18 +370,26 @@ class Neighbours:
 
     async def _foreign_of(self, device: str) -> Mib:
         """What servers on a device have in memory that neither this run nor anybody in the ledger has loaded."""
-        held, total = await self._held(), 0
+        held = await self._held()
+        found: dict[tuple[str, str], Mib] = {}  # of two endpoints with one server each sees the same there
         for name, endpoint in self._world.endpoints.items():
             if endpoint.device == device:
-                total += sum(residence.device_mib for _, residence in self._strangers(name, held))
-        return total
+                for model, residence in self._strangers(name, held):
+                    found[endpoint.url, model] = residence.device_mib
+        return sum(found.values())
 
     def _strangers(self, name: str, held: _Held) -> Iterator[tuple[str, Residence]]:
         """What a server has in memory that neither this run nor anybody in the ledger holds, by the one spelling."""
-        url = self._world.endpoints[name].url
-        ours = {canonical(key.model) for key in self._state.residencies if key.endpoint == name}
+        url, seen = self._world.endpoints[name].url, self._seen.get(name)
+        if seen is None:
+            return
+        ours = {  # also what has left since the look
+            canonical(key.model)
+            for key, model in self._state.models.items()
+            if key.endpoint == name and (key in self._state.residencies or model.left_at >= seen.at)
+        }
         listed = {canonical(model): model for model in self._world.settings.listed(name)}
-        for model, residence in self._residences(name).items():
+        for model, residence in seen.residences.items():
             resource = resource_of(self._world, name, listed.get(model, model))
             if model not in ours and resource not in held.resources and (url, model) not in held.named:
                 yield model, residence

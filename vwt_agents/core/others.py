@@ -38,16 +38,24 @@ def make_way(
     if pressure is None or need <= 0:
         return NOTHING
     why = f"another process waits for {pressure.mib} MiB of {device}"
-    if victims := fewest(need, idle):
+    if victims := _share(state, device, need, idle):
         return _leave(victims, why)
     if pressure.due > state.now:
         return NOTHING
-    victims = fewest(need, [r for r in movable if r.draining or visit_end(r) <= state.now])
-    if victims is None:
+    victims = _share(state, device, need, [r for r in movable if r.draining or visit_end(r) <= state.now])
+    if not victims:
         return NOTHING
     if all(victim.idle for victim in victims):
         return _leave(victims, why)
     return Placement(drain=frozenset(victim.key for victim in victims))
+
+
+def _share(state: State, device: str, need: Mib, candidates: Sequence[Residency]) -> Sequence[Residency]:
+    """Those that free `need`; all of them where only others could free the rest, who make way too; else none."""
+    if victims := fewest(need, candidates):
+        return victims
+    rest = need - sum(candidate.footprint for candidate in candidates)
+    return candidates if rest <= state.occupied(device) else ()
 
 
 def _leave(victims: Sequence[Residency], why: str) -> Placement:

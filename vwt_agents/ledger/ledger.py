@@ -46,6 +46,9 @@ WAIT_S: Final[Seconds] = 2.0
 """How long a verb waits for the lock: many thousand times what anybody holds it who has not been stopped."""
 
 _OFF: Final = "VWT_LEDGER is off"
+_AGAIN_S: Final[Seconds] = 0.05
+"""How long it waits once it has waited in vain: that it was long enough is known, and each verb would wait as long."""
+
 _HINT: Final = "make room there, or set VWT_LEDGER to another folder, or to `off` to share the memory with nobody"
 
 
@@ -86,6 +89,7 @@ class Ledger:
         self._mutex = threading.Lock()
         self._mine = Page(shelf.owner, os.getpid(), who, _user())
         self._behind = False
+        self._in_vain = False
         self._fault: OSError | None = None
 
     @classmethod
@@ -280,7 +284,8 @@ class Ledger:
         with self._mutex, ExitStack() as stack:
             self._fault = None
             try:
-                locked = stack.enter_context(self._shelf.locked(WAIT_S))
+                locked = stack.enter_context(self._shelf.locked(_AGAIN_S if self._in_vain else WAIT_S))
+                self._in_vain = not locked
                 if self._behind or not self._shelf.intact():
                     self._save(self._mine)
             except OSError as error:
