@@ -7,6 +7,7 @@ decides nothing: what leaves for others is the core's word. See docs/memory.md a
 from __future__ import annotations
 
 import time
+from collections import deque
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +25,7 @@ from vwt_agents.eventlog import get_logger
 from vwt_agents.ledger import Ledger, Resource
 from vwt_agents.ledgered import LedgeredEndpoint, Need, terms_of
 from vwt_agents.occupancy import Monitor, Sources
+from vwt_agents.occupancy.taken import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -96,7 +98,7 @@ class Neighbours:
         self._needs: dict[ModelKey, Need] = {}
         self._terms: dict[ModelKey, str] = {}
         self._ledgered: dict[str, LedgeredEndpoint] = {}
-        self._claimed: dict[str, Mib] = {}
+        self._claimed: dict[str, deque[Mib]] = {}
         self._shared: dict[str, Mib] = {}
         self._seen: dict[str, _Seen] = {}
         self._contexts: dict[ModelKey, tuple[Seconds, int]] = {}
@@ -252,9 +254,10 @@ class Neighbours:
         if self._dispatcher is None:
             return
         starved = {model.spec.key: model for model in self._state.starved()}
-        for key in self._starved - starved.keys():
+        trying = self._starved & self._state.residencies.keys()  # a want ends with its claim, not while that is tried
+        for key in self._starved - starved.keys() - trying:
             await run_sync(self._ledger.unwant, self._needs[key].resource)
-        self._starved = set(starved)
+        self._starved = trying | starved.keys()
         for key, model in starved.items():
             spec, since = model.spec, model.starved_since or time.monotonic()
             wanted = partial(self._ledger.want, name=key.model, terms=self._terms[key])
@@ -312,8 +315,11 @@ class Neighbours:
         self._post(BudgetSet(device, mib))
 
     def _ceiling(self, device: str) -> Mib:
-        """What all claims on a device together may come to: its budget, less what is taken by who is in no ledger."""
-        outside = max(0, self._state.occupied(device) - self._claimed.get(device, 0))
+        """What all claims on a device together may come to: its budget, less what is taken by who is in no ledger.
+
+        What is occupied falls a few looks after the claim it was for; until then it is still nobody's outside the ledger.
+        """
+        outside = max(0, self._state.occupied(device) - max(self._claimed.get(device, (0,))))
         return self._state.budget(device) - outside
 
     def _ours(self, device: str) -> Mib:
@@ -340,8 +346,9 @@ class Neighbours:
         holders = (await run_sync(self._ledger.snapshot)).on(device)
         joined = {holder.resource: holder.mib for holder in holders if holder.resource in shared - ours}
         self._shared[device] = sum(joined.values())
-        self._claimed[device] = await run_sync(partial(self._ledger.others, device, but=shared))
-        return self._claimed[device]
+        claimed = await run_sync(partial(self._ledger.others, device, but=shared))
+        self._claimed.setdefault(device, deque(maxlen=PATIENCE)).append(claimed)
+        return claimed
 
     async def _loading_of(self, device: str) -> Mib:
         return await run_sync(self._ledger.loading, device)
