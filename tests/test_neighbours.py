@@ -310,3 +310,14 @@ async def test_what_a_killed_run_has_left_in_memory_makes_way_for_the_next(
     gate.set()
     result = await App().run(job(tmp_path, server, "judge"))
     assert (result.status, server.memory.unloads[0]) == ("good", "small:1b")
+
+
+async def test_what_a_killed_run_left_on_a_server_that_has_gone_since_is_in_nobodys_way(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    async with OllamaServer(MODELS) as gone:
+        url = gone.url
+    with Ledger.open("killed") as killed:
+        killed.claim("cpu", Resource("other", url), 300, ONE_FITS, name="other:1b")
+    result = await App().run(job(tmp_path, server, "judge"))
+    assert (result.status, result.error) == ("good", None)

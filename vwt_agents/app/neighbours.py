@@ -20,7 +20,7 @@ from vwt_agents.app.claims import resource_of
 from vwt_agents.config import canonical
 from vwt_agents.core import BudgetSet, Loaded, ModelKey, Occupied, Pressed, Vanished
 from vwt_agents.devices import Reader
-from vwt_agents.errors import VwtError
+from vwt_agents.errors import EndpointUnavailable, VwtError
 from vwt_agents.eventlog import get_logger
 from vwt_agents.ledger import Ledger, Resource
 from vwt_agents.ledgered import LedgeredEndpoint, Need, terms_of
@@ -28,7 +28,7 @@ from vwt_agents.occupancy import Monitor, Sources
 from vwt_agents.occupancy.taken import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 
     from vwt_agents.app.world import World
     from vwt_agents.core import Event, State
@@ -205,14 +205,37 @@ class Neighbours:
             log.debug("endpoint.not_seen", endpoint=name, error=str(error))
             return
         seen = self._seen[name] = _Seen(at, {canonical(each.model): each for each in residences})
-        left = await run_sync(self._ledger.orphans, endpoint.url)
-        if gone := [orphan for orphan in left if canonical(orphan.name) not in seen.residences]:
+        await self._forget(endpoint.url, seen.residences)
+
+    async def _forget(self, server: str, shown: Collection[str]) -> None:
+        """Orphans of a server that it does not show in its memory are none."""
+        left = await run_sync(self._ledger.orphans, server)
+        if gone := [orphan for orphan in left if canonical(orphan.name) not in shown]:
             there = [orphan.resource for orphan in left if orphan not in gone]
-            await run_sync(self._ledger.forget, endpoint.url, there)
+            await run_sync(self._ledger.forget, server, there)
+
+    async def _look_elsewhere(self, devices: Collection[str]) -> None:
+        """Servers that this run does not use, where the dead have left something that is in its way: is it still there?"""
+        from vwt_agents.endpoints.ollama import OllamaEndpoint
+
+        holders = (await run_sync(self._ledger.snapshot)).holders
+        left = {holder.resource.server for holder in holders if holder.orphan and holder.device in devices}
+        for url in sorted(left - {endpoint.url for endpoint in self.endpoints.values()}):
+            shown: set[str] = set()
+            try:
+                async with OllamaEndpoint("elsewhere", url) as server:
+                    with anyio.fail_after(ANSWER_S):
+                        shown = {canonical(each.model) for each in await server.resident()}
+            except (VwtError, TimeoutError) as error:
+                if not (isinstance(error, EndpointUnavailable) and error.refused):
+                    continue
+            await self._forget(url, shown)
 
     async def _make_room(self) -> None:
         """What nobody alive uses leaves a server once it is in the way: models of dead processes, and of earlier runs."""
         short = {model.spec.device for model in self._state.starved()} if self._dispatcher is not None else set()
+        if short:
+            await self._look_elsewhere(short)
         for name, endpoint in list(
             self._ledgered.items()
         ):  # a call that loses its endpoint may admit another meanwhile
