@@ -321,3 +321,24 @@ async def test_what_a_killed_run_left_on_a_server_that_has_gone_since_is_in_nobo
         killed.claim("cpu", Resource("other", url), 300, ONE_FITS, name="other:1b")
     result = await App().run(job(tmp_path, server, "judge"))
     assert (result.status, result.error) == ("good", None)
+
+
+async def test_a_run_goes_on_looking_though_a_model_that_nobody_uses_does_not_leave(
+    tmp_path: Path, server: OllamaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vwt_agents.app.neighbours.ANSWER_S", 0.1)
+    await loaded(server, "small:1b", 1024)
+    gate, results = server.hold("unload"), []
+
+    async def run() -> None:
+        results.append((await App().run(job(tmp_path, server, "judge"))).status)
+
+    def wanted() -> bool:
+        with Ledger.open("watching") as ledger:
+            return any(want.renewed > want.since + 0.5 for want in ledger.snapshot().wants)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        await until(wanted)
+        gate.set()
+    assert results == ["good"]

@@ -241,10 +241,13 @@ class Neighbours:
         ):  # a call that loses its endpoint may admit another meanwhile
             if endpoint.device not in short or endpoint.kind != "ollama":
                 continue
-            await endpoint.reclaim(endpoint.url)
+            with anyio.move_on_after(
+                ANSWER_S
+            ):  # what does not leave is told again at the next look: nobody looks meanwhile
+                await endpoint.reclaim(endpoint.url)
             for model in await self._left_over(name):
                 log.info("model.left_over", endpoint=name, model=model)
-                with anyio.move_on_after(ADOPT_S):
+                with anyio.move_on_after(ANSWER_S):
                     await self._unload(endpoint.inner, model)
 
     async def _unload(self, endpoint: Endpoint, model: str) -> None:
