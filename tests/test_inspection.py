@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from anyio.to_thread import run_sync
 
 from vwt_agents.app import World, open_world
 from vwt_agents.app.checks import check_all
@@ -18,7 +17,7 @@ from vwt_agents.app.matrix import model_matrix
 from vwt_agents.app.slots import count_slots
 from vwt_agents.config import parse_settings
 from vwt_agents.endpoints.ollama import OllamaClient
-from vwt_agents.endpoints.server_facts import ServerEnvironment, nobody_listens
+from vwt_agents.endpoints.server_facts import ServerEnvironment
 from vwt_agents.journal import JournalReader
 from vwt_agents.ledger import Ledger, Resource
 from vwt_agents.messages import Chunk, OnChunk, Request, Response
@@ -296,12 +295,3 @@ async def test_doctor_says_who_holds_memory_on_this_machine() -> None:
             found = {finding.what: finding for finding in (await check_all(opened))[0]}
     assert found["ledger"].level == "ok"
     assert f"cpu: 300 MiB for mistral:latest by run x, process {os.getpid()}" in found["ledger"].detail
-
-
-async def test_nobody_listens_where_a_server_of_this_machine_has_ended_and_nowhere_else() -> None:
-    async with OllamaServer({}) as server:
-        assert not await run_sync(nobody_listens, server.url)
-    assert nobody_listens(server.url)
-    assert not any(
-        nobody_listens(url) for url in ("http://example.invalid:11434", "http://127.0.0.1:99999", "[::1", "")
-    )

@@ -16,8 +16,10 @@ from two_models import CONFIG, MODELS
 from vwt_agents.app import App, Job
 from vwt_agents.app.neighbours import open_neighbours
 from vwt_agents.board import Board
+from vwt_agents.core import Occupied, Scheduler
+from vwt_agents.dispatcher import Dispatcher
 from vwt_agents.endpoints.ollama import OllamaClient
-from vwt_agents.ledger import Ledger
+from vwt_agents.ledger import Ledger, Resource
 from vwt_agents.testing import OllamaServer, ServedModel
 
 if TYPE_CHECKING:
@@ -180,6 +182,25 @@ async def test_a_driver_that_does_not_answer_holds_up_no_load(
                 answers.set()
 
 
+async def test_what_another_process_has_just_given_back_is_not_taken_for_somebodys_outside_the_ledger(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    scheduler = Scheduler(max_agents=1, max_wait={"interactive": 15.0, "batch": 120.0})
+    with Ledger.open("another") as another:
+        async with App().planned(job(tmp_path, server, "reviewer")) as planned:
+            world = planned.world
+            made = open_neighbours(world, planned.plan, lambda name, _used: world.endpoints[name], "a run")
+            async with made as neighbours, Dispatcher(scheduler, neighbours.endpoints) as dispatcher:
+                another.claim("cpu", Resource("other", "http://elsewhere"), 300, ONE_FITS)
+                dispatcher.set_budget("cpu", ONE_FITS)
+                async with neighbours.beside(dispatcher):
+                    await until(lambda: dispatcher.state.occupied("cpu") == 300)
+                    another.drop(Resource("other", "http://elsewhere"))
+                    assert await neighbours._ledger_of("cpu") == 0
+                    dispatcher.post(Occupied("cpu", 300))  # a driver shows it a while longer
+                    assert neighbours._ceiling("cpu") == ONE_FITS
+
+
 async def test_what_another_client_made_of_a_model_nobody_asks_for_counts_as_somebody_elses(
     tmp_path: Path, server: OllamaServer
 ) -> None:
@@ -194,10 +215,13 @@ async def test_what_another_client_made_of_a_model_nobody_asks_for_counts_as_som
         with Ledger.open("watching") as ledger:
             return tuple(holder.name for holder in ledger.snapshot().holders)
 
+    first = server.hold("/api/chat")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)
-        await until(lambda: len(server.calls) == 1)
+        await server.reached("/api/chat")
+        first.set()
         gate = server.hold("/api/chat")
+        await until(lambda: len(server.loads) == 2)
         await server.reached("/api/chat")
         await until(lambda: set(claims()) == {"small:1b", "large:2b"})
         looks = len(server.requests)
@@ -327,3 +351,35 @@ async def test_what_a_killed_run_has_left_on_a_server_that_ended_as_well_is_in_n
         gate.set()
     result = await App().run(job(tmp_path, server, "judge", more='[scheduler]\npatience = "2s"\n'))
     assert (result.status, result.error) == ("good", None)
+
+
+async def test_what_a_killed_run_left_on_a_server_that_has_gone_since_is_in_nobodys_way(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    async with OllamaServer(MODELS) as gone:
+        url = gone.url
+    with Ledger.open("killed") as killed:
+        killed.claim("cpu", Resource("other", url), 300, ONE_FITS, name="other:1b")
+    result = await App().run(job(tmp_path, server, "judge"))
+    assert (result.status, result.error) == ("good", None)
+
+
+async def test_a_run_goes_on_looking_though_a_model_that_nobody_uses_does_not_leave(
+    tmp_path: Path, server: OllamaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vwt_agents.app.neighbours.ANSWER_S", 0.1)
+    await loaded(server, "small:1b", 1024)
+    gate, results = server.hold("unload"), []
+
+    async def run() -> None:
+        results.append((await App().run(job(tmp_path, server, "judge"))).status)
+
+    def wanted() -> bool:
+        with Ledger.open("watching") as ledger:
+            return any(want.renewed > want.since + 0.5 for want in ledger.snapshot().wants)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        await until(wanted)
+        gate.set()
+    assert results == ["good"]

@@ -327,6 +327,16 @@ def test_a_want_that_went_stale_gives_no_seniority(pair):
     assert a.claim("gpu0", QWEN, 5000, BUDGET) is not None
 
 
+def test_who_says_again_that_it_waits_keeps_its_place_whatever_moment_it_names(pair):
+    a, b, clock = pair
+    b.want("gpu0", LLAMA, 7000, since=clock.now - 5)
+    b.want("gpu0", LLAMA, 7000, since=clock.now)
+    assert [want.since for want in a.pressing("gpu0")] == [clock.now - 5]
+    clock.now += 10
+    b.want("gpu0", LLAMA, 7000, since=clock.now)
+    assert [want.since for want in a.pressing("gpu0")] == [clock.now]
+
+
 def test_what_a_process_holds_already_it_keeps_although_others_wait(pair):
     a, b, clock = pair
     a.claim("gpu0", QWEN, 5000, BUDGET)

@@ -215,6 +215,7 @@ async def test_who_asks_again_after_a_long_time_waits_from_then(server, monkeypa
         await load(b, "llama")
     assert server.ledgers[0].pressing("gpu0")[0].since == first.since
     monkeypatch.setattr("vwt_agents.ledgered.STALE_S", 0.0)
+    monkeypatch.setattr("vwt_agents.ledger.ledger.STALE_S", 0.0)
     with pytest.raises(MemoryTaken):
         await load(b, "llama")
     assert server.ledgers[0].pressing("gpu0")[0].since > first.since

@@ -8,32 +8,20 @@ from typing import TYPE_CHECKING
 from anyio.to_thread import run_sync
 
 from vwt_agents.config import canonical
-from vwt_agents.endpoints.server_facts import nobody_listens
 from vwt_agents.errors import VwtError
 from vwt_agents.ledger import Ledger, Resource
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from vwt_agents.app.world import World
     from vwt_agents.types import Mib
 
-__all__ = ["evictable", "forget_gone", "resource_of"]
+__all__ = ["evictable", "resource_of"]
 
 
 def resource_of(world: World, endpoint: str, model: str) -> Resource:
     """What the ledger calls a model: by its weights on a server, so that all tags of them and all processes mean the same."""
     info = world.infos.get((endpoint, model))
     return Resource((info.digest if info is not None else "") or canonical(model), world.endpoints[endpoint].url)
-
-
-async def forget_gone(ledger: Ledger, devices: Collection[str]) -> None:
-    """Orphans on these devices whose server has ended as well are in no memory any more; its run may never come again."""
-    held = (await run_sync(ledger.snapshot)).holders
-    for server in {holder.resource.server for holder in held if holder.orphan and holder.device in devices}:
-        gone = await run_sync(nobody_listens, server)
-        if gone:
-            await run_sync(ledger.forget, server, ())
 
 
 async def evictable(world: World) -> dict[str, Mib]:

@@ -7,6 +7,7 @@ decides nothing: what leaves for others is the core's word. See docs/memory.md a
 from __future__ import annotations
 
 import time
+from collections import deque
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,18 +16,20 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import anyio
 from anyio.to_thread import run_sync
 
-from vwt_agents.app.claims import forget_gone, resource_of
+from vwt_agents.app.claims import resource_of
 from vwt_agents.config import canonical
 from vwt_agents.core import BudgetSet, Loaded, ModelKey, Occupied, Pressed, Vanished
 from vwt_agents.devices import Reader
-from vwt_agents.errors import VwtError
+from vwt_agents.endpoints.address import is_loopback, same_host
+from vwt_agents.errors import EndpointUnavailable, VwtError
 from vwt_agents.eventlog import get_logger
 from vwt_agents.ledger import Ledger, Resource
 from vwt_agents.ledgered import LedgeredEndpoint, Need, terms_of
 from vwt_agents.occupancy import Monitor, Sources
+from vwt_agents.occupancy.taken import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 
     from vwt_agents.app.world import World
     from vwt_agents.core import Event, State
@@ -99,7 +102,7 @@ class Neighbours:
         self._needs: dict[ModelKey, Need] = {}
         self._terms: dict[ModelKey, str] = {}
         self._ledgered: dict[str, LedgeredEndpoint] = {}
-        self._claimed: dict[str, Mib] = {}
+        self._claimed: dict[str, deque[Mib]] = {}
         self._shared: dict[str, Mib] = {}
         self._seen: dict[str, _Seen] = {}
         self._contexts: dict[ModelKey, tuple[Seconds, int]] = {}
@@ -209,24 +212,48 @@ class Neighbours:
             log.debug("endpoint.not_seen", endpoint=name, error=str(error))
             return
         seen = self._seen[name] = _Seen(at, {canonical(each.model): each for each in residences})
-        left = await run_sync(self._ledger.orphans, endpoint.url)
-        if gone := [orphan for orphan in left if canonical(orphan.name) not in seen.residences]:
+        await self._forget(endpoint.url, seen.residences)
+
+    async def _forget(self, server: str, shown: Collection[str]) -> None:
+        """Orphans of a server that it does not show in its memory are none."""
+        left = await run_sync(self._ledger.orphans, server)
+        if gone := [orphan for orphan in left if canonical(orphan.name) not in shown]:
             there = [orphan.resource for orphan in left if orphan not in gone]
-            await run_sync(self._ledger.forget, endpoint.url, there)
+            await run_sync(self._ledger.forget, server, there)
+
+    async def _look_elsewhere(self, devices: Collection[str]) -> None:
+        """Servers that this run does not use, where the dead have left something that is in its way: is it still there?"""
+        from vwt_agents.endpoints.ollama import OllamaEndpoint
+
+        holders = (await run_sync(self._ledger.snapshot)).holders
+        left = {holder.resource.server for holder in holders if holder.orphan and holder.device in devices}
+        for url in sorted(left - {endpoint.url for endpoint in self.endpoints.values()}):
+            shown: set[str] = set()
+            try:
+                async with OllamaEndpoint("elsewhere", url) as server:
+                    with anyio.fail_after(ANSWER_S):
+                        shown = {canonical(each.model) for each in await server.resident()}
+            except (VwtError, TimeoutError) as error:
+                if not (isinstance(error, EndpointUnavailable) and error.refused):
+                    continue
+            await self._forget(url, shown)
 
     async def _make_room(self) -> None:
         """What nobody alive uses leaves a server once it is in the way: models of dead processes, and of earlier runs."""
         short = {model.spec.device for model in self._state.starved()} if self._dispatcher is not None else set()
         if short:
-            await forget_gone(self._ledger, short)
+            await self._look_elsewhere(short)
         # a call that loses its endpoint may admit another meanwhile
         for name, endpoint in list(self._ledgered.items()):
             if endpoint.device not in short or endpoint.kind != "ollama":
                 continue
-            await endpoint.reclaim(endpoint.url)
+            with anyio.move_on_after(
+                ANSWER_S
+            ):  # what does not leave is told again at the next look: nobody looks meanwhile
+                await endpoint.reclaim(endpoint.url)
             for model in await self._left_over(name):
                 log.info("model.left_over", endpoint=name, model=model)
-                with anyio.move_on_after(ADOPT_S):
+                with anyio.move_on_after(ANSWER_S):
                     await self._unload(endpoint.inner, model)
 
     async def _unload(self, endpoint: Endpoint, model: str) -> None:
@@ -237,12 +264,14 @@ class Neighbours:
 
     async def _left_over(self, name: str) -> list[str]:
         """Models of agents.toml that a server has in memory and neither this run nor anybody in the ledger holds."""
+        if self._ledger.alone or not is_loopback(self._world.endpoints[name].url):
+            return []  # somebody whom no ledger shows may use them
         strangers = {model for model, _ in self._strangers(name, await self._held())}
         return [model for model in self._world.settings.listed(name) if canonical(model) in strangers]
 
     async def _held(self) -> _Held:
         holders = (await run_sync(self._ledger.snapshot)).holders
-        named = {(holder.resource.server, canonical(holder.name)) for holder in holders}
+        named = {(same_host(holder.resource.server), canonical(holder.name)) for holder in holders}
         return _Held(frozenset(holder.resource for holder in holders), frozenset(named))
 
     async def _press(self, device: str) -> None:
@@ -259,9 +288,10 @@ class Neighbours:
         if self._dispatcher is None:
             return
         starved = {model.spec.key: model for model in self._state.starved()}
-        for key in self._starved - starved.keys():
+        trying = self._starved & self._state.residencies.keys()  # a want ends with its claim, not while that is tried
+        for key in self._starved - starved.keys() - trying:
             await run_sync(self._ledger.unwant, self._needs[key].resource)
-        self._starved = set(starved)
+        self._starved = trying | starved.keys()
         for key, model in starved.items():
             spec, since = model.spec, model.starved_since or time.monotonic()
             wanted = partial(self._ledger.want, name=key.model, terms=self._terms[key])
@@ -334,8 +364,11 @@ class Neighbours:
         self._post(BudgetSet(device, mib))
 
     def _ceiling(self, device: str) -> Mib:
-        """What all claims on a device together may come to: its budget, less what is taken by who is in no ledger."""
-        outside = max(0, self._state.occupied(device) - self._claimed.get(device, 0))
+        """What all claims on a device together may come to: its budget, less what is taken by who is in no ledger.
+
+        What is occupied falls a few looks after the claim it was for; until then it is still nobody's outside the ledger.
+        """
+        outside = max(0, self._state.occupied(device) - max(self._claimed.get(device, (0,))))
         return self._state.budget(device) - outside
 
     def _ours(self, device: str) -> Mib:
@@ -362,8 +395,9 @@ class Neighbours:
         holders = (await run_sync(self._ledger.snapshot)).on(device)
         joined = {holder.resource: holder.mib for holder in holders if holder.resource in shared - ours}
         self._shared[device] = sum(joined.values())
-        self._claimed[device] = await run_sync(partial(self._ledger.others, device, but=shared))
-        return self._claimed[device]
+        claimed = await run_sync(partial(self._ledger.others, device, but=shared))
+        self._claimed.setdefault(device, deque(maxlen=PATIENCE)).append(claimed)
+        return claimed
 
     async def _loading_of(self, device: str) -> Mib:
         return await run_sync(self._ledger.loading, device)
@@ -375,12 +409,12 @@ class Neighbours:
         for name, endpoint in self._world.endpoints.items():
             if endpoint.device == device:
                 for model, residence in self._strangers(name, held):
-                    found[endpoint.url, model] = residence.device_mib
+                    found[same_host(endpoint.url), model] = residence.device_mib
         return sum(found.values())
 
     def _strangers(self, name: str, held: _Held) -> Iterator[tuple[str, Residence]]:
         """What a server has in memory that neither this run nor anybody in the ledger holds, by the one spelling."""
-        url, seen = self._world.endpoints[name].url, self._seen.get(name)
+        url, seen = same_host(self._world.endpoints[name].url), self._seen.get(name)
         if seen is None:
             return
         ours = {  # also what has left since the look

@@ -6,7 +6,6 @@ Only a server of this machine that this user may look at has an environment here
 from __future__ import annotations
 
 import re
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,7 +17,7 @@ from vwt_agents.errors import EndpointUnavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Era", "ServerEnvironment", "environment_of", "era_of", "nobody_listens"]
+__all__ = ["Era", "ServerEnvironment", "environment_of", "era_of"]
 
 _PROC: Final = Path("/proc")
 _FALSE: Final = {"0", "false", "f"}
@@ -78,20 +77,6 @@ class ServerEnvironment:
         """On, off, or None: on where all its devices can."""
         text = self.values.get("OLLAMA_FLASH_ATTENTION", "").strip().lower()
         return None if not text else text not in _FALSE
-
-
-def nobody_listens(url: str) -> bool:
-    """Whether a server of this machine is certainly not running. One that does not answer may be: it blocks for 1 s."""
-    try:
-        parts = urlsplit(url)
-        if not is_loopback(url):
-            return False
-        socket.create_connection((parts.hostname or "", parts.port or 80), timeout=1.0).close()
-    except ConnectionRefusedError:
-        return True
-    except (OSError, ValueError):  # ValueError: it is no url
-        return False
-    return False
 
 
 def environment_of(url: str, *, root: Path = _PROC) -> ServerEnvironment | None:

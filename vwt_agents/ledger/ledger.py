@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 from vwt_agents.errors import LedgerUnavailable
 from vwt_agents.eventlog import get_logger
 from vwt_agents.ledger.books import (
+    STALE_S,
     Claim,
     Holder,
     Page,
@@ -234,10 +235,14 @@ class Ledger:
     ) -> None:
         """Say that this process waits for memory since then (on `time.monotonic`): others make way and do not pass it.
 
-        To be said again while it lasts: a want that is STALE_S old counts no more. A granted claim or `drop` ends it.
+        To be said again while it lasts: a want that is STALE_S old counts no more. A granted claim or `drop` ends it; until
+        then the first moment that was said holds.
         """
         with self._turn():
-            self._save(self._mine.wanting(Want(device, resource, mib, since, self._clock(), name, terms)))
+            now, before = self._clock(), self._mine.waited(resource)
+            if before is not None and now - before.renewed < STALE_S:
+                since = min(since, before.since)
+            self._save(self._mine.wanting(Want(device, resource, mib, since, now, name, terms)))
 
     def unwant(self, resource: Resource) -> None:
         """This process waits no longer for the resource."""
