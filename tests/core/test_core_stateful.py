@@ -293,15 +293,20 @@ class World(RuleBasedStateMachine):
 
     @rule(key=KEY)
     def a_report_comes_too_late(self, key):
-        stay = self.memory.get(key)
-        if stay is None or stay.phase == "loading":
+        """Each is looked at when it is posted: what time has brought may begin with the report before it."""
+
+        def phase():
+            return self.memory[key].phase if key in self.memory else None
+
+        if phase() in {None, "loading"}:
             self.post(Unloaded(key))
+        if phase() in {None, "loading"}:
             self.post(UnloadFailed(key, "late"))
-        if stay is None or stay.phase != "loading":
+        if phase() != "loading":
             self.post(LoadFailed(key, "late"))
-        if stay is None or stay.phase != "resident":
+        if phase() != "resident":
             self.post(Vanished(key, "late"))
-        if stay is not None and stay.phase == "unloading":
+        if phase() == "unloading":
             self.post(Loaded(key))
 
     @rule(seconds=MOMENTS)
