@@ -240,7 +240,7 @@ class Neighbours:
 
     async def _make_room(self) -> None:
         """What nobody alive uses leaves a server once it is in the way: models of dead processes, and of earlier runs."""
-        short = {model.spec.device for model in self._state.starved()} if self._dispatcher is not None else set()
+        short = {model.spec.device for model in self._state.starved()}
         if short:
             await self._look_elsewhere(short)
         # a call that loses its endpoint may admit another meanwhile
@@ -285,8 +285,6 @@ class Neighbours:
 
     async def _say_what_is_wanted(self) -> None:
         """What others keep out of memory is written down for them, again and again for as long as it lasts."""
-        if self._dispatcher is None:
-            return
         starved = {model.spec.key: model for model in self._state.starved()}
         trying = self._starved & self._state.residencies.keys()  # a want ends with its claim, not while that is tried
         for key in self._starved - starved.keys() - trying:
@@ -300,7 +298,6 @@ class Neighbours:
 
     def _tell(self, starved: Mapping[ModelKey, Model]) -> None:
         """Say of each model once that others keep it out; a turn that comes soon is not worth a line."""
-        assert self._dispatcher is not None
         self._told &= starved.keys()
         for key, model in starved.items():
             spec, since = model.spec, model.starved_since
@@ -308,14 +305,12 @@ class Neighbours:
                 self._told.add(key)
                 why = model.why or f"others take {self._state.occupied(spec.device)} MiB of it"
                 patience = self._world.settings.scheduler.patience
-                self._dispatcher.board.say(
+                self._beside.board.say(
                     f"note: {key} waits for {spec.footprint} MiB on {spec.device}, for at most {patience:g} s: {why}"
                 )
 
     def _check_residents(self) -> None:
         """A resident model that its server no longer shows, or shows with another context, is gone: the core is told."""
-        if self._dispatcher is None:
-            return
         for key, residency in list(self._state.residencies.items()):
             seen = self._seen.get(key.endpoint)
             if seen is None or residency.phase != "resident" or residency.since >= seen.at:
@@ -342,20 +337,23 @@ class Neighbours:
     def _gone(self, key: ModelKey, why: str) -> None:
         self._contexts.pop(key, None)
         log.warning("model.vanished", endpoint=key.endpoint, model=key.model, why=why)
-        if self._dispatcher is not None:
-            self._dispatcher.board.say(f"note: {key} is no longer in memory: {why}")
+        self._beside.board.say(f"note: {key} is no longer in memory: {why}")
         self._post(Vanished(key, why))
 
     # -- what the monitor asks --------------------------------------------------------------------------------------
 
     @property
-    def _state(self) -> State:
+    def _beside(self) -> Dispatcher:
+        """The dispatcher of this run: nothing is looked at before `beside` has named it."""
         assert self._dispatcher is not None
-        return self._dispatcher.state
+        return self._dispatcher
+
+    @property
+    def _state(self) -> State:
+        return self._beside.state
 
     def _post(self, event: Event) -> None:
-        if self._dispatcher is not None:
-            self._dispatcher.post(event)
+        self._beside.post(event)
 
     def _occupied(self, device: str, mib: Mib) -> None:
         self._post(Occupied(device, mib))
