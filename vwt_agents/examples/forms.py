@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from vwt_agents.examples.example import Example
 from vwt_agents.examples.literals import call_at, is_value, literal_at
-from vwt_agents.examples.wanted import find_signature, function_name
+from vwt_agents.examples.wanted import find_signature, function_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,37 +23,38 @@ if TYPE_CHECKING:
 __all__ = ["find_examples"]
 
 _GIVES: Final = re.compile(
-    r"""[\s`#]*(?:=+>|[-–]+>|→|➞|⇒|⟹|==+|=(?!=)
+    r"""[\s`#]*(?:=+>|-+>|→|➞|⇒|⟹|==+|=(?!=)
         |(?:should\s+|must\s+|will\s+)?(?:be|is|returns?|gives?|yields?|outputs?|equals?|evaluates\s+to)(?:\s+be)?\b:?)[\s`]*""",
     re.VERBOSE,
 )
 _RAISES: Final = re.compile(r"[\s`#]*(?:=+>|->|→)?[\s`]*(?:should\s+|must\s+)?raises?\s+(?:an?\s+)?`?([A-Za-z_][\w.]*)")
 _ERROR: Final = re.compile(r"\s*([A-Z]\w*(?:Error|Exception))\b")
 _BINDING: Final = re.compile(r"[\s,;&`*-]*(?:and\s+)?`?([A-Za-z_]\w*)`?\s*[=:]\s*")
-_SHOULD: Final = re.compile(r"[\s,`]*(?:the\s+|its?\s+)?(?:result|output|answer|return value|it|function)?\s*(?:should|must|will|is|=>|->|returns?|gives?)\b")
 _SHOULD_BE: Final = re.compile(r".*?\b(?:should\s+(?:be|return|give)|is|returns?|gives?|=>|->)\s*[:`]?\s*")
 _FOR: Final = re.compile(r"^\s*[-*+]?\s*(?:for|given|if|when|with)\s+", re.IGNORECASE)
 _INPUT: Final = re.compile(r"^[\s>*_-]*inputs?\s*(?:\d+\s*)?[*_]*\s*[:=][*_]*\s*", re.IGNORECASE)
-_OUTPUT: Final = re.compile(r"^[\s>*_-]*(?:outputs?|returns?|results?|expected)\s*(?:\d+\s*)?[*_]*\s*[:=][*_]*\s*", re.IGNORECASE)
+_OUTPUT: Final = re.compile(
+    r"^[\s>*_-]*(?:outputs?|returns?|results?|expected)\s*(?:\d+\s*)?[*_]*\s*[:=][*_]*\s*", re.IGNORECASE
+)
 _CLOSING: Final = re.compile(r"(?:\"{3}|'{3}|```\w*)\s*$")
 _MOST_INPUT_LINES: Final = 12
 
 
-def find_examples(task: str, name: str | None = None) -> tuple[Example, ...]:
-    """The examples in the task that are about `name` (by default the function it asks for), in order, each once."""
-    wanted = name if name is not None else function_name(task)
-    if not wanted:
-        return ()
+def find_examples(task: str, *names: str) -> tuple[Example, ...]:
+    """The examples in the task that are about one of `names` (by default what it asks for), in order, each once."""
     lines = task.splitlines()
-    parameters = _parameters(task, wanted)
-    found = [
-        *_doctests(task, wanted),
-        *_calls(lines, wanted),
-        *_named_inputs(lines, wanted, parameters),
-        *_input_blocks(lines, wanted, parameters),
-        *_tables(lines, wanted, parameters),
-    ]
-    return tuple(dict.fromkeys(found))
+    found: dict[Example, None] = {}
+    for name in names or function_names(task):
+        parameters = _parameters(task, name)
+        for example in (
+            *_doctests(task, name),
+            *_calls(lines, name),
+            *_named_inputs(lines, name, parameters),
+            *_input_blocks(lines, name, parameters),
+            *_tables(lines, name, parameters),
+        ):
+            found.setdefault(example)
+    return tuple(found)
 
 
 # -- doctests ---------------------------------------------------------------------------------------------------------
@@ -104,7 +105,12 @@ def _doctest(one: doctest.Example, source: str, wanted: str, setup: tuple[str, .
         return Example(source, raises=name, setup=setup) if name.replace(".", "").isidentifier() else None
     assert call is not None
     want = one.want.strip()
-    if isinstance(call, ast.Compare) and len(call.ops) == 1 and isinstance(call.ops[0], ast.Eq) and want in {"", "True"}:
+    if (
+        isinstance(call, ast.Compare)
+        and len(call.ops) == 1
+        and isinstance(call.ops[0], ast.Eq)
+        and want in {"", "True"}
+    ):
         left, right = ast.unparse(call.left), ast.unparse(call.comparators[0])
         return Example(left, right, setup=setup) if is_value(right) else None
     if isinstance(call, ast.Name | ast.Constant) or not want:
@@ -218,7 +224,9 @@ def _parameters(task: str, wanted: str) -> tuple[str, ...]:
     function = ast.parse(f"{head}\n    pass").body[0]
     if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) or function.name != wanted:
         return ()
-    return tuple(argument.arg for argument in (*function.args.posonlyargs, *function.args.args) if argument.arg != "self")
+    return tuple(
+        argument.arg for argument in (*function.args.posonlyargs, *function.args.args) if argument.arg != "self"
+    )
 
 
 def _named_inputs(lines: Sequence[str], wanted: str, parameters: Sequence[str]) -> Iterator[Example]:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Stub", "find_signature", "find_stub", "function_name"]
+__all__ = ["Stub", "find_signature", "find_stub", "function_name", "function_names"]
 
-_DEF: Final = re.compile(r"(?:async\s+)?def\s+([A-Za-z_]\w*)\s*\(")
+_DEF: Final = re.compile(r"(?m)(?:^(?:[-*+]\s+)?|`)(?:async\s+)?def\s+([A-Za-z_]\w*)\s*\(")
+_CLASS: Final = re.compile(r"\bclass\s+`?([A-Z]\w*)")
 _BACKTICK_CALL: Final = re.compile(r"`([A-Za-z_]\w*)\s*\(([^`]*)\)\s*(->\s*[^`]+)?`")
 _DOCTEST_CALL: Final = re.compile(r">>>\s*([A-Za-z_]\w*)\s*\(")
 _PLAIN_SIGNATURE: Final = re.compile(r"\b([a-z_]\w*)\(([^()\n]*:[^()\n]*)\)\s*(->\s*[\w\[\], .|]+)?")
@@ -28,18 +29,33 @@ class Stub:
 
 
 def function_name(task: str) -> str | None:
-    """The name of the function the task asks for; None when it names none.
+    """The name of the function or class the task asks for first; None when it names none.
 
-    From the function a stub leaves open, a `def`, a call in backticks, or a doctest.
+    From the function a stub leaves open, a `def` or `class`, a call in backticks, or a doctest.
+    """
+    return next(iter(function_names(task)), None)
+
+
+def function_names(task: str) -> tuple[str, ...]:
+    """The names of all functions and classes the task asks for, in its order; see `function_name`.
+
+    A class's methods are not among them, nor what stands ready above a stub.
     """
     stub = find_stub(task)
     if stub is not None:
-        return stub.function
-    for pattern in (_DEF, _BACKTICK_CALL, _DOCTEST_CALL, _PLAIN_SIGNATURE):
-        match = pattern.search(task)
-        if match is not None:
-            return match[1]
-    return None
+        return (stub.function,)
+    named = [match for pattern in (_CLASS, _DEF, _BACKTICK_CALL) for match in pattern.finditer(task)]
+    typed = [match for match in named if match.re is not _BACKTICK_CALL or _is_typed(match)]
+    for matches in (typed, named, list(_DOCTEST_CALL.finditer(task)), list(_PLAIN_SIGNATURE.finditer(task))):
+        if matches:
+            ordered = dict.fromkeys(match[1] for match in sorted(matches, key=lambda match: match.start()))
+            return tuple(ordered) if matches is typed else tuple(ordered)[:1]
+    return ()
+
+
+def _is_typed(match: re.Match[str]) -> bool:
+    """A signature rather than a call: `f(x: int)`, `f() -> str`."""
+    return ":" in match[2] or match[3] is not None
 
 
 def find_stub(task: str) -> Stub | None:
@@ -66,7 +82,9 @@ def _sources(task: str) -> Iterator[str]:
 
 def _is_open(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     only = function.body[0]
-    return len(function.body) == 1 and isinstance(only, ast.Expr) and isinstance(getattr(only.value, "value", None), str)
+    return (
+        len(function.body) == 1 and isinstance(only, ast.Expr) and isinstance(getattr(only.value, "value", None), str)
+    )
 
 
 def find_signature(task: str) -> str | None:
