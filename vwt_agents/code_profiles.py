@@ -60,7 +60,7 @@ class CodeProfile:
 PLAIN: Final = CodeProfile(fence=False, completes=False)
 """Nothing is prefilled: the code is taken from the answer's fenced block."""
 
-# By the beginning of the model's name, the first that fits. Measured (bench/humaneval.py) is the 0.5B coder alone. Its tests are
+# By the beginning of the name, the first that fits. Measured (bench/humaneval.py) is the 0.5B coder alone. Its tests are
 # wrong more often than not, and it seldom repairs what it wrote, but of nine samples one is often good.
 _PROFILES: Final = (
     ("qwen2.5-coder:0.5b", CodeProfile(completes=True, samples=9, repairs=0, enough=1)),
