@@ -279,6 +279,7 @@ class _Events:
 
     def __init__(self, connection: http.client.HTTPConnection) -> None:
         self._connection = connection
+        self._socket = connection.sock  # which the connection forgets once the answer is there
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
         response = self._connection.getresponse()
@@ -287,7 +288,7 @@ class _Events:
 
     def shutdown(self, how: int, /) -> None:
         """Cut it."""
-        self._connection.sock.shutdown(how)
+        self._socket.shutdown(how)
 
 
 @contextmanager
