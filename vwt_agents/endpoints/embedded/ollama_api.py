@@ -125,6 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
+        if self.close_connection:
+            self.send_header("Connection", "close")  # or the client sends its next request into a closed one
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
