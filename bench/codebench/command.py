@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING
 import anyio
 
 from codebench.contenders import Contender, FullPipeline
-from codebench.lab import open_lab, settings_of
+from codebench.lab import bench_settings, open_lab, settings_of
 from codebench.measure import measure, turns
 from codebench.records import Records, read_records
 from codebench.table import report
 from codebench.tasks import SETS, load_problems
 from vwt_agents.errors import UsageError, VwtError
+from vwt_agents.graph import build_graph
+from vwt_agents.pipeline_file import load_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Bench", "options", "perform"]
+__all__ = ["Bench", "options", "perform", "switches"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,6 +57,12 @@ def options(doc: str | None, name: str) -> argparse.ArgumentParser:
     parser.add_argument("--results", type=Path, help=f"by default runs/bench/{name}-SET.jsonl")
     parser.add_argument("--report", action="store_true", help="measure nothing, print what is there")
     return parser
+
+
+def switches(pipeline: Path) -> frozenset[str]:
+    """The names of a pipeline's inputs; DefinitionError where it is none."""
+    agents = bench_settings("any").agents
+    return frozenset(item.name for item in build_graph(load_pipeline(pipeline), agents=agents).inputs)
 
 
 def perform(bench: Bench, *, only_report: bool) -> int:

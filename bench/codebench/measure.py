@@ -28,6 +28,7 @@ class Turn:
     problem: Problem
     contender: Contender
     key: Key
+    method: str
 
 
 def turns(
@@ -38,12 +39,13 @@ def turns(
     The contender that goes first changes from task to task, because the later ones find the prompt in the engine's cache.
     """
     left = []
+    methods = {contender.label: contender.method for contender in contenders}
     for problem in problems:
         first = problem.task.number % len(contenders)
         for contender in (*contenders[first:], *contenders[:first]):
             key = Key(name, problem.task.name, contender.label, model, seed)
-            if not records.has(key, contender.method):
-                left.append(Turn(problem, contender, key))
+            if not records.has(key, methods[contender.label]):
+                left.append(Turn(problem, contender, key, methods[contender.label]))
     return left
 
 
@@ -80,7 +82,7 @@ async def _scored(turn: Turn, answer: Answer, tally: Tally, seconds: float, lab:
     hidden = bool(code.strip()) and await hidden_pass(lab.sandbox, task, turn.problem.hidden, code)
     return Record(
         **turn.key._asdict(),
-        method=turn.contender.method,
+        method=turn.method,
         hidden=hidden,
         visible_passed=visible.passed,
         visible_total=visible.total,
