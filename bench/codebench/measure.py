@@ -44,8 +44,9 @@ def turns(
         first = problem.task.number % len(contenders)
         for contender in (*contenders[first:], *contenders[:first]):
             key = Key(name, problem.task.name, contender.label, model, seed)
-            if not records.has(key, methods[contender.label]):
-                left.append(Turn(problem, contender, key, methods[contender.label]))
+            method = f"{methods[contender.label]} on {problem.fingerprint}"
+            if not records.has(key, method):
+                left.append(Turn(problem, contender, key, method))
     return left
 
 

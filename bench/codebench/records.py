@@ -34,7 +34,7 @@ class Key(NamedTuple):
 class Record:
     """One contender's answer to one task.
 
-    `method` is a fingerprint of how it was made. `hidden`: every hidden test passed. `verdict` is the contender's own word
+    `method` is a fingerprint of how it was made, and of the task. `hidden`: every hidden test passed. `verdict` is the contender's own word
     on its code, None where it gives none. `evaluated_tokens` are those of the prompts that the engine had not cached, None
     where it does not say. `seconds` run from the first call to the chosen code, without the load of the model.
     """
@@ -98,7 +98,7 @@ class Records:
         if record is not None and record.method != method:
             raise UsageError(
                 f"{self.path} has {key.contender} on {key.task}, measured by another method "
-                "(pipeline, inputs, prompts or settings have changed since)",
+                "(the pipeline, its inputs, the prompts or the task have changed since)",
                 hint="name another --results, or remove those lines",
             )
         return record is not None

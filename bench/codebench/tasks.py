@@ -61,6 +61,12 @@ class Problem:
     task: Task
     hidden: Hidden
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the task's text and its hidden tests: what was measured on another text is not the same measurement."""
+        texts = [self.task.text, *self.hidden.files.values()]
+        return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:8]
+
 
 def load_problems(name: str, numbers: str | None = None) -> list[Problem]:
     """The problems of a set, all or those of `numbers` (such as `3,7,9-20`); UsageError for what is not there."""

@@ -17,7 +17,7 @@ def test_last_in_first_out():
 
 def test_peek_leaves_the_item():
     stack = filled(1, 2)
-    assert (stack.peek(), stack.peek(), len(stack)) == (2, 2, 2)
+    assert (stack.peek(), stack.peek(), stack.size()) == (2, 2, 2)
     assert not stack.is_empty()
 
 
@@ -26,7 +26,7 @@ def test_an_empty_stack_has_nothing_to_give():
         Stack().pop()
     with pytest.raises(IndexError):
         Stack().peek()
-    assert len(Stack()) == 0
+    assert Stack().size() == 0
 
 
 def test_stacks_are_independent():

@@ -14,5 +14,5 @@ class Stack:
     def is_empty(self):
         return not self._items
 
-    def __len__(self):
+    def size(self):
         return len(self._items)

@@ -11,7 +11,7 @@ def test_prices_add_up():
     cart.add("b", 2.5)
     cart.add("a", 10)
     assert cart.total() == pytest.approx(12.5)
-    assert cart.names() == ["a", "b"]
+    assert cart.names() == ["b", "a"]
 
 
 def test_a_name_again_takes_the_new_price():

@@ -14,4 +14,4 @@ class Cart:
         return sum(self._prices.values())
 
     def names(self):
-        return sorted(self._prices)
+        return list(self._prices)

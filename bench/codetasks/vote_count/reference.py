@@ -12,7 +12,7 @@ class Votes:
         return sum(self._counts.values())
 
     def winner(self):
-        return min(self._counts, key=lambda name: (-self._counts[name], name), default=None)
+        return max(self._counts, key=self._counts.get, default=None)
 
     def reset(self):
         self._counts.clear()

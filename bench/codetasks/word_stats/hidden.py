@@ -1,9 +1,9 @@
-from word_stats import count_words, longest_word, words
+from word_stats import count_words, longest_word, split_words
 
 
 def test_words_are_lower_case():
-    assert words("  One two\nTHREE ") == ["one", "two", "three"]
-    assert words("") == []
+    assert split_words("  One two\nTHREE ") == ["one", "two", "three"]
+    assert split_words("") == []
 
 
 def test_words_are_counted():
