@@ -34,9 +34,10 @@ class Key(NamedTuple):
 class Record:
     """One contender's answer to one task.
 
-    `method` is a fingerprint of how it was made, and of the task. `hidden`: every hidden test passed. `verdict` is the contender's own word
-    on its code, None where it gives none. `evaluated_tokens` are those of the prompts that the engine had not cached, None
-    where it does not say. `seconds` run from the first call to the chosen code, without the load of the model.
+    `method` is a fingerprint of how it was made, and of the task. `hidden`: every hidden test passed. `verdict` is the
+    contender's own word on its code, None where it gives none. `evaluated_tokens` are those of the prompts that the engine
+    had not cached, None where it does not say. `seconds` run from the first call to the chosen code, without the load of
+    the model.
     """
 
     set: str
