@@ -120,7 +120,8 @@ class FullPipeline:
     @property
     def label(self) -> str:
         """With the inputs that differ from the pipeline's own."""
-        return " ".join([self.file.stem if self.file.stem != "codegen" else "pipeline", *self.inputs])
+        name = "pipeline" if self.file.stem == "codegen" else self.file.stem
+        return " ".join([name, *self.inputs])
 
     @property
     def method(self) -> str:

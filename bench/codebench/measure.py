@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from codebench.contenders import Answer
 from codebench.records import Key, Record
 from codebench.score import hidden_pass, visible_pass
 from vwt_agents.errors import CallFailed
@@ -13,7 +14,7 @@ from vwt_agents.errors import CallFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from codebench.contenders import Answer, Contender
+    from codebench.contenders import Contender
     from codebench.lab import Lab, Tally
     from codebench.records import Records
     from codebench.tasks import Problem, Task
@@ -63,8 +64,6 @@ async def measure(lab: Lab, left: Sequence[Turn], records: Records, say: Callabl
 
 async def _answer(contender: Contender, task: Task, lab: Lab) -> tuple[Answer, Tally, float]:
     """A call that breaks is tried again once, from the start; then it is the contender's failure (a prompt too long)."""
-    from codebench.contenders import Answer
-
     for last in (False, True):
         tally, began = lab.meter.begin(), time.monotonic()
         try:
