@@ -19,10 +19,10 @@ from codebench.contenders import FullPipeline
 from vwt_agents.errors import VwtError
 
 OFF = {
-    "forms": "false",  # the answer form of the model: else one form for all
+    "form": "plain",  # the answer form that suits the model: else a free answer
     "samples": "0",  # more candidates when the first does not pass
-    "probes": "false",  # agreement between candidates on inputs without expected outputs
-    "tests": "false",  # tests written by the tester
+    "probes": "0",  # agreement between candidates on inputs without expected outputs
+    "write_tests": "never",  # tests written by the tester where the task states too few
     "repairs": "0",  # repair with the smallest failing case
     "escalate": "false",  # the large tier when there is no progress
 }

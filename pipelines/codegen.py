@@ -224,17 +224,17 @@ async def write(
     answers = await coder.sample(
         prompt, n=n, given=shared, prefill=opening, stop=stops, num_predict=600, temperature=temperature
     )
-    return [program_in(opening, answer) for answer in answers]
+    return [program_in(opening, answer, brief.stub) for answer in answers]
 
 
-def program_in(opening: str, answer: str) -> str:
-    """The module in an answer that was made to begin with `opening`."""
+def program_in(opening: str, answer: str, stub: str | None) -> str:
+    """The module in an answer that was made to begin with `opening`, with what the task's own code has above the function."""
     if opening:
-        return module_source(opening.removeprefix("```python\n") + answer)
+        return module_source(opening.removeprefix("```python\n") + answer, stub=stub)
     try:
-        return module_source(extract_code(answer).text)
+        return module_source(extract_code(answer).text, stub=stub)
     except ValueError:
-        return module_source(answer)
+        return module_source(answer, stub=stub)
 
 
 async def spread(coder: Agent, task: str, brief: Brief, ways: CodeProfile, done: int, count: int) -> list[str]:
@@ -258,7 +258,7 @@ async def repair(coder: Agent, task: str, brief: Brief, best: Candidate) -> str:
     answer = await coder.ask(
         prompt, given=[task], prefill="```python\n", stop=["\n```"], num_predict=800, temperature=0.4
     )
-    return module_source(answer)
+    return module_source(answer, stub=brief.stub)
 
 
 async def only_red(sandbox: Sandbox, brief: Brief, suite: TestSuite) -> TestSuite:
