@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import sys
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from vwt_agents.sandbox.base import BOX, Level, Limits, Mount, SandboxResult
-from vwt_agents.sandbox.layout import INSIDE, SOURCE, Step, etc_files, interpreter_mounts, plan
+from vwt_agents.sandbox.base import BOX, Level, Limits, Mount, SandboxResult, own_uid, python
+from vwt_agents.sandbox.layout import INODES, INSIDE, SOURCE, Step, etc_files, interpreter_mounts, plan
+from vwt_agents.sandbox.program import write_program
 from vwt_agents.sandbox.supervise import Job, stage_folder, supervise, write_files
 
 if TYPE_CHECKING:
@@ -21,12 +19,6 @@ __all__ = ["Bubblewrap", "Confined"]
 _ENV: Final = MappingProxyType(
     {"HOME": BOX, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TMPDIR": "/tmp", "USER": "sandbox", "TERM": "dumb"}  # noqa: S108
 )
-_turn = itertools.count()
-
-
-def _own_uid() -> int | None:
-    """The uid to drop to as root, one per run: root's processes escape the limit on processes, and others' would count."""
-    return 60100 + (os.getpid() * 16 + next(_turn)) % 5000 if os.geteuid() == 0 else None
 
 
 class Confined:
@@ -49,19 +41,20 @@ class Confined:
     ) -> SandboxResult:
         """Run `argv` in a copy of `workdir`; SandboxUnavailable when the sandbox itself cannot be set up."""
         limits = limits or Limits()
-        uid = _own_uid()
+        uid = own_uid()
         with stage_folder() as stage:
             etc = write_files(Path(stage, "etc"), etc_files(uid or 1000))
             root = Path(stage, "root")
             root.mkdir()  # noqa: ASYNC240
             mounts = (*interpreter_mounts(), *read_only)
-            steps = plan(limits=limits, etc=etc, workdir=workdir, read_only=mounts)
+            program = write_program(Path(stage, "program"))
+            steps = plan(limits=limits, etc=etc, program=program, workdir=workdir, read_only=mounts)
             job = Job(
                 backend=self.name,
                 level=self.level,
-                command=lambda spec, status: self._command(spec, status, steps, uid),
+                command=lambda spec, status: self._command(spec, status, steps, uid, program),
                 argv=argv,
-                env={"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin", **_ENV, **env},
+                env={"PATH": f"{Path(python()).parent}:/usr/local/bin:/usr/bin:/bin", **_ENV, **env},
                 limits=limits,
                 box=BOX,
                 source=SOURCE if workdir is not None else None,
@@ -69,11 +62,12 @@ class Confined:
                 collect=collect,
                 pass_fds=pass_fds,
                 stdin=stdin,
+                inodes=INODES,
                 extra=self._extra(root, steps),
             )
             return await supervise(job)
 
-    def _command(self, spec: int, status: int, steps: Sequence[Step], uid: int | None) -> Sequence[str]:
+    def _command(self, spec: int, status: int, steps: Sequence[Step], uid: int | None, program: Path) -> Sequence[str]:
         raise NotImplementedError
 
     def _extra(self, root: Path, steps: Sequence[Step]) -> Mapping[str, object]:  # noqa: ARG002
@@ -88,7 +82,7 @@ class Bubblewrap(Confined):
     def __init__(self, executable: Path) -> None:
         self.executable = executable
 
-    def _command(self, spec: int, status: int, steps: Sequence[Step], uid: int | None) -> Sequence[str]:
+    def _command(self, spec: int, status: int, steps: Sequence[Step], uid: int | None, _program: Path) -> Sequence[str]:
         if uid is None:
             privileges = ["--unshare-user", "--disable-userns", "--uid", "1000", "--gid", "1000", "--cap-drop", "ALL"]
         else:
@@ -101,7 +95,7 @@ class Bubblewrap(Confined):
             *("--hostname", "sandbox", "--die-with-parent", "--new-session", "--as-pid-1", "--clearenv"),
             *(word for step in steps for word in _words(step)),
             *("--chdir", BOX, "--json-status-fd", str(status), "--"),
-            *(sys.executable, "-I", "-S", "-B", INSIDE, str(spec)),
+            *(python(), "-I", "-S", "-B", INSIDE, str(spec)),
         ]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vwt_agents.errors import SandboxUnavailable
-from vwt_agents.sandbox.base import Backend, Limits
+from vwt_agents.sandbox.base import Backend, Limits, python
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,7 +114,7 @@ async def probe(name: str) -> Finding:
     backend = find(name)
     if isinstance(backend, Finding):
         return backend
-    executable = str(getattr(backend, "executable", sys.executable))
+    executable = str(getattr(backend, "executable", python()))
     key = (name, executable, Path(executable).stat().st_mtime_ns, os.geteuid())  # noqa: ASYNC240
     if key not in _seen:
         _seen[key] = await _attack(backend, executable)
@@ -127,7 +127,7 @@ async def _attack(backend: Backend, executable: str) -> Finding:
     with stage_folder() as stage, socket.create_server(("127.0.0.1", 0)) as server:
         canary = Path(stage, "canary")
         canary.write_text("secret")  # noqa: ASYNC240
-        argv = (sys.executable, "-I", "-S", "-c", _PROBE, str(canary), str(server.getsockname()[1]))
+        argv = (python(), "-I", "-S", "-c", _PROBE, str(canary), str(server.getsockname()[1]))
         try:
             result = await backend.run(argv, limits=Limits(wall_s=10, processes=_FORKS))
         except SandboxUnavailable as error:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vwt_agents.sandbox.base import python
 from vwt_agents.sandbox.bubblewrap import Confined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from vwt_agents.sandbox.layout import Step
 
@@ -21,10 +21,15 @@ class Namespaces(Confined):
 
     name = "namespaces"
 
-    def _command(self, spec: int, status: int, steps: Sequence[Step], uid: int | None) -> Sequence[str]:  # noqa: ARG002
-        here = Path(__file__).parent
-        program = (sys.executable, "-I", "-S", "-B", str(here / "rootfs.py"))
-        return (*program, str(spec), str(status), str(here / "inside.py"))
+    def _command(
+        self,
+        spec: int,
+        status: int,
+        steps: Sequence[Step],  # noqa: ARG002
+        uid: int | None,  # noqa: ARG002
+        program: Path,
+    ) -> Sequence[str]:
+        return (python(), "-I", "-S", "-B", str(program / "rootfs.pyc"), str(spec), str(status))
 
     def _extra(self, root: Path, steps: Sequence[Step]) -> Mapping[str, object]:
         return {"root": str(root), "steps": [list(step) for step in steps]}

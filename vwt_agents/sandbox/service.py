@@ -6,12 +6,11 @@ Never runs anything outside a sandbox unless the user allowed it, and never repl
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from vwt_agents.sandbox.base import Backend, Limits, SandboxResult
+from vwt_agents.sandbox.base import Backend, Limits, SandboxResult, python
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,7 +79,7 @@ class Sandbox:
         from vwt_agents.sandbox.judge import checked_files
         from vwt_agents.sandbox.supervise import stage_folder, write_files
 
-        argv = (sys.executable, "-B", entry) if isinstance(entry, str) else tuple(entry)
+        argv = (python(), "-B", entry) if isinstance(entry, str) else tuple(entry)
         limits = limits or replace(self.limits, wall_s=min(10.0, self.limits.wall_s))
         async with self._turn():
             if isinstance(files, Path):

@@ -5,9 +5,10 @@ Knows nothing of bubblewrap or namespaces: a backend hands it the command that b
 
 from __future__ import annotations
 
-import base64
+import ast
 import contextlib
 import json
+import marshal
 import os
 import platform
 import signal
@@ -27,6 +28,8 @@ from vwt_agents.sandbox.seccomp import build_filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from vwt_agents.sandbox.seccomp import Numbers
 
 __all__ = ["Job", "supervise"]
 
@@ -50,6 +53,8 @@ class Job:
     collect: Sequence[str] = ()
     pass_fds: Sequence[int] = ()
     stdin: bytes = b""
+    inodes: Mapping[str, int] = field(default_factory=dict)
+    denied: Sequence[Mapping[str, Numbers]] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     enforced: frozenset[str] = ENFORCED
 
@@ -152,7 +157,7 @@ def _start(job: Job, stack: contextlib.ExitStack) -> tuple[subprocess.Popen[byte
         for fd in theirs.values():
             os.close(fd)
     with contextlib.suppress(BrokenPipeError):
-        data = memoryview(json.dumps(_spec(job, report_fd)).encode())
+        data = memoryview(marshal.dumps(_spec(job, report_fd)))
         while data:
             data = data[os.write(ours["spec"], data) :]
     _close(ours, "spec")
@@ -165,14 +170,18 @@ def _spec(job: Job, report_fd: int) -> dict[str, Any]:
         "argv": list(job.argv),
         "env": dict(job.env),
         "limits": asdict(job.limits),
-        "seccomp": base64.b64encode(build_filter(machine)).decode() if job.level != "none" else "",
+        "seccomp": build_filter(machine, *job.denied) if job.level != "none" else b"",
         "report": report_fd,
         "fds": list(job.pass_fds),
         "collect": list(job.collect),
         "box": job.box,
         "source": job.source,
         "uid": job.uid,
-        "init": job.level != "none",
+        "confined": job.level != "none",
+        "namespace": job.level == "full",
+        "landlock": None,
+        "cgroup": False,
+        "inodes": dict(job.inodes),
         **job.extra,
     }
 
@@ -289,7 +298,10 @@ def _parse(report: bytes) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
     files: dict[str, bytes] = {}
     at = 0
     while (end := report.find(b"\n", at)) >= 0:
-        record = json.loads(report[at:end])
+        try:
+            record = ast.literal_eval(report[at:end].decode())
+        except (ValueError, SyntaxError):
+            break  # cut off, where process 1 was killed
         at = end + 1
         if "file" in record:
             name = PurePosixPath(record["file"])
