@@ -420,7 +420,7 @@ model = "a:8b"
         ),
         (
             "[sandbox]\nbackend = 'none'",
-            "2:1: sandbox.backend: 'none' is not one of auto, bubblewrap, namespaces, unsafe",
+            "2:1: sandbox.backend: 'none' is not one of auto, bubblewrap, namespaces, docker, podman, landlock, unsafe",
         ),
     ],
 )  # fmt: skip

@@ -63,13 +63,19 @@ def _charged(sizes: dict[str, int]) -> int:
     private = 0
     shared: dict[str, int] = {}
     for pid, size in sizes.items():
-        rolled = _fields(f"/proc/{pid}/smaps_rollup", ("Pss_Anon:",))
-        if "Pss_Anon:" in rolled:
-            private += rolled["Pss_Anon:"]
+        used = _private(pid)
+        if used is None and "VmSize:" in _fields(f"/proc/{pid}/status", ("VmSize:",)):
+            used = _private(pid)  # again: it may just have become another program, or ended
+            used = size if used is None else used
+        if used is not None:
+            private += used
             _add_shared(pid, shared)
-        elif _read(f"/proc/{pid}/status"):
-            private += size
     return private + sum(shared.values())
+
+
+def _private(pid: str) -> int | None:
+    """Bytes of its own, a page shared after a fork counted in parts; None when it does not let itself be seen, or is gone."""
+    return _fields(f"/proc/{pid}/smaps_rollup", ("Pss_Anon:",)).get("Pss_Anon:")
 
 
 def _add_shared(pid: str, shared: dict[str, int]) -> None:

@@ -29,10 +29,11 @@ else:
     import accounts
 
 _MIB = 1024 * 1024
-_SIGINT, _SIGKILL, _SIGPIPE, _SIGSTOP, _SIGXCPU, _SIGXFSZ = 2, 9, 13, 19, 24, 25
+_SIGINT, _SIGKILL, _SIGPIPE, _SIGTERM, _SIGSTOP, _SIGXCPU, _SIGXFSZ = 2, 9, 13, 15, 19, 24, 25
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP = 1, 4, 22, 24
 _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
 _TICK_MS = 100
+_MOST_LOOKED_AT, _DEEPEST = 100_000, 64  # while collecting: a tree that never ends must not keep the result back
 _MOST_REAPED = 1000  # zombies in one go: a program that makes them as fast must not keep process 1 from its watch
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -76,7 +77,7 @@ def _prepare(spec: dict[str, Any]) -> list[str]:
     except OSError:
         pass
     if not spec["namespace"]:
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        _become_reaper(spec)
     notes: list[str] = []
     if spec["source"]:
         _copy(spec["source"], spec["box"], spec["uid"], notes)
@@ -89,6 +90,19 @@ def _prepare(spec: dict[str, Any]) -> list[str]:
     if spec["seccomp"] and spec["namespace"]:
         _install_filter(spec["seccomp"])
     return notes
+
+
+def _become_reaper(spec: dict[str, Any]) -> None:
+    """Get what descends from this process when its parents end, and end all of it when asked to end."""
+    import signal
+
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+    def end(*_: object) -> NoReturn:
+        _end_everything(spec)
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def _copy(source: str, target: str, uid: int | None, notes: list[str]) -> None:
@@ -184,7 +198,7 @@ def _run(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _exec(spec: dict[str, Any]) -> NoReturn:
     try:
-        for number in (_SIGINT, _SIGPIPE, _SIGXFSZ):
+        for number in (_SIGINT, _SIGPIPE, _SIGTERM, _SIGXFSZ):
             _libc.signal(number, 0)
         os.setsid()
         _prctl(_PR_SET_PDEATHSIG, _SIGKILL)  # without a namespace, this is all that ends it with its parent
@@ -200,7 +214,7 @@ def _exec(spec: dict[str, Any]) -> NoReturn:
         for fd in spec["fds"]:
             os.set_inheritable(fd, True)  # noqa: FBT003
         if spec["landlock"]:
-            from fence import restrict
+            from fence import restrict  # type: ignore[import-not-found]
 
             restrict(**spec["landlock"])
         if spec["seccomp"] and not spec["namespace"]:
@@ -219,7 +233,7 @@ def _limit(spec: dict[str, Any]) -> None:
         resource.RLIMIT_NPROC: limits["processes"] + others,
         resource.RLIMIT_FSIZE: limits["file_mib"] * _MIB,
         resource.RLIMIT_NOFILE: limits["open_files"],
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CORE: 1,  # not 0: only 1 also keeps a core dump from a program it is piped to on this machine
         resource.RLIMIT_MSGQUEUE: 0,
         resource.RLIMIT_MEMLOCK: 65536,
     }
@@ -347,12 +361,25 @@ def _matching(box: str, patterns: list[str]) -> list[str]:
     import fnmatch
 
     found = []
-    for folder, _, files in os.walk(box):
-        for file in files:
-            name = os.path.relpath(os.path.join(folder, file), box)
-            if name.isprintable() and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-                found.append(name)
+    folders = [("", 0)]
+    looked_at = 0
+    while folders and looked_at < _MOST_LOOKED_AT:
+        folder, depth = folders.pop()
+        for name, is_folder in _entries(os.path.join(box, folder)):
+            looked_at += 1
+            path = os.path.join(folder, name)
+            if is_folder and depth < _DEEPEST:
+                folders.append((path, depth + 1))
+            elif not is_folder and path.isprintable() and any(fnmatch.fnmatchcase(path, one) for one in patterns):
+                found.append(path)
     return sorted(found)
+
+
+def _entries(folder: str) -> list[tuple[str, bool]]:
+    try:
+        return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in os.scandir(folder)]
+    except OSError:
+        return []
 
 
 def _read_plain(name: str, most: int) -> bytes | None:
@@ -371,5 +398,22 @@ def read_spec(fd: int) -> dict[str, Any]:
         return dict(marshal.loads(file.read()))
 
 
+def _receive(door: str) -> dict[str, Any]:
+    """What to do, and the descriptors that belong to it, from a socket: a container service passes no descriptors on."""
+    import fcntl
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(door)
+        _, given, _, _ = socket.recv_fds(caller, 1, 64)
+        with caller.makefile("rb") as file:
+            spec: dict[str, Any] = marshal.loads(file.read())
+    targets = [0, 1, 2, spec["report"], *spec["fds"]]
+    aside = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, max(targets) + 1) for fd in given]
+    for fd, target in zip(aside, targets, strict=True):
+        os.dup2(fd, target)
+    return spec
+
+
 if __name__ == "__main__":
-    main(read_spec(int(sys.argv[1])))
+    main(read_spec(int(sys.argv[1])) if sys.argv[1].isdigit() else _receive(sys.argv[1]))

@@ -17,9 +17,11 @@ from vwt_agents.sandbox.base import BOX, Limits, Mount
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["INODES", "INSIDE", "SOURCE", "SYSTEM_FILES", "Step", "etc_files", "interpreter_mounts", "plan"]
+__all__ = ["DOOR", "INODES", "INSIDE", "SOURCE", "SYSTEM_FILES", "Step", "etc_files", "interpreter_mounts", "plan"]
 
 PROGRAM: Final = "/.vwt"
+DOOR: Final = "/.door"
+"""The folder of the socket through which a container gets what other sandboxes inherit."""
 INSIDE: Final = f"{PROGRAM}/inside.pyc"
 SOURCE: Final = "/src"
 INODES: Final = MappingProxyType({BOX: 16384, "/tmp": 8192, "/dev/shm": 1024})  # noqa: S108

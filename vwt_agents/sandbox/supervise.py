@@ -11,6 +11,7 @@ import json
 import marshal
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -27,7 +28,7 @@ from vwt_agents.sandbox.base import ENFORCED, Level, Limits, SandboxResult, Stop
 from vwt_agents.sandbox.seccomp import build_filter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from vwt_agents.sandbox.seccomp import Numbers
 
@@ -35,6 +36,7 @@ __all__ = ["Job", "supervise"]
 
 _MIB = 1024 * 1024
 _CHUNK = 65536
+_STOP_S = 15.0  # a builder that is asked to end, because it alone can: it talks to a container service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class Job:
     collect: Sequence[str] = ()
     pass_fds: Sequence[int] = ()
     stdin: bytes = b""
+    stop_signal: int = signal.SIGKILL
     inodes: Mapping[str, int] = field(default_factory=dict)
     denied: Sequence[Mapping[str, Numbers]] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -91,6 +94,7 @@ class _Watch:
     """What is known of a run while it goes on."""
 
     process: subprocess.Popen[bytes]
+    stop_signal: int
     init: int | None = None
     stopped: Stopped | None = None
 
@@ -100,7 +104,7 @@ class _Watch:
             if self.init is not None:
                 signal.pidfd_send_signal(self.init, signal.SIGKILL)
             else:
-                self.process.kill()
+                self.process.send_signal(self.stop_signal)
 
 
 async def supervise(job: Job) -> SandboxResult:
@@ -108,7 +112,7 @@ async def supervise(job: Job) -> SandboxResult:
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         process, ends = _start(job, stack)
-        watch = _Watch(process)
+        watch = _Watch(process, job.stop_signal)
         out, err = _Kept(job.limits.keep_kib * 1024), _Kept(job.limits.keep_kib * 1024)
         report = bytearray()
         most_report = (job.limits.collect_mib + 4) * _MIB
@@ -246,7 +250,7 @@ async def _finish(watch: _Watch, status: int) -> None:
             with anyio.move_on_after(0.5):
                 await _read_status(status, watch)
         watch.kill()
-        with anyio.move_on_after(2.0):
+        with anyio.move_on_after(2.0 if watch.stop_signal == signal.SIGKILL else _STOP_S):
             await anyio.wait_readable(ended)
         watch.process.kill()
         await anyio.wait_readable(ended)
@@ -273,6 +277,8 @@ def _result(job: Job, watch: _Watch, out: _Kept, err: _Kept, report: bytes, wall
     end: dict[str, Any] = next((one["end"] for one in records if "end" in one), {})
     skipped = tuple(f"not collected: {one['skipped']!r}" for one in records if "skipped" in one)
     stopped = watch.stopped or end.get("stopped")
+    if not end and stopped is None and job.extra.get("cgroup"):
+        stopped = "memory"  # the container ended with its process 1, which only the memory limit can kill
     return SandboxResult(
         backend=job.backend,
         level=job.level,
@@ -314,9 +320,19 @@ def _parse(report: bytes) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
     return records, files
 
 
-def stage_folder() -> tempfile.TemporaryDirectory[str]:
-    """A private folder of this machine for what one run needs; gone after the block."""
-    return tempfile.TemporaryDirectory(prefix="vwt-")
+@contextlib.contextmanager
+def stage_folder() -> Iterator[str]:
+    """A private folder of this machine for what one run needs; gone after the block, whatever a program made of it."""
+    folder = tempfile.mkdtemp(prefix="vwt-")
+    try:
+        yield folder
+    finally:
+        try:
+            shutil.rmtree(folder)
+        except (OSError, RecursionError):
+            # Folders without rights, or a thousand deep, as a program without a file system of its own can leave them.
+            subprocess.run(["chmod", "-R", "u+rwX", folder], capture_output=True, check=False)
+            subprocess.run(["rm", "-rf", folder], capture_output=True, check=False)
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -73,6 +74,7 @@ class OnThisMachine:
                 pass_fds=pass_fds,
                 stdin=stdin,
                 enforced=self.enforced,
+                stop_signal=signal.SIGTERM,  # what descends from it is no namespace's to end, only its reaper's
                 denied=self._denied(),
                 extra=self._extra((box, tmp), [str(mount.source) for mount in read_only]),
             )
