@@ -25,6 +25,7 @@ SMALL = Limits(wall_s=60, processes=24, box_mib=32, file_mib=32, tmp_mib=32)
 TIGHT = Limits(wall_s=10, processes=24, memory_mib=160, box_mib=32, output_mib=4, keep_kib=8)
 HARNESS = """
 import json, os, sys, time
+import ctypes, errno, fcntl, mmap, signal, socket, stat, struct, subprocess, threading  # once, not in every attack
 prelude, programs = json.load(open("programs.json"))
 escaped = []
 for number, (name, text) in enumerate(programs.items()):
@@ -121,12 +122,34 @@ def a_world():
         yield World(folder, stack)
 
 
+NOT_HELD = {
+    "landlock": {
+        "sees that a file is there",
+        "finds the name of the machine",
+        "makes files without content",
+        "makes folders in the shared memory",
+    }
+}
+"""What a backend says itself that it does not enforce."""
+NOT_WORKING = {
+    "landlock": {
+        "locks, queues and values of multiprocessing",
+        "shared memory by name",
+        "a thread pool, a process pool",
+        "files, modes, times and links",
+        "a web server of its own",
+        "socket files and pairs",
+    }
+}
+
+
 async def together(sandbox: Sandbox, world: World) -> list[str]:
     files = {"harness.py": HARNESS, "programs.json": json.dumps([PRELUDE, TOGETHER])}
     result = await sandbox.run(files, [sys.executable, "-B", "harness.py", world.argument], limits=SMALL)
     if not result.ok:
         return [f"the attacks did not all run: {result}"]
     ran, escaped = json.loads(result.stdout)
+    escaped = [name for name in escaped if name not in NOT_HELD.get(result.backend, ())]
     return escaped if ran == len(TOGETHER) else [f"only {ran} attacks ran"]
 
 
@@ -148,7 +171,7 @@ async def controls(sandbox: Sandbox) -> list[str]:
     bad = []
     for name, program in CONTROLS.items():
         result = await sandbox.run({"a.py": program}, "a.py")
-        if not result.ok:
+        if not result.ok and name not in NOT_WORKING.get(result.backend, ()):
             bad.append(f"{name}: {result.stopped or result.exit_code} {result.stderr[-300:]!r}")
     return bad
 
@@ -161,7 +184,7 @@ async def battery(backend: str, *kinds: str) -> list[str]:
         if "together" in kinds:
             bad += await together(sandbox, world)
         if "alone" in kinds:
-            for name in ALONE:
+            for name in ALONE.keys() - NOT_HELD.get(backend, set()):
                 bad += await alone(sandbox, world, name)
         if "controls" in kinds:
             bad += await controls(sandbox)
@@ -181,4 +204,4 @@ def escaped_without() -> list[str]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(anyio.run(battery, sys.argv[1], *(sys.argv[2:] or KINDS))))
+    sys.stdout.write(json.dumps(anyio.run(battery, sys.argv[1], *(sys.argv[2:] or KINDS))))

@@ -4,6 +4,8 @@
 what is left when the sandbox ends, or for a limit, so each gets a sandbox of its own and says how its run has to end.
 """
 
+# ruff: noqa: E501 - the lines are programs
+
 PRELUDE = """
 import ctypes, errno, fcntl, json, mmap, os, signal, socket, stat, struct, subprocess, sys, threading, time
 libc = ctypes.CDLL(None, use_errno=True)
@@ -42,7 +44,7 @@ TOGETHER = {
     "reads through its own root link": "opens('/proc/self/root' + canary)",
     "reads through the root link of process 1": "opens('/proc/1/root' + canary, '/proc/1/cwd/..' + canary)",
     "climbs out of the folder it starts in": "opens('../' * 40 + canary.lstrip('/'))",
-    "has a descriptor that is not its own": "[os.fstat(fd) and escaped() for fd in range(3, 256) if os.path.exists(f'/proc/self/fd/{fd}')]",  # noqa: E501
+    "has a descriptor that is not its own": "[os.fstat(fd) and escaped() for fd in range(3, 256) if os.path.exists(f'/proc/self/fd/{fd}')]",
     "asks for a file by its handle": "x86 and reached(303, -100, b'/', bytes(256), bytes(8), 0)",
     "sees that a file is there": "os.stat(canary); escaped()",
     "reads shared memory of the machine": "opens('/dev/shm/' + world['shm'])",
@@ -56,8 +58,8 @@ opens("/proc/kcore", "/proc/kmsg", "/proc/sysrq-trigger", "/sys/kernel/debug/x")
 if libc.klogctl(3, ctypes.create_string_buffer(64), 64) >= 0: escaped()
 """,
     "reads the memory of process 1": "opens('/proc/1/mem', '/proc/1/maps', '/proc/1/environ', '/proc/1/fd/2', '/proc/1/exe')",
-    "copies from the memory of process 1": "x86 and reached(310, 1, None, 0, None, 0, 0); x86 and reached(311, 1, None, 0, None, 0, 0)",  # noqa: E501
-    "finds the accounts of the machine": "len(open('/etc/passwd').readlines()) > 2 and escaped(); opens('/etc/shadow', '/etc/machine-id')",  # noqa: E501
+    "copies from the memory of process 1": "x86 and reached(310, 1, None, 0, None, 0, 0); x86 and reached(311, 1, None, 0, None, 0, 0)",
+    "finds the accounts of the machine": "len(open('/etc/passwd').readlines()) > 2 and escaped(); opens('/etc/shadow', '/etc/machine-id')",
     "finds the name of the machine": "os.uname().nodename == world['host'] and escaped()",
     "finds another network interface": "len(socket.if_nameindex()) > 1 and escaped()",
     "finds the caller in the list of processes": """
@@ -66,7 +68,7 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
 """,
     # ---- writes
     "appends to the standard library": "opens(os.__file__, json.__file__, sys.executable, mode=os.O_WRONLY)",
-    "leaves a start-up file beside the packages": "opens(f'{sys.prefix}/lib/python3.{sys.version_info[1]}/site-packages/x.pth', mode=os.O_WRONLY | os.O_CREAT)",  # noqa: E501
+    "leaves a start-up file beside the packages": "opens(f'{sys.prefix}/lib/python3.{sys.version_info[1]}/site-packages/x.pth', mode=os.O_WRONLY | os.O_CREAT)",
     "rewrites the runner's own files": """
 for name in os.listdir("/.vwt"):
     opens(f"/.vwt/{name}", mode=os.O_WRONLY)
@@ -81,7 +83,7 @@ for place in (b"/", b"/usr", b"/dev"):
     if libc.mount(None, place, None, 32 | 4096, None) == 0: escaped()
 """,
     "takes a mount away": "[libc.umount2(p, 2) == 0 and escaped() for p in (b'/usr', b'/proc', b'/dev', b'/src', b'/tmp')]",
-    "mounts by the new interface": "reached(430, b'tmpfs', 0); reached(428, -100, b'/', 1); reached(442, -100, b'/', 0, bytes(32), 32)",  # noqa: E501
+    "mounts by the new interface": "reached(430, b'tmpfs', 0); reached(428, -100, b'/', 1); reached(442, -100, b'/', 0, bytes(32), 32)",
     "links a file of the machine into its folder": """
 for file in (os.__file__, "/etc/hosts", "/bin/sh"):
     try: os.link(file, "linked", follow_symlinks=True)
@@ -146,9 +148,9 @@ os.setxattr("capable", "security.capability", struct.pack("<5I", 0x02000001, 0xF
     "reaches io_uring": "reached(425, 8, ctypes.create_string_buffer(120))",
     "reaches bpf and perf": "x86 and (reached(321, 0, bytes(64), 64), reached(298, bytes(120), 0, -1, -1, 0))",
     "reaches userfaultfd": "x86 and reached(323, 1)",
-    "reaches the keys": "x86 and (reached(248, b'user', b'vwt', b'x', 1, -3), reached(250, 0, -3, 0), reached(249, b'user', b'x', None, 0))",  # noqa: E501
+    "reaches the keys": "x86 and (reached(248, b'user', b'vwt', b'x', 1, -3), reached(250, 0, -3, 0), reached(249, b'user', b'x', None, 0))",
     "reaches modules and kexec": "x86 and (reached(313, 0, b'', 0), reached(175, None, 0, b''), reached(246, 0, 0, None, 0))",
-    "sets the clock or reboots": "x86 and (reached(227, 0, bytes(16)), reached(164, bytes(16), None), reached(169, 0, 0, 0, None))",  # noqa: E501
+    "sets the clock or reboots": "x86 and (reached(227, 0, bytes(16)), reached(164, bytes(16), None), reached(169, 0, 0, 0, None))",
     "watches the whole machine's files": "x86 and reached(300, 0, 0)",
     "turns address randomisation off": "x86 and reached(135, 0x0040000)",
     # ---- network and sockets
@@ -206,7 +208,7 @@ for request in (0x5412, 0x100005412, 0xFFFFFFFF00005412, 0x541C, 0x10000541C):
 for _ in range(60): threading.Thread(target=time.sleep, args=(9,), daemon=True).start()
 escaped()
 """,
-    "makes a file larger than allowed": "os.truncate('f', 0) if os.path.exists('f') else open('f', 'w').close(); os.truncate('f', 1 << 40); escaped()",  # noqa: E501
+    "makes a file larger than allowed": "os.truncate('f', 0) if os.path.exists('f') else open('f', 'w').close(); os.truncate('f', 1 << 40); escaped()",
     "fills the shared memory": """
 with open("/dev/shm/x", "wb") as f:
     for _ in range(24): f.write(b"x" * (1 << 20)); f.flush()
@@ -222,7 +224,7 @@ escaped()
 for place in ("/", "/dev", "/etc", "/usr", "/.vwt", "/dev/pts", "/run", "/var", "/home"): opens(place + "/x", mode=os.O_WRONLY | os.O_CREAT)
 """,
     "locks memory": "libc.mlockall(3) == 0 and mmap.mmap(-1, 64 << 20) and escaped()",
-    "keeps memory in queues and segments": "x86 and (reached(68, 0, 0o1600), reached(64, 0, 9, 0o1600), reached(240, b'x', 0o102, 0o600, None), reached(447, 0), reached(29, 0, 1 << 20, 0o1600))",  # noqa: E501
+    "keeps memory in queues and segments": "x86 and (reached(68, 0, 0o1600), reached(64, 0, 9, 0o1600), reached(240, b'x', 0o102, 0o600, None), reached(447, 0), reached(29, 0, 1 << 20, 0o1600))",
     "leaves a core": "pid = os.fork() or os.abort(); os.waitpid(pid, 0); any('core' in n for n in os.listdir('.')) and escaped()",
     "lifts its limits again": """
 import resource
@@ -258,11 +260,16 @@ ALONE = {
         {0},
     ),
     "sends process 1 every signal": (
-        "for number in range(1, 65):\n    try: os.kill(1, number)\n    except OSError: pass\ntime.sleep(0.3); print('still here')",
+        """
+for number in range(1, 65):
+    try: os.kill(1, number)
+    except OSError: pass
+time.sleep(0.3); print("still here")
+""",
         {0},
     ),
     "kills process 1 by a descriptor": (
-        "fd = os.pidfd_open(1)\nfor number in (2, 9, 15, 19):\n    try: signal.pidfd_send_signal(fd, number)\n    except OSError: pass\ntime.sleep(0.3); print('still here')",  # noqa: E501
+        "fd = os.pidfd_open(1)\nfor number in (2, 9, 15, 19):\n    try: signal.pidfd_send_signal(fd, number)\n    except OSError: pass\ntime.sleep(0.3); print('still here')",
         {0},
     ),
     "kills all it can": (
@@ -387,7 +394,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 for kind in (ThreadPoolExecutor, ProcessPoolExecutor):
     with kind(3) as pool: assert list(pool.map(abs, [-1, -2, -3])) == [1, 2, 3]
 """,
-    "a shell with pipes": "import subprocess; assert subprocess.check_output('echo a b | tr a-z A-Z | wc -w', shell=True).strip() == b'2'",  # noqa: E501
+    "a shell with pipes": "import subprocess; assert subprocess.check_output('echo a b | tr a-z A-Z | wc -w', shell=True).strip() == b'2'",
     "files, modes, times and links": """
 import os, pathlib, shutil, tempfile
 with tempfile.TemporaryDirectory() as d:
@@ -395,7 +402,7 @@ with tempfile.TemporaryDirectory() as d:
     shutil.copy2(a, f"{d}/d"); assert os.stat(f"{d}/d").st_mtime == 1
     shutil.copytree(d, "copy", symlinks=True)
 """,
-    "sqlite in memory and on disk": "import sqlite3; c = sqlite3.connect('a.db'); c.execute('pragma journal_mode=wal'); c.execute('create table t(x)'); c.commit()",  # noqa: E501
+    "sqlite in memory and on disk": "import sqlite3; c = sqlite3.connect('a.db'); c.execute('pragma journal_mode=wal'); c.execute('create table t(x)'); c.commit()",
     "a web server of its own": """
 import http.server, threading, urllib.request
 s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
@@ -407,7 +414,7 @@ import socket
 s = socket.socket(socket.AF_UNIX); s.bind("sock"); s.listen(); c = socket.socket(socket.AF_UNIX); c.connect("sock")
 c.send(b"x"); assert s.accept()[0].recv(1) == b"x"
 """,
-    "alarms and children's signals": "import signal; signal.signal(signal.SIGALRM, lambda *_: None); signal.setitimer(signal.ITIMER_REAL, 0.05); signal.pause()",  # noqa: E501
+    "alarms and children's signals": "import signal; signal.signal(signal.SIGALRM, lambda *_: None); signal.setitimer(signal.ITIMER_REAL, 0.05); signal.pause()",
     "its own priority and core": "import os; os.nice(1); os.sched_setaffinity(0, os.sched_getaffinity(0))",
     "asyncio with a subprocess": """
 import asyncio, sys
