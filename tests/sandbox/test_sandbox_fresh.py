@@ -84,6 +84,23 @@ open("x.txt", "w").write("deep")
     assert result.notes == ("not collected: 'out/b.txt'",)
 
 
+async def test_process_1_imports_nothing_a_program_can_plant(sandbox):
+    program = """
+import os
+for line in open("/proc/self/mountinfo"):
+    source, place = line.split()[3:5]
+    if place == "/.vwt":
+        os.makedirs(source, exist_ok=True)
+        for name in ("leavings", "ready", "fnmatch", "re", "enum"):
+            open(f"{source}/{name}.py", "w").write("import os; os.write(2, b'PLANTED')")
+open("a.txt", "w").write("kept")
+print("planted")
+"""
+    result = await sandbox.run({"m.py": program}, "m.py", collect=["a.txt"])
+    assert dict(result.artifacts) == {"a.txt": b"kept"}
+    assert b"PLANTED" not in result.stderr
+
+
 async def test_no_run_leaves_a_file_on_this_machine(backend_name, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     sandbox = await Sandbox.open(backend_name)

@@ -7,35 +7,31 @@ Told what to do by one marshalled dict on a private descriptor; answers with a P
 """
 
 # No pathlib, json, signal, contextlib, typing: their imports would be most of this program's start-up. Paths are the sandbox's.
-# ruff: noqa: PTH100, PTH102, PTH115, PTH118, PTH120, PTH123, PTH208, PTH211, S302, SIM105
+# ruff: noqa: PTH100, PTH120, PTH123, PTH208, S302, SIM105
 
 from __future__ import annotations
 
-import ctypes
 import marshal
 import os
-import resource
 import select
 import sys
 import time
 
 TYPE_CHECKING = False  # as typing's, without importing it
 if TYPE_CHECKING:
+    import resource
     from typing import Any, NoReturn
 
-    from vwt_agents.sandbox import accounts
+    from vwt_agents.sandbox import accounts, ready
 else:
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))
     import accounts
+    import ready
 
 _MIB = 1024 * 1024
 _SIGINT, _SIGKILL, _SIGPIPE, _SIGTERM, _SIGSTOP, _SIGXCPU, _SIGXFSZ = 2, 9, 13, 15, 19, 24, 25
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP = 1, 4, 22, 24
-_PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
 _TICK_MS = 100
-_MOST_LOOKED_AT, _DEEPEST = 100_000, 64  # while collecting: a tree that never ends must not keep the result back
 _MOST_REAPED = 1000  # zombies in one go: a program that makes them as fast must not keep process 1 from its watch
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(spec: dict[str, Any]) -> NoReturn:
@@ -49,7 +45,8 @@ def main(spec: dict[str, Any]) -> NoReturn:
         _tell(report, {"error": f"{error.strerror or error}: {error.filename or 'while setting up the sandbox'}"})
         os._exit(70)
     _tell(report, {"end": end})
-    _send_files(report, spec)
+    if spec["collect"]:
+        _send_files(report, spec)
     _tell(report, {"done": True})
     os._exit(0)
 
@@ -60,17 +57,13 @@ def _tell(report: int, record: dict[str, Any], content: bytes = b"") -> None:
         data = data[os.write(report, data) :]
 
 
-def _prctl(option: int, value: int = 0) -> int:
-    return int(_libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)))
-
-
 # ---- setting up
 
 
 def _prepare(spec: dict[str, Any]) -> list[str]:
     os.set_inheritable(spec["report"], False)  # noqa: FBT003
     os.umask(0o022)
-    _libc.signal(_SIGINT, 1)  # ignored: Python's handler would make it a way to end process 1 from inside
+    ready.libc.signal(_SIGINT, 1)  # ignored: Python's handler would make it a way to end process 1 from inside
     try:
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("1000")  # when memory runs out, the sandbox goes first
@@ -80,15 +73,15 @@ def _prepare(spec: dict[str, Any]) -> list[str]:
         _become_reaper(spec)
     notes: list[str] = []
     if spec["source"]:
-        _copy(spec["source"], spec["box"], spec["uid"], notes)
+        ready.copy(spec["source"], spec["box"], spec["uid"], notes)
     os.chdir(spec["box"])
     if spec["confined"]:
-        _give_up_privileges(spec["uid"])
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(_PR_SET_PDEATHSIG, _SIGKILL)  # again: changing the uid clears it
-    _prctl(_PR_SET_DUMPABLE, 0)  # so that /proc/1/fd, with the report in it, is closed to the program
+        ready.give_up_privileges(spec["uid"])
+    ready.prctl(ready.PR_SET_NO_NEW_PRIVS, 1)
+    ready.prctl(ready.PR_SET_PDEATHSIG, _SIGKILL)  # again: changing the uid clears it
+    ready.prctl(ready.PR_SET_DUMPABLE, 0)  # so that /proc/1/fd, with the report in it, is closed to the program
     if spec["seccomp"] and spec["namespace"]:
-        _install_filter(spec["seccomp"])
+        ready.install_filter(spec["seccomp"])
     return notes
 
 
@@ -96,80 +89,13 @@ def _become_reaper(spec: dict[str, Any]) -> None:
     """Get what descends from this process when its parents end, and end all of it when asked to end."""
     import signal
 
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    ready.prctl(ready.PR_SET_CHILD_SUBREAPER, 1)
 
     def end(*_: object) -> NoReturn:
         _end_everything(spec)
         os._exit(1)
 
     signal.signal(signal.SIGTERM, end)
-
-
-def _copy(source: str, target: str, uid: int | None, notes: list[str]) -> None:
-    for entry in os.scandir(source):
-        place = os.path.join(target, entry.name)
-        if entry.is_symlink():
-            os.symlink(os.readlink(entry.path), place)
-        elif entry.is_dir():
-            os.mkdir(place)
-            _copy(entry.path, place, uid, notes)
-        elif entry.is_file():
-            _copy_file(entry.path, place, entry.stat().st_mode)
-        else:
-            notes.append(f"left out of the copy, because it is no plain file: {entry.name!r}")
-            continue
-        if uid is not None:
-            os.chown(place, uid, uid, follow_symlinks=False)
-
-
-def _copy_file(source: str, place: str, mode: int) -> None:
-    reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    writing = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        while chunk := os.read(reading, _MIB):
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(writing, view) :]
-        os.fchmod(writing, (mode & 0o777) | 0o600)
-    except OSError as error:
-        error.filename = f"the work folder does not fit into the sandbox's copy ({source})"
-        raise
-    finally:
-        os.close(reading)
-        os.close(writing)
-
-
-def _give_up_privileges(uid: int | None) -> None:
-    for capability in range(64):
-        if _prctl(_PR_CAPBSET_DROP, capability) != 0:
-            break
-    if uid is not None:
-        os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    _libc.capset(header, (ctypes.c_uint32 * 6)())
-    if _effective_capabilities() != 0:
-        raise PermissionError(1, "capabilities could not be given up")
-
-
-def _effective_capabilities() -> int:
-    with open("/proc/self/status") as file:
-        return next((int(line.split()[1], 16) for line in file if line.startswith("CapEff:")), -1)
-
-
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
-
-
-def _install_filter(code: bytes) -> None:
-    buffer = ctypes.create_string_buffer(code, len(code))
-    program = _Program(len(code) // 8, ctypes.cast(buffer, ctypes.c_void_p))
-    if (
-        _libc.prctl(_PR_SET_SECCOMP, ctypes.c_ulong(2), ctypes.byref(program), ctypes.c_ulong(0), ctypes.c_ulong(0))
-        != 0
-    ):
-        raise OSError(ctypes.get_errno(), "the system call filter was refused")
 
 
 # ---- running
@@ -199,11 +125,11 @@ def _run(spec: dict[str, Any]) -> dict[str, Any]:
 def _exec(spec: dict[str, Any]) -> NoReturn:
     try:
         for number in (_SIGINT, _SIGPIPE, _SIGTERM, _SIGXFSZ):
-            _libc.signal(number, 0)
+            ready.libc.signal(number, 0)
         os.setsid()
-        _prctl(_PR_SET_PDEATHSIG, _SIGKILL)  # without a namespace, this is all that ends it with its parent
+        ready.prctl(ready.PR_SET_PDEATHSIG, _SIGKILL)  # without a namespace, this is all that ends it with its parent
         os.nice(5)
-        _limit(spec)
+        ready.limit(spec)
         keep = {0, 1, 2, *spec["fds"]}
         for name in os.listdir("/proc/self/fd"):
             if int(name) not in keep:
@@ -218,37 +144,11 @@ def _exec(spec: dict[str, Any]) -> NoReturn:
 
             restrict(**spec["landlock"])
         if spec["seccomp"] and not spec["namespace"]:
-            _install_filter(spec["seccomp"])
+            ready.install_filter(spec["seccomp"])
         os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606
     except OSError as error:
         os.write(2, f"{spec['argv'][0]}: {error.strerror}\n".encode(errors="replace"))
         os._exit(126 if isinstance(error, PermissionError) else 127)
-
-
-def _limit(spec: dict[str, Any]) -> None:
-    limits = spec["limits"]
-    # Where there is no namespace to count in, the kernel counts everything this user runs.
-    others = 0 if spec["namespace"] or spec["uid"] is not None else accounts.tasks_of(os.getuid())
-    pairs = {
-        resource.RLIMIT_NPROC: limits["processes"] + others,
-        resource.RLIMIT_FSIZE: limits["file_mib"] * _MIB,
-        resource.RLIMIT_NOFILE: limits["open_files"],
-        resource.RLIMIT_CORE: 1,  # not 0: only 1 also keeps a core dump from a program it is piped to on this machine
-        resource.RLIMIT_MSGQUEUE: 0,
-        resource.RLIMIT_MEMLOCK: 65536,
-    }
-    if limits["address_space_mib"] is not None:
-        pairs[resource.RLIMIT_AS] = limits["address_space_mib"] * _MIB
-    for kind, value in pairs.items():
-        _set_limit(kind, value, value)
-    _set_limit(resource.RLIMIT_CPU, limits["cpu_s"], limits["cpu_s"] + 2)
-
-
-def _set_limit(kind: int, soft: int, hard: int) -> None:
-    had = resource.getrlimit(kind)[1]
-    if had != resource.RLIM_INFINITY:
-        soft, hard = min(soft, had), min(hard, had)
-    resource.setrlimit(kind, (soft, hard))
 
 
 def _watch(main_pid: int, spec: dict[str, Any]) -> tuple[int, resource.struct_rusage, int, str | None]:
@@ -336,60 +236,18 @@ def _end_everything(spec: dict[str, Any]) -> None:
         pass
 
 
-# ---- what it leaves
-
-
 def _send_files(report: int, spec: dict[str, Any]) -> None:
-    left = spec["limits"]["collect_mib"] * _MIB
-    count = 0
-    for name in _matching(spec["box"], spec["collect"]):
-        content = _read_plain(name, left)
+    from leavings import leavings  # type: ignore[import-not-found]
+
+    limits = spec["limits"]
+    for name, content in leavings(spec["box"], spec["collect"], limits["collect_files"], limits["collect_mib"]):
         if content is None:
             _tell(report, {"skipped": name})
-            continue
-        if count == spec["limits"]["collect_files"]:
-            _tell(report, {"skipped": name})
-            return
-        count += 1
-        left -= len(content)
-        _tell(report, {"file": name, "size": len(content)}, content)
+        else:
+            _tell(report, {"file": name, "size": len(content)}, content)
 
 
-def _matching(box: str, patterns: list[str]) -> list[str]:
-    if not patterns:
-        return []
-    import fnmatch
-
-    found = []
-    folders = [("", 0)]
-    looked_at = 0
-    while folders and looked_at < _MOST_LOOKED_AT:
-        folder, depth = folders.pop()
-        for name, is_folder in _entries(os.path.join(box, folder)):
-            looked_at += 1
-            path = os.path.join(folder, name)
-            if is_folder and depth < _DEEPEST:
-                folders.append((path, depth + 1))
-            elif not is_folder and path.isprintable() and any(fnmatch.fnmatchcase(path, one) for one in patterns):
-                found.append(path)
-    return sorted(found)
-
-
-def _entries(folder: str) -> list[tuple[str, bool]]:
-    try:
-        return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in os.scandir(folder)]
-    except OSError:
-        return []
-
-
-def _read_plain(name: str, most: int) -> bytes | None:
-    try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    with os.fdopen(fd, "rb") as file:
-        about = os.fstat(fd)
-        return file.read() if about.st_mode & 0o170000 == 0o100000 and about.st_size <= most else None
+# ---- what it is told
 
 
 def read_spec(fd: int) -> dict[str, Any]:

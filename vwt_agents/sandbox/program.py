@@ -13,7 +13,7 @@ from typing import Final
 
 __all__ = ["write_program"]
 
-_PARTS: Final = ("accounts", "fence", "handover", "inside", "rootfs")
+_PARTS: Final = ("accounts", "fence", "handover", "inside", "leavings", "ready", "rootfs")
 
 
 def write_program(folder: Path) -> Path:

@@ -24,6 +24,8 @@ else:
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))
     import inside  # before the root changes
 
+_HERE = os.path.dirname(os.path.abspath(__file__))
+
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
 _NEWNS, _NEWCGROUP, _NEWUTS, _NEWIPC = 0x20000, 0x02000000, 0x04000000, 0x08000000
 _NEWUSER, _NEWPID, _NEWNET = 0x10000000, 0x20000000, 0x40000000
@@ -49,6 +51,8 @@ def main(spec_fd: int, status_fd: int) -> NoReturn:
         _die_with_parent()
         try:
             _build(spec["root"], spec["steps"])
+            # What process 1 still imports comes from its read-only folder: the old path may now be the program's to fill.
+            sys.path[:] = ["/.vwt" if one == _HERE else one for one in sys.path]
         except OSError as error:
             _fail(error)
         inside.main(spec)
