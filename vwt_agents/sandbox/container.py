@@ -46,14 +46,19 @@ class Container(Confined):
     def __init__(self, name: Engine, executable: Path) -> None:
         self.name = name
         self.executable = executable
+        self._there: set[str] = set()
 
     async def _before(self, setup: Setup) -> None:
-        await self._call("info")
         content = _image(setup.steps)
+        tag = _tag(content)
+        if tag in self._there:
+            return
+        await self._call("info")  # having the client is not having the service
         try:
-            await self._call("image", "inspect", _tag(content))
+            await self._call("image", "inspect", tag)
         except SandboxUnavailable:
-            await self._call("import", "-", _tag(content), stdin=content)
+            await self._call("import", "-", tag, stdin=content)
+        self._there.add(tag)
 
     async def _call(self, *words: str, stdin: bytes = b"") -> None:
         import anyio
