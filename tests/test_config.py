@@ -188,6 +188,7 @@ allow = ["mit"]
 accept = ["d:13b"]
 [sandbox]
 backend = "namespaces"
+allow_reduced = true
 timeout = "5s"
 memory = "512 MiB"
 [run]
@@ -222,6 +223,7 @@ max_seconds = 600
     assert settings.run == RunSettings("interactive", RunLimits(1800, 200, 200_000, 600))
     assert settings.licences == LicenceSettings(("mit",), ("d:13b",))
     assert (settings.sandbox.backend, settings.sandbox.timeout, settings.sandbox.memory) == ("namespaces", 5, 512)
+    assert settings.sandbox.allow_reduced
 
 
 def test_settings_cannot_be_changed() -> None:
@@ -420,7 +422,7 @@ model = "a:8b"
         ),
         (
             "[sandbox]\nbackend = 'none'",
-            "2:1: sandbox.backend: 'none' is not one of auto, bubblewrap, namespaces, unsafe",
+            "2:1: sandbox.backend: 'none' is not one of auto, bubblewrap, namespaces, docker, podman, landlock, unsafe",
         ),
     ],
 )  # fmt: skip

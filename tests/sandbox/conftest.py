@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sysconfig
 from pathlib import Path
 
 import anyio
@@ -41,6 +44,29 @@ def best():
     if name is None:
         pytest.skip("; ".join(f"{one.name}: {one.reason}" for one in _FOUND.values()))
     return name
+
+
+@pytest.fixture
+def as_nobody():
+    """Runs Python with arguments as another user; skips where only root could, or where that user cannot reach a Python."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user; the other tests run unprivileged then")
+    python, setpriv = shutil.which("python3", path="/usr/bin"), shutil.which("setpriv")
+    if setpriv is None or python is None:
+        pytest.skip("needs setpriv and a Python that every user can read")
+    packages = [str(Path(__file__).parents[2]), sysconfig.get_path("purelib"), str(Path(__file__).parent)]
+    become = [setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups", "env", "-i", "PATH=/usr/bin:/bin"]
+    become += [f"PYTHONPATH={os.pathsep.join(packages)}", python, "-B"]
+    usable = subprocess.run([*become, "-c", "import anyio, pytest, vwt_agents"], capture_output=True, cwd="/")
+    if usable.returncode != 0:
+        pytest.skip(f"{python} as nobody cannot import the package: {usable.stderr[-200:]!r}")
+
+    def run(*arguments: str, seconds: float = 60) -> str:
+        done = subprocess.run([*become, *arguments], capture_output=True, cwd="/", timeout=seconds)
+        assert done.returncode == 0, done.stderr.decode()[-2000:]
+        return done.stdout.decode()
+
+    return run
 
 
 def _descendants() -> set[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
@@ -11,7 +10,7 @@ import pytest
 
 from vwt_agents.errors import SandboxUnavailable, UsageError
 from vwt_agents.sandbox import detect
-from vwt_agents.sandbox.base import Limits
+from vwt_agents.sandbox.base import ENFORCED, Limits
 from vwt_agents.sandbox.service import Sandbox
 
 _DETACHED = """
@@ -221,5 +220,11 @@ async def test_the_self_test_runs_once_per_process(best):
 
 async def test_check_reports_every_backend(best):
     sandbox = await Sandbox.open(best)
-    assert [one.name for one in await sandbox.check()] == list(detect.ORDER)
-    assert json.dumps([one.works for one in await sandbox.check()])
+    found = await sandbox.check()
+    assert [one.name for one in found] == list(detect.ALL)
+    for one in found:
+        if one.works:
+            assert set(one.enforced) | set(one.missing) == ENFORCED
+        else:
+            assert one.reason
+            assert not one.enforced

@@ -326,7 +326,10 @@ async def open_sandbox(settings: SandboxSettings) -> Sandbox:
     from vwt_agents.sandbox.service import Sandbox
 
     limits = Limits(wall_s=settings.timeout, memory_mib=settings.memory)
-    return await Sandbox.open(settings.backend, allow_unsafe=settings.backend == "unsafe", limits=limits)
+    unsafe = settings.backend == "unsafe"
+    return await Sandbox.open(
+        settings.backend, allow_reduced=settings.allow_reduced, allow_unsafe=unsafe, limits=limits
+    )
 
 
 async def resumed(journal: JournalReader, run: str) -> Job:

@@ -18,6 +18,7 @@ from vwt_agents.cli.options import run_async
 
 if TYPE_CHECKING:
     from vwt_agents.sandbox.base import Limits, SandboxResult
+    from vwt_agents.sandbox.detect import Finding
     from vwt_agents.sandbox.judge import Verdict
 
 __all__ = ["sandbox"]
@@ -34,7 +35,13 @@ def sandbox() -> None:
 def _options(command: _Command) -> _Command:
     add = (
         click.option(
-            "--backend", default="auto", show_default=True, help="auto, bubblewrap, namespaces, or unsafe (no sandbox)."
+            "--backend",
+            default="auto",
+            show_default=True,
+            help="auto, bubblewrap, namespaces, docker, podman, landlock (less), or unsafe (no sandbox).",
+        ),
+        click.option(
+            "--allow-reduced", is_flag=True, help="Take the landlock backend (level reduced) when nothing better works."
         ),
         click.option("--timeout", default=None, metavar="DURATION", help="Wall clock limit, such as 30s or 2m."),
         click.option("--memory", default=None, metavar="SIZE", help="Memory of all its processes, such as '1 GiB'."),
@@ -46,30 +53,45 @@ def _options(command: _Command) -> _Command:
 
 
 @sandbox.command()
+@click.option("--allow-reduced", is_flag=True, help="Count the landlock backend (level reduced) as good enough.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(as_json: bool) -> None:
-    """Attack each backend from inside and say which hold; exit 3 when none does."""
-    from vwt_agents.sandbox.detect import ORDER, probe
+def check(allow_reduced: bool, as_json: bool) -> None:
+    """Attack each backend from inside and say what each holds; exit 3 when none does."""
+    from vwt_agents.sandbox.detect import ALL, ORDER, probe
 
-    async def probe_all() -> list[Any]:
-        return [await probe(name) for name in ORDER]
+    async def probe_all() -> list[Finding]:
+        return [await probe(name) for name in ALL]
 
     findings = run_async(probe_all)
-    best = next((one.name for one in findings if one.works), None)
+    order = (*ORDER, "landlock") if allow_reduced else ORDER
+    best = next((one for one in findings if one.works and one.name in order), None)
     if as_json:
-        rows = [
-            {"name": f.name, "works": f.works, "reason": f.reason, "fix": f.fix, "executable": f.executable}
-            for f in findings
-        ]
-        click.echo(json.dumps({"backend": best, "level": "full" if best else None, "findings": rows}))
+        chosen = {"backend": best.name if best else None, "level": best.level if best else None}
+        click.echo(json.dumps({**chosen, "findings": [_finding_as_json(one) for one in findings]}))
     else:
         for one in findings:
-            click.echo(
-                f"{'works' if one.works else 'no':5}  {one.name}: {_printable(one.reason)}"
-                + (f"\n       fix: {one.fix}" if one.fix else "")
-            )
-        click.echo(f"runs use: {best}" if best else "no sandbox works here, so code is not run", err=best is None)
+            _print_finding(one)
+        used = f"runs use: {best.name} (level {best.level})" if best else "no sandbox works here, so code is not run"
+        click.echo(used, err=best is None)
     sys.exit(0 if best else 3)
+
+
+def _finding_as_json(one: Finding) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {**asdict(one), "missing": list(one.missing), "when": one.when}
+
+
+def _print_finding(one: Finding) -> None:
+    click.echo(f"{'works' if one.works else 'no':5}  {one.name} (level {one.level}): {_printable(one.reason)}")
+    if one.works:
+        click.echo(f"       enforced: {', '.join(one.enforced)}")
+    if one.missing:
+        click.echo(f"       not enforced: {', '.join(one.missing)}")
+    if one.works and one.when:
+        click.echo(f"       {one.when}")
+    if one.fix:
+        click.echo(f"       fix: {one.fix}")
 
 
 @sandbox.command()
@@ -78,7 +100,14 @@ def check(as_json: bool) -> None:
 @click.option("--stdin", "feed", is_flag=True, help="Pass standard input on to the program.")
 @_options
 def run(
-    workdir: Path, file: str, feed: bool, backend: str, timeout: str | None, memory: str | None, as_json: bool
+    workdir: Path,
+    file: str,
+    feed: bool,
+    backend: str,
+    allow_reduced: bool,
+    timeout: str | None,
+    memory: str | None,
+    as_json: bool,
 ) -> None:
     """Run FILE, a Python file of WORKDIR, in a copy of it; its output and exit code pass through, 124 = stopped by a limit."""
     if not (workdir / file).is_file():
@@ -89,7 +118,7 @@ def run(
     async def go() -> SandboxResult:
         from vwt_agents.sandbox.service import Sandbox
 
-        opened = await Sandbox.open(backend, allow_unsafe=backend == "unsafe")
+        opened = await Sandbox.open(backend, allow_reduced=allow_reduced, allow_unsafe=backend == "unsafe")
         return await opened.run(workdir, file, stdin=data, limits=limits)
 
     result = run_async(go)
@@ -107,7 +136,15 @@ def run(
 @click.argument("code_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("tests_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @_options
-def test(code_dir: Path, tests_dir: Path, backend: str, timeout: str | None, memory: str | None, as_json: bool) -> None:
+def test(
+    code_dir: Path,
+    tests_dir: Path,
+    backend: str,
+    allow_reduced: bool,
+    timeout: str | None,
+    memory: str | None,
+    as_json: bool,
+) -> None:
     """Judge the code in CODE_DIR by the tests in TESTS_DIR: exit 0 when every test truly passed, 1 when not."""
     from vwt_agents.sandbox.judge import declared_tests
 
@@ -119,7 +156,7 @@ def test(code_dir: Path, tests_dir: Path, backend: str, timeout: str | None, mem
     async def go() -> Verdict:
         from vwt_agents.sandbox.service import Sandbox
 
-        opened = await Sandbox.open(backend, allow_unsafe=backend == "unsafe")
+        opened = await Sandbox.open(backend, allow_reduced=allow_reduced, allow_unsafe=backend == "unsafe")
         return await opened.test(code, tests, limits=limits)
 
     verdict = run_async(go)

@@ -283,6 +283,7 @@ class Sandbox(_Table):
     backend: Backend = SandboxSettings().backend
     timeout: Duration = SandboxSettings().timeout
     memory: Size = SandboxSettings().memory
+    allow_reduced: bool = SandboxSettings().allow_reduced
 
 
 class AgentsToml(_Table):
@@ -313,7 +314,7 @@ class AgentsToml(_Table):
             scheduler=self.scheduler.settings(),
             routing=RoutingSettings(self.routing.promote_at, self.routing.scope, self.routing.substitute),
             licences=LicenceSettings(tuple(self.licences.allow), tuple(self.licences.accept)),
-            sandbox=SandboxSettings(self.sandbox.backend, self.sandbox.timeout, self.sandbox.memory),
+            sandbox=SandboxSettings(**dict(self.sandbox)),
             run=self.run.settings(),
         )
 

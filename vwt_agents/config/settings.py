@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 EndpointKind: TypeAlias = Literal["ollama", "embedded"]
-Backend: TypeAlias = Literal["auto", "bubblewrap", "namespaces", "unsafe"]
+Backend: TypeAlias = Literal["auto", "bubblewrap", "namespaces", "docker", "podman", "landlock", "unsafe"]
 Scope: TypeAlias = Literal["run", "stage"]
 
 DEFAULT_NUM_CTX: Final = 4096
@@ -198,11 +198,12 @@ class LicenceSettings:
 
 @dataclass(frozen=True, slots=True)
 class SandboxSettings:
-    """How code from a model is run: the means, and its limits in seconds of wall time and MiB."""
+    """How code from a model is run: the means, its limits (seconds of wall time, MiB), and whether less protection will do."""
 
     backend: Backend = "auto"
     timeout: Seconds = 30.0
     memory: Mib = 1024
+    allow_reduced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

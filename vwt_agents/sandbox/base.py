@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import sys
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
@@ -12,7 +15,19 @@ if TYPE_CHECKING:
 
     from vwt_agents.types import Mib, Seconds
 
-__all__ = ["BOX", "ENFORCED", "Backend", "Integrity", "Level", "Limits", "Mount", "SandboxResult", "Stopped"]
+__all__ = [
+    "BOX",
+    "ENFORCED",
+    "Backend",
+    "Integrity",
+    "Level",
+    "Limits",
+    "Mount",
+    "SandboxResult",
+    "Stopped",
+    "own_uid",
+    "python",
+]
 
 Level: TypeAlias = Literal["full", "reduced", "none"]
 Integrity: TypeAlias = Literal["same-process", "isolated"]
@@ -35,9 +50,12 @@ ENFORCED: Final = frozenset(
         "network",
         "files",
         "syscalls",
+        "other_processes",
+        "file_names",
     }
 )
-"""What a backend of level `full` holds a program to."""
+"""What a backend of level `full` holds a program to. `other_processes`: none but its own can be signalled, traced or
+changed; `file_names`: nothing of this machine's files can be seen, not even that they are there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +119,19 @@ class SandboxResult:
     def ok(self) -> bool:
         """The program ended by itself with exit code 0."""
         return self.exit_code == 0 and self.stopped is None
+
+
+_turn = itertools.count()
+
+
+def own_uid() -> int | None:
+    """The uid to drop to as root, one per run: root's processes escape the limit on processes, and others' would count."""
+    return 60100 + (os.getpid() * 16 + next(_turn)) % 5000 if os.geteuid() == 0 else None
+
+
+def python() -> str:
+    """This Python, by a path without `..`: a sandbox has the folders the path goes to, not those it passes through."""
+    return os.path.abspath(sys.executable)  # noqa: PTH100 - never resolved: the link decides which environment it is
 
 
 class Backend(Protocol):

@@ -2,82 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import sys
-from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from vwt_agents.sandbox.base import BOX, Level, Limits, Mount, SandboxResult
-from vwt_agents.sandbox.layout import INSIDE, SOURCE, Step, etc_files, interpreter_mounts, plan
-from vwt_agents.sandbox.supervise import Job, stage_folder, supervise, write_files
+from vwt_agents.sandbox.base import BOX, python
+from vwt_agents.sandbox.confined import Confined, Setup
+from vwt_agents.sandbox.layout import INSIDE, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
-__all__ = ["Bubblewrap", "Confined"]
-
-_ENV: Final = MappingProxyType(
-    {"HOME": BOX, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TMPDIR": "/tmp", "USER": "sandbox", "TERM": "dumb"}  # noqa: S108
-)
-_turn = itertools.count()
-
-
-def _own_uid() -> int | None:
-    """The uid to drop to as root, one per run: root's processes escape the limit on processes, and others' would count."""
-    return 60100 + (os.getpid() * 16 + next(_turn)) % 5000 if os.geteuid() == 0 else None
-
-
-class Confined:
-    """What the backends of level `full` share: the layout is the same, only who builds it differs."""
-
-    name: str
-    level: Level = "full"
-
-    async def run(
-        self,
-        argv: Sequence[str],
-        *,
-        workdir: Path | None = None,
-        limits: Limits | None = None,
-        env: Mapping[str, str] = MappingProxyType({}),
-        read_only: Sequence[Mount] = (),
-        collect: Sequence[str] = (),
-        pass_fds: Sequence[int] = (),
-        stdin: bytes = b"",
-    ) -> SandboxResult:
-        """Run `argv` in a copy of `workdir`; SandboxUnavailable when the sandbox itself cannot be set up."""
-        limits = limits or Limits()
-        uid = _own_uid()
-        with stage_folder() as stage:
-            etc = write_files(Path(stage, "etc"), etc_files(uid or 1000))
-            root = Path(stage, "root")
-            root.mkdir()  # noqa: ASYNC240
-            mounts = (*interpreter_mounts(), *read_only)
-            steps = plan(limits=limits, etc=etc, workdir=workdir, read_only=mounts)
-            job = Job(
-                backend=self.name,
-                level=self.level,
-                command=lambda spec, status: self._command(spec, status, steps, uid),
-                argv=argv,
-                env={"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin", **_ENV, **env},
-                limits=limits,
-                box=BOX,
-                source=SOURCE if workdir is not None else None,
-                uid=uid,
-                collect=collect,
-                pass_fds=pass_fds,
-                stdin=stdin,
-                extra=self._extra(root, steps),
-            )
-            return await supervise(job)
-
-    def _command(self, spec: int, status: int, steps: Sequence[Step], uid: int | None) -> Sequence[str]:
-        raise NotImplementedError
-
-    def _extra(self, root: Path, steps: Sequence[Step]) -> Mapping[str, object]:  # noqa: ARG002
-        return {}
+__all__ = ["Bubblewrap"]
 
 
 class Bubblewrap(Confined):
@@ -88,8 +23,8 @@ class Bubblewrap(Confined):
     def __init__(self, executable: Path) -> None:
         self.executable = executable
 
-    def _command(self, spec: int, status: int, steps: Sequence[Step], uid: int | None) -> Sequence[str]:
-        if uid is None:
+    def _command(self, setup: Setup, spec: int, status: int) -> Sequence[str]:
+        if setup.uid is None:
             privileges = ["--unshare-user", "--disable-userns", "--uid", "1000", "--gid", "1000", "--cap-drop", "ALL"]
         else:
             kept = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_CHOWN", "CAP_DAC_READ_SEARCH")
@@ -99,9 +34,9 @@ class Bubblewrap(Confined):
             *privileges,
             *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
             *("--hostname", "sandbox", "--die-with-parent", "--new-session", "--as-pid-1", "--clearenv"),
-            *(word for step in steps for word in _words(step)),
+            *(word for step in setup.steps for word in _words(step)),
             *("--chdir", BOX, "--json-status-fd", str(status), "--"),
-            *(sys.executable, "-I", "-S", "-B", INSIDE, str(spec)),
+            *(python(), "-I", "-S", "-B", INSIDE, str(spec)),
         ]
 
 

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from vwt_agents.errors import SandboxUnavailable, UsageError
-from vwt_agents.sandbox.base import BOX, Backend, Integrity, Level, Limits, Mount, SandboxResult, Stopped
+from vwt_agents.sandbox.base import BOX, Backend, Integrity, Level, Limits, Mount, SandboxResult, Stopped, python
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -166,7 +166,7 @@ async def _run(
     with ours, theirs:
         ours.setblocking(False)  # noqa: FBT003
         ours.send(json.dumps({"key": said.key.hex(), "sites": _sites()}).encode() + b"\n")
-        argv = (sys.executable, "-I", "-B", f"{_TRUSTED}/driver.py", str(theirs.fileno()), sentinel, BOX, _TESTS)
+        argv = (python(), "-I", "-B", f"{_TRUSTED}/driver.py", str(theirs.fileno()), sentinel, BOX, _TESTS)
         async with anyio.create_task_group() as group:
             group.start_soon(_listen, ours, said)
             result = await backend.run(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from vwt_agents.errors import SandboxUnavailable
@@ -16,11 +17,19 @@ from vwt_agents.sandbox.base import BOX, Limits, Mount
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["INSIDE", "SOURCE", "Step", "etc_files", "interpreter_mounts", "plan"]
+__all__ = ["DOOR", "INODES", "INSIDE", "SOURCE", "SYSTEM_FILES", "Step", "etc_files", "interpreter_mounts", "plan"]
 
-INSIDE: Final = "/.vwt/inside.py"
+PROGRAM: Final = "/.vwt"
+DOOR: Final = "/.door"
+"""The folder of the socket through which a container gets what other sandboxes inherit."""
+INSIDE: Final = f"{PROGRAM}/inside.pyc"
 SOURCE: Final = "/src"
-_ETC: Final = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "mime.types")
+INODES: Final = MappingProxyType({BOX: 16384, "/tmp": 8192, "/dev/shm": 1024})  # noqa: S108
+"""Files and folders that may exist in each writable place."""
+SYSTEM_FILES: Final = tuple(
+    f"/etc/{name}" for name in ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "mime.types")
+)
+"""What of /etc a program needs and may read."""
 _SYSTEM: Final = ("bin", "sbin", "lib", "lib64", "lib32")
 
 
@@ -36,7 +45,8 @@ class Step(NamedTuple):
 
 def interpreter_mounts() -> tuple[Mount, ...]:
     """The folders this Python needs: base_prefix, prefix, and where it found pytest. /usr is always there and left out."""
-    folders = [Path(sys.base_prefix), Path(sys.prefix), Path(sys.base_prefix).resolve(), *_package_folders()]
+    prefixes = [Path(os.path.abspath(prefix)) for prefix in (sys.base_prefix, sys.prefix)]  # noqa: PTH100 - see python()
+    folders = [*prefixes, prefixes[0].resolve(), *_package_folders()]
     home = Path.home().resolve()
     found: dict[str, Mount] = {}
     for folder in folders:
@@ -53,7 +63,9 @@ def _package_folders() -> list[Path]:
     from importlib.util import find_spec
 
     spec = find_spec("pytest")
-    return [Path(spec.origin).parent.parent] if spec is not None and spec.origin else []
+    if spec is None or not spec.origin:
+        return []
+    return [Path(os.path.abspath(spec.origin)).parent.parent]  # noqa: PTH100 - see python()
 
 
 def etc_files(uid: int) -> dict[str, str]:
@@ -66,27 +78,27 @@ def etc_files(uid: int) -> dict[str, str]:
     }
 
 
-def plan(*, limits: Limits, etc: Path, workdir: Path | None, read_only: Sequence[Mount]) -> list[Step]:
+def plan(*, limits: Limits, etc: Path, program: Path, workdir: Path | None, read_only: Sequence[Mount]) -> list[Step]:
     """The steps in order: writable folders first, because what is bound may lie below /tmp."""
     mib = 1024 * 1024
     steps = [
-        Step("tmpfs", "/tmp", str(limits.tmp_mib * mib), 0o1777, 8192),  # noqa: S108
-        Step("tmpfs", BOX, str(limits.box_mib * mib), 0o1777, 16384),
+        Step("tmpfs", "/tmp", str(limits.tmp_mib * mib), 0o1777, INODES["/tmp"]),  # noqa: S108
+        Step("tmpfs", BOX, str(limits.box_mib * mib), 0o1777, INODES[BOX]),
         Step("dir", "/usr"),
         Step("bind", "/usr", "/usr"),
         *_system_steps(),
         Step("dir", "/etc"),
-        *(Step("bind", f"/etc/{name}", f"/etc/{name}") for name in _ETC if Path("/etc", name).exists()),
+        *(Step("bind", path, path) for path in SYSTEM_FILES if Path(path).exists()),
         *(Step("bind", f"/etc/{file.name}", str(file)) for file in sorted(etc.iterdir())),
     ]
-    mounts = [Mount(Path(__file__).with_name("inside.py"), INSIDE), *read_only]
+    mounts = [Mount(program, PROGRAM), *read_only]
     if workdir is not None:
         mounts.append(Mount(workdir.resolve(), SOURCE))
     steps += _bind_steps(mounts)
     steps += [
         Step("proc", "/proc"),
         Step("dev", "/dev"),
-        Step("tmpfs", "/dev/shm", str(limits.shm_mib * mib), 0o1777, 1024),  # noqa: S108
+        Step("tmpfs", "/dev/shm", str(limits.shm_mib * mib), 0o1777, INODES["/dev/shm"]),  # noqa: S108
     ]
     return [*steps, Step("seal", "/dev"), Step("seal", "/")]
 

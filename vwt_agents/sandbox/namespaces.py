@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vwt_agents.sandbox.bubblewrap import Confined
+from vwt_agents.sandbox.base import python
+from vwt_agents.sandbox.confined import Confined, Setup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from vwt_agents.sandbox.layout import Step
 
 __all__ = ["Namespaces"]
 
@@ -21,10 +18,10 @@ class Namespaces(Confined):
 
     name = "namespaces"
 
-    def _command(self, spec: int, status: int, steps: Sequence[Step], uid: int | None) -> Sequence[str]:  # noqa: ARG002
-        here = Path(__file__).parent
-        program = (sys.executable, "-I", "-S", "-B", str(here / "rootfs.py"))
-        return (*program, str(spec), str(status), str(here / "inside.py"))
+    def _command(self, setup: Setup, spec: int, status: int) -> Sequence[str]:
+        return (python(), "-I", "-S", "-B", str(setup.program / "rootfs.pyc"), str(spec), str(status))
 
-    def _extra(self, root: Path, steps: Sequence[Step]) -> Mapping[str, object]:
-        return {"root": str(root), "steps": [list(step) for step in steps]}
+    def _extra(self, setup: Setup) -> Mapping[str, object]:
+        root = setup.stage / "root"
+        root.mkdir()
+        return {"root": str(root), "steps": [list(step) for step in setup.steps]}

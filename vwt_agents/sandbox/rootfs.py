@@ -4,21 +4,27 @@ Runs outside, as its own process under `python -I -S`: standard library only, ne
 so it must never be called in the caller's process.
 """
 
-# No pathlib: its import would be most of this program's start-up. Paths are those of the sandbox.
-# ruff: noqa: PTH102, PTH103, PTH112, PTH123, PTH211
+# No pathlib, json, socket, importlib, typing: their imports would be most of this program's start-up.
+# ruff: noqa: PTH100, PTH102, PTH103, PTH112, PTH120, PTH123, PTH211
 
 from __future__ import annotations
 
 import ctypes
 import fcntl
-import importlib.util
-import json
 import os
-import signal
-import socket
 import struct
 import sys
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False  # as typing's, without importing it
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from vwt_agents.sandbox import inside
+else:
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+    import inside  # before the root changes
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
 
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
 _NEWNS, _NEWCGROUP, _NEWUTS, _NEWIPC = 0x20000, 0x02000000, 0x04000000, 0x08000000
@@ -30,14 +36,9 @@ _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/se
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def main(spec_fd: int, status_fd: int, here: str) -> NoReturn:
+def main(spec_fd: int, status_fd: int) -> NoReturn:
     """Make the namespaces, start process 1 in them, say its pid on `status_fd`, and wait for it."""
-    loaded = importlib.util.spec_from_file_location("inside", here)
-    assert loaded is not None
-    assert loaded.loader is not None
-    inside = importlib.util.module_from_spec(loaded)
-    loaded.loader.exec_module(inside)
-    spec = inside._read_spec(spec_fd)  # noqa: SLF001
+    spec = inside.read_spec(spec_fd)
     os.set_inheritable(status_fd, False)  # noqa: FBT003
     try:
         _unshare(own_user=spec["uid"] is None)
@@ -50,10 +51,12 @@ def main(spec_fd: int, status_fd: int, here: str) -> NoReturn:
         _die_with_parent()
         try:
             _build(spec["root"], spec["steps"])
+            # What process 1 still imports comes from its read-only folder: the old path may now be the program's to fill.
+            sys.path[:] = ["/.vwt" if one == _HERE else one for one in sys.path]
         except OSError as error:
             _fail(error)
         inside.main(spec)
-    os.write(status_fd, json.dumps({"child-pid": pid}).encode() + b"\n")
+    os.write(status_fd, b'{"child-pid": %d}\n' % pid)
     for fd in (status_fd, spec["report"], 0, 1, 2, *spec["fds"]):
         os.close(fd)
     os.waitpid(pid, 0)
@@ -72,7 +75,7 @@ def _check(result: int, what: str) -> None:
 
 
 def _die_with_parent() -> None:
-    _check(_libc.prctl(1, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0), "prctl")
+    _check(_libc.prctl(1, ctypes.c_ulong(9), 0, 0, 0), "prctl")
 
 
 def _unshare(*, own_user: bool) -> None:
@@ -100,7 +103,7 @@ def _build(root: str, steps: list[Any]) -> None:
     _mount("tmpfs", root, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,nr_inodes=1024,mode=755")
     for kind, path, arg, mode, inodes in steps:
         _step(kind, root + path, arg, mode, inodes)
-    socket.sethostname("sandbox")
+    _check(_libc.sethostname(b"sandbox", ctypes.c_size_t(7)), "naming the sandbox")
     _raise_loopback()
     os.chdir(root)
     _check(_libc.syscall(_PIVOT_ROOT[os.uname().machine], b".", b"."), "pivot_root")
@@ -154,9 +157,11 @@ def _devices(path: str) -> None:
 
 
 def _raise_loopback() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14x", b"lo", 0x1 | 0x40))
+    any_socket = _libc.socket(2, 2, 0)  # AF_INET, SOCK_DGRAM
+    _check(0 if any_socket >= 0 else -1, "opening a socket")
+    fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14x", b"lo", 0x1 | 0x40))
+    os.close(any_socket)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(int(sys.argv[1]), int(sys.argv[2]))

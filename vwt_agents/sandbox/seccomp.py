@@ -1,4 +1,4 @@
-"""The system calls a sandboxed program is refused, as a BPF filter. Pure: returns bytes, installs nothing.
+"""The system calls a sandboxed program is refused: one table, as a BPF filter and as a container's JSON profile. Pure.
 
 Deny list with EPERM, everything else allowed: programs must see an ordinary Linux, minus what escapes are made of.
 clone3 answers ENOSYS because a filter cannot read its flags; libc then uses clone, whose flags it can.
@@ -10,92 +10,162 @@ from __future__ import annotations
 import errno
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-__all__ = ["ARCHITECTURES", "build_filter"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["ARCHITECTURES", "DENIED", "UNFENCED", "UNSCOPED", "Numbers", "build_filter", "profile"]
+
+Numbers: TypeAlias = tuple[int | None, int | None]
+"""A call's number on x86_64 and on aarch64; None where the machine does not have it."""
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _NR, _ARCH, _ARGS = 0, 4, 16
-_NEW_NAMESPACES: Final = 0x7E020000
+_NAMESPACE_FLAGS: Final = tuple(1 << bit for bit in (17, 25, 26, 27, 28, 29, 30))
 _FAMILIES: Final = (1, 2, 10, 16)  # unix, inet, inet6, netlink: vsock is not fenced by a network namespace
 _TERMINAL_IOCTLS: Final = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX type into the caller's terminal
 
+# fmt: off
+DENIED: Final[Mapping[str, Numbers]] = {
+    # other processes
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
+    "pidfd_getfd": (438, 438), "process_madvise": (440, 440), "process_mrelease": (448, 448),
+    "move_pages": (279, 239), "migrate_pages": (256, 238),
+    # mounts, roots and namespaces
+    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "unshare": (272, 97),
+    "setns": (308, 268), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
+    "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442),
+    "open_tree_attr": (467, 467), "statmount": (457, 457), "listmount": (458, 458),
+    "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265),
+    # interfaces whose faults have been the way into kernels
+    "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426), "io_uring_register": (427, 427), "add_key": (248, 217), "request_key": (249, 218),
+    "keyctl": (250, 219), "fanotify_init": (300, 262), "lookup_dcookie": (212, 18), "nfsservctl": (180, 42),
+    "uselib": (134, None), "modify_ldt": (154, None), "iopl": (172, None), "ioperm": (173, None),
+    # the machine's modules, kernel, clock, names, disks and log
+    "init_module": (175, 105), "delete_module": (176, 106), "finit_module": (313, 273), "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294), "settimeofday": (164, 170), "clock_settime": (227, 112),
+    "clock_adjtime": (305, 266), "adjtimex": (159, 171), "sethostname": (170, 161), "setdomainname": (171, 162),
+    "quotactl": (179, 60), "quotactl_fd": (443, 443), "syslog": (103, 116), "reboot": (169, 142),
+    "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89), "vhangup": (153, 58), "personality": (135, 92),
+    # memory that is in no process's RSS, or outlives it
+    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186),
+    "semget": (64, 190), "mq_open": (240, 180),
+}
+UNFENCED: Final[Mapping[str, Numbers]] = {
+    # what Landlock lets through: any way to a socket that is not the program's own, and changes of what it cannot open
+    "socket": (41, 198), "chmod": (90, None), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, None),
+    "lchown": (94, None), "fchownat": (260, 54), "utime": (132, None), "utimes": (235, None), "futimesat": (261, None),
+    "utimensat": (280, 88), "setxattr": (188, 5), "lsetxattr": (189, 6), "removexattr": (197, 14),
+    "lremovexattr": (198, 15), "setxattrat": (463, 463), "removexattrat": (466, 466), "truncate": (76, 45),
+    "file_setattr": (469, 469),
+}
+UNSCOPED: Final[Mapping[str, Numbers]] = {
+    # signals to the user's other processes, where the kernel's Landlock does not hold them back (before Linux 6.12)
+    "kill": (62, 129), "tkill": (200, 130), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
+    "pidfd_send_signal": (424, 424),
+}
+_ONLY_ON_ITSELF: Final[Mapping[str, tuple[tuple[int, int], tuple[tuple[int, int], ...]]]] = {
+    # name -> (numbers, ((index of an argument, the value it must have), ...)): the caller, never process 1 or a user
+    "prlimit64": ((302, 261), ((0, 0),)),
+    "setpriority": ((141, 140), ((0, 0), (1, 0))),
+    "ioprio_set": ((251, 30), ((0, 1), (1, 0))),
+    "sched_setaffinity": ((203, 122), ((0, 0),)),
+    "sched_setscheduler": ((144, 119), ((0, 0),)),
+    "sched_setparam": ((142, 118), ((0, 0),)),
+    "sched_setattr": ((314, 274), ((0, 0),)),
+}
+# fmt: on
+
 
 @dataclass(frozen=True, slots=True)
-class _Table:
+class _Machine:
+    at: int  # the column of the tables
     audit: int
     x32: bool
-    denied: tuple[int, ...]
     clone: int
     socket: int
     ioctl: int
-    own_process_only: tuple[tuple[int, int], ...]  # (number, index of the pid argument)
+    docker: str
 
 
-# ptrace and kin; mounts; namespaces; handles; kernel interfaces; keys; modules; clocks; memory in no RSS; machine-wide settings
-_COMMON: Final = (438, 428, 429, 430, 431, 432, 433, 442, 425, 426, 427, 440, 447, 448, 443)
-# fmt: off
 ARCHITECTURES: Final = {
-    "x86_64": _Table(
-        audit=0xC000003E,
-        x32=True,
-        denied=(
-            101, 310, 311, 312, 165, 166, 155, 161, 272, 308, 303, 304, 321, 298, 323, 248, 249, 250, 175, 176, 313,
-            246, 320, 164, 227, 305, 159, 319, 29, 68, 64, 240, 135, 179, 103, 169, 167, 168, 163, 170, 171, 172, 173,
-            153, 212, 180, 134, 300, 279, 256, *_COMMON,
-        ),
-        clone=56,
-        socket=41,
-        ioctl=16,
-        own_process_only=((302, 0), (141, 1), (203, 0), (144, 0), (142, 0), (314, 0)),
-    ),
-    "aarch64": _Table(
-        audit=0xC00000B7,
-        x32=False,
-        denied=(
-            117, 270, 271, 272, 40, 39, 41, 51, 97, 268, 264, 265, 280, 241, 282, 217, 218, 219, 105, 106, 273,
-            104, 294, 170, 112, 266, 171, 279, 194, 186, 190, 180, 92, 60, 116, 142, 224, 225, 89, 161, 162, 58,
-            18, 42, 262, 239, 238, *_COMMON,
-        ),
-        clone=220,
-        socket=198,
-        ioctl=29,
-        own_process_only=((261, 0), (140, 1), (122, 0), (119, 0), (118, 0), (274, 0)),
-    ),
+    "x86_64": _Machine(0, 0xC000003E, x32=True, clone=56, socket=41, ioctl=16, docker="SCMP_ARCH_X86_64"),
+    "aarch64": _Machine(1, 0xC00000B7, x32=False, clone=220, socket=198, ioctl=29, docker="SCMP_ARCH_AARCH64"),
 }
-# fmt: on
 _CLONE3: Final = 435
 
 
-def build_filter(machine: str) -> bytes:
-    """The filter as an array of `struct sock_filter`; empty for a machine whose numbers are not known."""
-    table = ARCHITECTURES.get(machine)
-    if table is None:
+def build_filter(machine: str, *more: Mapping[str, Numbers]) -> bytes:
+    """The filter as an array of `struct sock_filter`, with `more` tables denied; empty where the numbers are not known."""
+    here = ARCHITECTURES.get(machine)
+    if here is None:
         return b""
     eperm, enosys = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
-    code = [_op(_LOAD, _ARCH), _op(_EQUAL, table.audit, 1, 0), _op(_RETURN, _KILL), _op(_LOAD, _NR)]
-    if table.x32:
+    code = [_op(_LOAD, _ARCH), _op(_EQUAL, here.audit, 1, 0), _op(_RETURN, _KILL), _op(_LOAD, _NR)]
+    if here.x32:
         code += [_op(_AT_LEAST, 0x40000000, 0, 1), _op(_RETURN, enosys)]
     code += [_op(_EQUAL, _CLONE3, 0, 1), _op(_RETURN, enosys)]
-    for number in table.denied:
+    for number in _numbers(here, DENIED, *more):
         code += [_op(_EQUAL, number, 0, 1), _op(_RETURN, eperm)]
-    code += _when(table.clone, 0, [_op(_ANY_BIT, _NEW_NAMESPACES, 0, 1), _op(_RETURN, eperm), _op(_RETURN, _ALLOW)])
+    flags = sum(_NAMESPACE_FLAGS)
+    code += _when(here.clone, 0, [_op(_ANY_BIT, flags, 0, 1), _op(_RETURN, eperm), _op(_RETURN, _ALLOW)])
     families = [op for family in _FAMILIES for op in (_op(_EQUAL, family, 0, 1), _op(_RETURN, _ALLOW))]
-    code += _when(table.socket, 0, [*families, _op(_RETURN, eperm)])
+    code += _when(here.socket, 0, [*families, _op(_RETURN, eperm)])
     ioctls = [op for request in _TERMINAL_IOCTLS for op in (_op(_EQUAL, request, 0, 1), _op(_RETURN, eperm))]
-    code += _when(table.ioctl, 1, [*ioctls, _op(_RETURN, _ALLOW)])
-    for number, index in table.own_process_only:
-        code += _when(number, index, [_op(_EQUAL, 0, 0, 1), _op(_RETURN, _ALLOW), _op(_RETURN, eperm)])
+    code += _when(here.ioctl, 1, [*ioctls, _op(_RETURN, _ALLOW)])
+    for numbers, wanted in _ONLY_ON_ITSELF.values():
+        code += _when(numbers[here.at], None, [*_each(wanted, eperm), _op(_RETURN, _ALLOW)])
     code.append(_op(_RETURN, _ALLOW))
     return b"".join(code)
+
+
+def _numbers(here: _Machine, *tables: Mapping[str, Numbers]) -> Iterable[int]:
+    found = (numbers[here.at] for table in tables for numbers in table.values())
+    return (number for number in found if number is not None)
 
 
 def _op(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
     return struct.pack("=HBBI", code, if_true, if_false, value)
 
 
-def _when(number: int, argument: int, body: list[bytes]) -> list[bytes]:
+def _each(wanted: Iterable[tuple[int, int]], otherwise: int) -> Iterable[bytes]:
+    for index, value in wanted:
+        yield from (_op(_LOAD, _ARGS + 8 * index), _op(_EQUAL, value, 1, 0), _op(_RETURN, otherwise))
+
+
+def _when(number: int, argument: int | None, body: list[bytes]) -> list[bytes]:
     # The body always returns, so what follows still has the call's number loaded.
-    loaded = [_op(_LOAD, _ARGS + 8 * argument), *body]
+    loaded = body if argument is None else [_op(_LOAD, _ARGS + 8 * argument), *body]
     return [_op(_EQUAL, number, 0, len(loaded)), *loaded]
+
+
+# ---- for docker and podman
+
+
+def profile(machine: str) -> dict[str, Any]:
+    """The same refusals as `--security-opt seccomp=FILE` takes them; without an architecture where it is not known."""
+    here = ARCHITECTURES.get(machine)
+    rules = [_rule([name for name, numbers in DENIED.items() if here is None or numbers[here.at] is not None])]
+    rules.append(_rule(["clone3"], errno.ENOSYS))
+    rules += [_rule(["clone"], args=[_argument(0, "MASKED_EQ", flag, flag)]) for flag in _NAMESPACE_FLAGS]
+    last = max(_FAMILIES)
+    refused = (family for family in range(last) if family not in _FAMILIES)
+    rules += [_rule(["socket"], args=[_argument(0, "EQ", family)]) for family in refused]
+    rules.append(_rule(["socket"], args=[_argument(0, "GT", last)]))
+    # The kernel reads 32 bits of a request, so the mask keeps the others from hiding it.
+    rules += [_rule(["ioctl"], args=[_argument(1, "MASKED_EQ", 0xFFFFFFFF, one)]) for one in _TERMINAL_IOCTLS]
+    for name, (_, wanted) in _ONLY_ON_ITSELF.items():
+        rules += [_rule([name], args=[_argument(index, "NE", value)]) for index, value in wanted]
+    known = {"architectures": [here.docker]} if here is not None else {}
+    return {"defaultAction": "SCMP_ACT_ALLOW", **known, "syscalls": rules}
+
+
+def _rule(names: list[str], number: int = errno.EPERM, args: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    return {"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": number, "args": args or []}
+
+
+def _argument(index: int, comparison: str, value: int, second: int = 0) -> dict[str, Any]:
+    return {"index": index, "value": value, "valueTwo": second, "op": f"SCMP_CMP_{comparison}"}

@@ -6,12 +6,11 @@ Never runs anything outside a sandbox unless the user allowed it, and never repl
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from vwt_agents.sandbox.base import Backend, Limits, SandboxResult
+from vwt_agents.sandbox.base import Backend, Limits, SandboxResult, python
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,20 +34,28 @@ class Sandbox:
         self._turns: anyio.CapacityLimiter | None = None
 
     @classmethod
-    async def open(cls, backend: str = "auto", *, allow_unsafe: bool = False, limits: Limits | None = None) -> Sandbox:
+    async def open(
+        cls,
+        backend: str = "auto",
+        *,
+        allow_reduced: bool = False,
+        allow_unsafe: bool = False,
+        limits: Limits | None = None,
+    ) -> Sandbox:
         """A sandbox on the backend asked for, or the best that works here; SandboxUnavailable with reasons and fixes.
 
-        `backend` is `auto`, `bubblewrap` or `namespaces`; `unsafe` (no sandbox at all) needs `allow_unsafe` too.
+        `backend` is `auto`, `bubblewrap`, `namespaces`, `docker` or `podman`; `landlock` (level `reduced`) needs
+        `allow_reduced`, and `unsafe` (no sandbox at all) `allow_unsafe` too.
         """
         from vwt_agents.sandbox.detect import choose
 
-        return cls(await choose(backend, allow_unsafe=allow_unsafe), limits=limits)
+        return cls(await choose(backend, allow_reduced=allow_reduced, allow_unsafe=allow_unsafe), limits=limits)
 
     async def check(self) -> tuple[Finding, ...]:
         """What works here: one finding per backend, each proven by a self-test."""
-        from vwt_agents.sandbox.detect import ORDER, probe
+        from vwt_agents.sandbox.detect import ALL, probe
 
-        return tuple([await probe(name) for name in ORDER])
+        return tuple([await probe(name) for name in ALL])
 
     async def test(
         self, code: Mapping[str, str] | str, tests: Mapping[str, str] | str, *, limits: Limits | None = None
@@ -80,7 +87,7 @@ class Sandbox:
         from vwt_agents.sandbox.judge import checked_files
         from vwt_agents.sandbox.supervise import stage_folder, write_files
 
-        argv = (sys.executable, "-B", entry) if isinstance(entry, str) else tuple(entry)
+        argv = (python(), "-B", entry) if isinstance(entry, str) else tuple(entry)
         limits = limits or replace(self.limits, wall_s=min(10.0, self.limits.wall_s))
         async with self._turn():
             if isinstance(files, Path):

@@ -5,11 +5,13 @@ Knows nothing of bubblewrap or namespaces: a backend hands it the command that b
 
 from __future__ import annotations
 
-import base64
+import ast
 import contextlib
 import json
+import marshal
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -26,12 +28,15 @@ from vwt_agents.sandbox.base import ENFORCED, Level, Limits, SandboxResult, Stop
 from vwt_agents.sandbox.seccomp import build_filter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from vwt_agents.sandbox.seccomp import Numbers
 
 __all__ = ["Job", "supervise"]
 
 _MIB = 1024 * 1024
 _CHUNK = 65536
+_STOP_S = 15.0  # a builder that is asked to end, because it alone can: it talks to a container service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,9 @@ class Job:
     collect: Sequence[str] = ()
     pass_fds: Sequence[int] = ()
     stdin: bytes = b""
+    stop_signal: int = signal.SIGKILL
+    inodes: Mapping[str, int] = field(default_factory=dict)
+    denied: Sequence[Mapping[str, Numbers]] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     enforced: frozenset[str] = ENFORCED
 
@@ -86,6 +94,7 @@ class _Watch:
     """What is known of a run while it goes on."""
 
     process: subprocess.Popen[bytes]
+    stop_signal: int
     init: int | None = None
     stopped: Stopped | None = None
 
@@ -95,7 +104,7 @@ class _Watch:
             if self.init is not None:
                 signal.pidfd_send_signal(self.init, signal.SIGKILL)
             else:
-                self.process.kill()
+                self.process.send_signal(self.stop_signal)
 
 
 async def supervise(job: Job) -> SandboxResult:
@@ -103,7 +112,7 @@ async def supervise(job: Job) -> SandboxResult:
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         process, ends = _start(job, stack)
-        watch = _Watch(process)
+        watch = _Watch(process, job.stop_signal)
         out, err = _Kept(job.limits.keep_kib * 1024), _Kept(job.limits.keep_kib * 1024)
         report = bytearray()
         most_report = (job.limits.collect_mib + 4) * _MIB
@@ -152,7 +161,7 @@ def _start(job: Job, stack: contextlib.ExitStack) -> tuple[subprocess.Popen[byte
         for fd in theirs.values():
             os.close(fd)
     with contextlib.suppress(BrokenPipeError):
-        data = memoryview(json.dumps(_spec(job, report_fd)).encode())
+        data = memoryview(marshal.dumps(_spec(job, report_fd)))
         while data:
             data = data[os.write(ours["spec"], data) :]
     _close(ours, "spec")
@@ -165,14 +174,18 @@ def _spec(job: Job, report_fd: int) -> dict[str, Any]:
         "argv": list(job.argv),
         "env": dict(job.env),
         "limits": asdict(job.limits),
-        "seccomp": base64.b64encode(build_filter(machine)).decode() if job.level != "none" else "",
+        "seccomp": build_filter(machine, *job.denied) if job.level != "none" else b"",
         "report": report_fd,
         "fds": list(job.pass_fds),
         "collect": list(job.collect),
         "box": job.box,
         "source": job.source,
         "uid": job.uid,
-        "init": job.level != "none",
+        "confined": job.level != "none",
+        "namespace": job.level == "full",
+        "landlock": None,
+        "cgroup": False,
+        "inodes": dict(job.inodes),
         **job.extra,
     }
 
@@ -237,7 +250,7 @@ async def _finish(watch: _Watch, status: int) -> None:
             with anyio.move_on_after(0.5):
                 await _read_status(status, watch)
         watch.kill()
-        with anyio.move_on_after(2.0):
+        with anyio.move_on_after(2.0 if watch.stop_signal == signal.SIGKILL else _STOP_S):
             await anyio.wait_readable(ended)
         watch.process.kill()
         await anyio.wait_readable(ended)
@@ -264,6 +277,8 @@ def _result(job: Job, watch: _Watch, out: _Kept, err: _Kept, report: bytes, wall
     end: dict[str, Any] = next((one["end"] for one in records if "end" in one), {})
     skipped = tuple(f"not collected: {one['skipped']!r}" for one in records if "skipped" in one)
     stopped = watch.stopped or end.get("stopped")
+    if not end and stopped is None and job.extra.get("cgroup"):
+        stopped = "memory"  # the container ended with its process 1, which only the memory limit can kill
     return SandboxResult(
         backend=job.backend,
         level=job.level,
@@ -289,7 +304,10 @@ def _parse(report: bytes) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
     files: dict[str, bytes] = {}
     at = 0
     while (end := report.find(b"\n", at)) >= 0:
-        record = json.loads(report[at:end])
+        try:
+            record = ast.literal_eval(report[at:end].decode())
+        except (ValueError, SyntaxError):
+            break  # cut off, where process 1 was killed
         at = end + 1
         if "file" in record:
             name = PurePosixPath(record["file"])
@@ -302,9 +320,19 @@ def _parse(report: bytes) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
     return records, files
 
 
-def stage_folder() -> tempfile.TemporaryDirectory[str]:
-    """A private folder of this machine for what one run needs; gone after the block."""
-    return tempfile.TemporaryDirectory(prefix="vwt-")
+@contextlib.contextmanager
+def stage_folder() -> Iterator[str]:
+    """A private folder of this machine for what one run needs; gone after the block, whatever a program made of it."""
+    folder = tempfile.mkdtemp(prefix="vwt-")
+    try:
+        yield folder
+    finally:
+        try:
+            shutil.rmtree(folder)
+        except (OSError, RecursionError):
+            # Folders without rights, or a thousand deep, as a program without a file system of its own can leave them.
+            subprocess.run(["chmod", "-R", "u+rwX", folder], capture_output=True, check=False)
+            subprocess.run(["rm", "-rf", folder], capture_output=True, check=False)
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> Path:

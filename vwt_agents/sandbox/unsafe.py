@@ -1,31 +1,38 @@
-"""No sandbox: the program runs as the user, with the user's files and network. Only ever used when the user says so.
+"""Programs in a temporary folder of this machine, where there is nothing to build a sandbox from: no protection, by name.
 
-Limits per process, the wall clock and output still hold; nothing else does, and every result says level `none`.
+Limits per process, the wall clock and output hold, and what descends from the program ends with it; nothing else is held,
+and every result says level `none`. Only ever used when the user says so. `landlock` puts its fence around the same run.
 """
 
 from __future__ import annotations
 
-import sys
+import os
+import shutil
+import signal
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from vwt_agents.sandbox.base import BOX, Level, Limits, Mount, SandboxResult
+from vwt_agents.sandbox.base import BOX, Level, Limits, Mount, SandboxResult, python
+from vwt_agents.sandbox.program import write_program
 from vwt_agents.sandbox.supervise import Job, stage_folder, supervise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Unsafe"]
+    from vwt_agents.sandbox.seccomp import Numbers
+
+__all__ = ["OnThisMachine", "Unsafe"]
 
 _HELD: Final = frozenset({"wall", "cpu", "address_space", "open_files", "file_size", "output"})
 
 
-class Unsafe:
-    """A plain process in a temporary copy of the work folder; detached children may outlive it."""
+class OnThisMachine:
+    """Runs a program in a copy of its work folder, at paths of this machine instead of the sandbox's."""
 
-    name = "unsafe"
-    level: Level = "none"
+    name: str
+    level: Level
+    enforced: frozenset[str]
 
     async def run(
         self,
@@ -40,31 +47,73 @@ class Unsafe:
         stdin: bytes = b"",
     ) -> SandboxResult:
         """Run `argv` with paths below the box and the mounts' targets replaced by where they are on this machine."""
-        inside = Path(__file__).with_name("inside.py")
+        uid = self._uid()
         with stage_folder() as stage:
-            box = Path(stage, "box")
-            box.mkdir()  # noqa: ASYNC240
+            if uid is not None:
+                read_only = _reachable(stage, read_only, uid)
+            box, tmp = _open_folder(stage, "box"), _open_folder(stage, "tmp")
+            program = write_program(Path(stage, "program"))
             places = {BOX: str(box), **{mount.target: str(mount.source) for mount in read_only}}
             job = Job(
                 backend=self.name,
                 level=self.level,
-                command=lambda spec, _: (sys.executable, "-I", "-S", "-B", str(inside), str(spec)),
+                command=lambda spec, _: (python(), "-I", "-S", "-B", str(program / "inside.pyc"), str(spec)),
                 argv=[_placed(word, places) for word in argv],
                 env={
-                    "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+                    "PATH": f"{Path(python()).parent}:/usr/bin:/bin",
                     "HOME": str(box),
+                    "TMPDIR": str(tmp),
                     "LC_ALL": "C.UTF-8",
                     **env,
                 },
                 limits=limits or Limits(),
                 box=str(box),
                 source=str(workdir.resolve()) if workdir is not None else None,  # noqa: ASYNC240
+                uid=uid,
                 collect=collect,
                 pass_fds=pass_fds,
                 stdin=stdin,
-                enforced=_HELD,
+                enforced=self.enforced,
+                stop_signal=signal.SIGTERM,  # what descends from it is no namespace's to end, only its reaper's
+                denied=self._denied(),
+                extra=self._extra((box, tmp), [str(mount.source) for mount in read_only]),
             )
             return await supervise(job)
+
+    def _uid(self) -> int | None:
+        return None
+
+    def _denied(self) -> Sequence[Mapping[str, Numbers]]:
+        return ()
+
+    def _extra(self, writable: Sequence[Path], readable: Sequence[str]) -> Mapping[str, Any]:  # noqa: ARG002
+        return {}
+
+
+class Unsafe(OnThisMachine):
+    """A plain process that can do all the user can."""
+
+    name = "unsafe"
+    level: Level = "none"
+    enforced = _HELD
+
+
+def _reachable(stage: str, mounts: Sequence[Mount], uid: int) -> Sequence[Mount]:
+    """The same mounts as copies in the stage, which the user dropped to may enter: what others made need not be open to it."""
+    os.chown(stage, uid, uid)
+    copies = []
+    for number, mount in enumerate(mounts):
+        copy = Path(stage, f"mount-{number}")
+        shutil.copytree(mount.source, copy) if mount.source.is_dir() else shutil.copy(mount.source, copy)
+        copies.append(Mount(copy, mount.target))
+    return copies
+
+
+def _open_folder(stage: str, name: str) -> Path:
+    folder = Path(stage, name)
+    folder.mkdir()
+    folder.chmod(0o1777)
+    return folder
 
 
 def _placed(word: str, places: Mapping[str, str]) -> str:
