@@ -18,7 +18,7 @@ import anyio
 from vwt_agents.app.foresight import habits_of, serving
 from vwt_agents.app.neighbours import open_neighbours
 from vwt_agents.app.standby import with_failover
-from vwt_agents.app.world import World, measuring, open_world
+from vwt_agents.app.world import THIS_MACHINE, World, measuring, open_world
 from vwt_agents.board import Board
 from vwt_agents.config import load_settings
 from vwt_agents.core import Scheduler
@@ -42,6 +42,7 @@ from vwt_agents.values import encode, jsonable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
+    from vwt_agents.app.outside import Outside
     from vwt_agents.config import SandboxSettings, Settings
     from vwt_agents.endpoints.base import OnProgress
     from vwt_agents.messages import Priority, Response
@@ -88,10 +89,11 @@ class PlannedRun:
 
 
 class App:
-    """Runs jobs. `board` is what views watch."""
+    """Runs jobs. `board` is what views watch; `outside` is what a test puts in the place of this machine."""
 
-    def __init__(self, board: Board | None = None) -> None:
+    def __init__(self, board: Board | None = None, *, outside: Outside = THIS_MACHINE) -> None:
         self.board = board if board is not None else Board()
+        self.outside = outside
 
     @asynccontextmanager
     async def planned(self, job: Job, *, need_inputs: bool = True, wake: bool = False) -> AsyncIterator[PlannedRun]:
@@ -100,10 +102,10 @@ class App:
         With `wake`, an endpoint is started for it where nothing else tells what it has.
         """
         settings = load_settings(job.config, pipeline=job.pipeline, cwd=Path.cwd())
-        settings = replace(settings, run=settings.run.under(job.priority, job.limits))
+        settings = self.outside.adjust(replace(settings, run=settings.run.under(job.priority, job.limits)))
         graph = build_graph(load_pipeline(job.pipeline), agents=settings.agents)
         inputs = _inputs(graph, job) if need_inputs else {}
-        async with open_world(settings, say=self.board.say) as world:
+        async with open_world(settings, say=self.board.say, outside=self.outside) as world:
             plan = await _plan(graph, world, wake=wake)
             yield PlannedRun(job, world.settings, graph, inputs, plan, world)
 
