@@ -64,5 +64,7 @@ def _not_awaited(request: pytest.FixtureRequest) -> str:
     if not request.config.pluginmanager.hasplugin("asyncio"):
         return f"nothing here runs async tests: pip install pytest-asyncio, {sync}"
     if "asyncio" not in marked:
-        return f'pytest-asyncio does not run this test: mark it @pytest.mark.asyncio, or set asyncio_mode = "auto"; {sync}'
+        return (
+            f'pytest-asyncio does not run this test: mark it @pytest.mark.asyncio, or set asyncio_mode = "auto"; {sync}'
+        )
     return ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vwt_agents.config import EndpointSettings, Settings
     from vwt_agents.devices import Found
     from vwt_agents.endpoints.base import Endpoint

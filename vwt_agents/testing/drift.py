@@ -1,4 +1,4 @@
-"""What differs between what is asked now and what was recorded, for people: the nearest recorded call and a diff of the prompt."""
+"""What differs between what is asked now and what was recorded, for people: the nearest recorded call and a diff. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from vwt_agents.messages import Message
     from vwt_agents.testing.recording import RecordedCall
 
 __all__ = ["drift", "shown", "unused"]
@@ -70,16 +71,19 @@ def _differences(recorded: RecordedCall, asked: RecordedCall) -> Iterator[str]:
     pairs = enumerate(zip_longest(recorded.messages, asked.messages), 1)
     number, (old, new) = next(((number, pair) for number, pair in pairs if pair[0] != pair[1]), (0, (None, None)))
     if number:
-        role = new.role if new is not None else f"{old.role}, not asked any more" if old is not None else ""
-        yield f"message {number} ({role}):"
+        yield f"message {number} ({' was recorded, now '.join(dict.fromkeys((_role(old), _role(new))))}):"
         yield from _diff(_text(old), _text(new))
     if recorded.format != asked.format:
         yield "the form of the answer:"
         yield from _diff(_json(recorded.format), _json(asked.format))
 
 
-def _text(message: Any) -> str:
-    return "" if message is None else f"{message.role}: {message.content}"
+def _role(message: Message | None) -> str:
+    return message.role if message is not None else "none"
+
+
+def _text(message: Message | None) -> str:
+    return message.content if message is not None else ""
 
 
 def _said(options: dict[str, Any], name: str) -> str:

@@ -6,7 +6,6 @@ Pure data. `recording_text` has its text form, `replay` gives the answers again.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,8 @@ from vwt_agents.entries import fingerprint
 from vwt_agents.messages import Message, Options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from vwt_agents.endpoints.base import ModelInfo
     from vwt_agents.messages import Request
     from vwt_agents.types import Mib
@@ -30,7 +31,7 @@ class RecordedCall:
     model: str
     messages: tuple[Message, ...]
     item: str = ""
-    options: Options = Options()
+    options: Options = field(default_factory=Options)
     format: Mapping[str, Any] | None = None
     answer: str = ""
     done_reason: str = "stop"
@@ -55,7 +56,7 @@ class RecordedCall:
 
     @property
     def question(self) -> str:
-        """The fingerprint of what was asked. Endpoint and context are not in it, nor is the seed, which only draws the answer."""
+        """The fingerprint of what was asked: without endpoint and context, and without the seed, which only draws an answer."""
         return fingerprint(
             (self.stage, self.item, self.agent, self.model),
             self.messages,

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["dumps", "load", "loads", "save"]
 
 _VERSION: Final = 1
-_HEAD: Final = "# What the models of a run answered, for a test to give again (docs/testing.md). To record anew:\n#   {}\n"
+_HEAD: Final = (
+    "# What the models of a run answered, for a test to give again (docs/testing.md). To record anew:\n#   {}\n"
+)
 _LONGEST_LIST: Final = 512  # a figure for each layer; not a vocabulary
 _BREAKS: Final = re.compile(r"[^\n\t -~\u00a0-\ud7ff\ue000-\ufeff-\U0010ffff]|[ \t](?=\n)")
 _LONE: Final = re.compile(r"[\ud800-\udfff]")
@@ -52,7 +54,10 @@ def load(path: Path) -> Recording:
 
 def dumps(recording: Recording, *, command: str = "") -> str:
     """The text of a recording."""
-    lines = [_HEAD.format(command or "pytest --vwt-record"), *_pairs({"version": _VERSION, "pipeline": recording.pipeline})]
+    lines = [
+        _HEAD.format(command or "pytest --vwt-record"),
+        *_pairs({"version": _VERSION, "pipeline": recording.pipeline}),
+    ]
     for device in recording.devices:
         lines += ["", f"[devices.{_key(device.name)}]", *_pairs({"total_mib": device.total, "used_mib": device.used})]
     for endpoint in recording.endpoints:
@@ -186,7 +191,7 @@ def _call_in(raw: Mapping[str, Any]) -> RecordedCall:
         stage=raw.get("stage", ""),
         item=raw.get("item", ""),
         agent=raw.get("agent", ""),
-        model=raw["model"],
+        model=raw.get("model", ""),
         messages=tuple(Message(one["role"], one["text"]) for one in raw.get("message", [])),
         options=Options(**{**options, "stop": tuple(options.get("stop", ()))}),
         format=json.loads(raw["format"]) if "format" in raw else None,

@@ -232,7 +232,9 @@ class ReplayEndpoint:
                 await anyio.lowlevel.checkpoint()
         if call.left:
             await anyio.sleep(_LEAVES)
-            self._replay.stale.append(f"stage {call.stage!r} left a call early when it was recorded, and waits for it now")
+            self._replay.stale.append(
+                f"stage {call.stage!r} left a call early when it was recorded, and waits for it now"
+            )
             raise RecordingStale(self._replay.stale[-1])
         usage = Usage(prompt_tokens=call.prompt_tokens, output_tokens=call.output_tokens)
         return Response(call.answer, request.model, self.name, call.done_reason, usage)

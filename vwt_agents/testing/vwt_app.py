@@ -1,7 +1,7 @@
 """VwtApp: whole runs in a user's test, with answers that were recorded or that the test gives. The fixture `vwt_app` is one.
 
-A run here is a real one: config, graph, routing, scheduler, journal and sandbox are the program's own. Only the endpoints and the
-devices are not this machine's, so that a test does the same everywhere.
+A run here is a real one: config, graph, routing, scheduler, journal and sandbox are the program's own. Only the endpoints and
+the devices are not this machine's, so that a test does the same everywhere.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio
@@ -29,18 +28,21 @@ from vwt_agents.testing.replay import FixedDevices, NotedDevices, RecordingEndpo
 from vwt_agents.values import jsonable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vwt_agents.config import EndpointSettings, Settings
     from vwt_agents.endpoints.base import Endpoint
     from vwt_agents.messages import OnChunk, Request, Response
     from vwt_agents.result import RunResult
+    from vwt_agents.testing.recording import Recording
     from vwt_agents.testing.redaction import Redact
     from vwt_agents.types import Mib
 
 __all__ = ["Answers", "VwtApp"]
 
 Answers: TypeAlias = str | Sequence[str] | Callable[["Request"], Answer] | Mapping[str, str | Sequence[str]]
-"""One answer to everything, answers in the order of the calls, a function of the request, or either of the first two by the name
-of a stage or of an agent (the stage goes first)."""
+"""One answer to everything, answers in the order of the calls, a function of the request, or either of the first two by the
+name of a stage or of an agent (the stage goes first)."""
 
 _ROOM: Final[Mib] = 1 << 20  # a device of a test whose answers the test gives: nothing is ever short there
 _MODEL: Final[Mib] = 16
@@ -144,9 +146,7 @@ class VwtApp:
 
     async def _replay(self, job: Job, path: Path, sandbox: str | None, clean: Redact, *, strict: bool) -> RunResult:
         __tracebackhide__ = True
-        if not path.is_file():
-            raise UsageError(f"there is no recording {path}", hint=f"record it: {self.command}")
-        replay = Replay(load(path), clean)
+        replay = Replay(self._load(path), clean)
         outside = Outside(
             lambda settings: _Noting(ReplayEndpoint(settings.name, settings.device, replay), self.calls),
             lambda: FixedDevices(replay.recording.devices),
@@ -155,6 +155,11 @@ class VwtApp:
         result = await App(outside=outside).run(job)
         self._judge(replay, path, result, strict=strict)
         return result
+
+    def _load(self, path: Path) -> Recording:
+        if not path.is_file():
+            raise UsageError(f"there is no recording {path}", hint=f"record it: {self.command}")
+        return load(path)
 
     def _judge(self, replay: Replay, path: Path, result: RunResult, *, strict: bool) -> None:
         __tracebackhide__ = True
