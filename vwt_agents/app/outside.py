@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from vwt_agents.traces import providers
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vwt_agents.config import EndpointSettings, Settings
     from vwt_agents.devices import Found
     from vwt_agents.endpoints.base import Endpoint
+    from vwt_agents.traces import Providers
 
 __all__ = ["Looks", "Outside"]
 
@@ -35,12 +38,14 @@ def _as_they_are(settings: Settings) -> Settings:
 class Outside:
     """What a world is made of: `endpoint` makes an endpoint from its settings, `reader` what looks at the devices.
 
-    `adjust` is given the settings of agents.toml before anything is made by them.
+    `adjust` is given the settings of agents.toml before anything is made by them; `telemetry` says where spans and metrics
+    go, and is given what to tell the user by.
     """
 
     endpoint: Callable[[EndpointSettings], Endpoint]
     reader: Callable[[], Looks]
     adjust: Callable[[Settings], Settings] = _as_they_are
+    telemetry: Callable[[Callable[[str], None]], Providers | None] = providers
 
     def look(self) -> Found:
         """One look at the devices, and who takes the most of each."""
