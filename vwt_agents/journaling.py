@@ -114,11 +114,13 @@ class JournalingCaller:
 
     async def _told(self, request: Request, on_chunk: OnChunk, started: Seconds) -> Response:
         """Ask, and log how it ended."""
-        asked = {"model": request.model, "endpoint": request.endpoint}
         try:
             answer = await self._caller.call(request, on_chunk)
         except VwtError as error:
-            log.warning("call.failed", **asked, seconds=self._clock() - started, error=error.message)
+            seconds = self._clock() - started
+            log.warning(
+                "call.failed", model=request.model, endpoint=request.endpoint, seconds=seconds, error=error.message
+            )
             raise
         usage = answer.usage
         log.debug(
