@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vwt_agents.agents import Agent
     from vwt_agents.app import App
-    from vwt_agents.code import Code
+    from vwt_agents.candidates import Candidate, Candidates
+    from vwt_agents.code import Code, extract_code
+    from vwt_agents.code_profiles import PLAIN, CodeProfile, code_profile, module_source, stub_of
     from vwt_agents.errors import VwtError
-    from vwt_agents.examples import Example, find_examples, find_signature, function_name
+    from vwt_agents.examples import Example, find_examples, find_signature, find_stub, function_name, function_names
     from vwt_agents.pipeline import Pipeline
     from vwt_agents.result import RunResult
     from vwt_agents.run import Attempt, Run
@@ -34,8 +36,12 @@ _HOMES = {
     "Agent": "agents",
     "App": "app",
     "Attempt": "run",
+    "Candidate": "candidates",
+    "Candidates": "candidates",
     "Code": "code",
+    "CodeProfile": "code_profiles",
     "Example": "examples",
+    "PLAIN": "code_profiles",
     "Pipeline": "pipeline",
     "Run": "run",
     "RunResult": "result",
@@ -44,16 +50,26 @@ _HOMES = {
     "TestSuite": "suites",
     "Verdict": "sandbox.judge",
     "VwtError": "errors",
+    "code_profile": "code_profiles",
+    "extract_code": "code",
     "find_examples": "examples",
     "find_signature": "examples",
+    "find_stub": "examples",
     "function_name": "examples",
+    "function_names": "examples",
+    "module_source": "code_profiles",
+    "stub_of": "code_profiles",
 }
 
 __all__ = [
+    "PLAIN",
     "Agent",
     "App",
     "Attempt",
+    "Candidate",
+    "Candidates",
     "Code",
+    "CodeProfile",
     "Example",
     "Pipeline",
     "Run",
@@ -64,9 +80,15 @@ __all__ = [
     "Verdict",
     "VwtError",
     "__version__",
+    "code_profile",
+    "extract_code",
     "find_examples",
     "find_signature",
+    "find_stub",
     "function_name",
+    "function_names",
+    "module_source",
+    "stub_of",
 ]
 
 
