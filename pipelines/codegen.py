@@ -49,7 +49,7 @@ to_roman(0) raises ValueError
 """
 
 SUITE = 4  # tests, given and written, that a verdict should rest on where the task states too few
-ROUND = 3  # samples at a time: fewer waste less once one is good, more share one reading of the prompt
+ROUND = 2  # samples at a time: fewer waste less once one is good, more are through sooner
 APPROACHES = (
     "",
     "Use a plain loop, one step at a time.",
@@ -121,7 +121,7 @@ async def tests(
     opening = f"```python\nimport pytest\nfrom {brief.function} import {brief.function}\n\n\ndef test_"
     for temperature in (0.0, 0.8):
         answer = await tester.ask(
-            prompt, given=[task], prefill=opening, temperature=temperature, num_predict=400, stop=["\n```"]
+            prompt, given=[task], prefill=opening, temperature=temperature, num_predict=300, stop=["\n```"]
         )
         suite = suite.with_written(opening.removeprefix("```python\n") + answer).first(10)
         if len(suite) >= SUITE:
@@ -157,7 +157,7 @@ async def proven(
             programs = [draft]
         elif attempt.number <= 1 + rounds:
             done = (attempt.number - 2) * ROUND
-            programs = await spread(coder, task, brief, ways, done, min(ROUND, samples - done))
+            programs = await spread(coder, task, brief, ways, done, min(ROUND, samples - done, max_calls - run.calls))
         else:
             programs = [await repair(coder, task, brief, bench.best)]
         await bench.judge([{module: program} for program in programs])
@@ -238,7 +238,7 @@ def program_in(opening: str, answer: str) -> str:
 
 async def spread(coder: Agent, task: str, brief: Brief, ways: CodeProfile, done: int, count: int) -> list[str]:
     """`count` more programs: at first more answers to the draft's prompt, which is read already; then other approaches."""
-    if done < ROUND:
+    if done < 2 * ROUND or not ways.hints:
         return await write(coder, task, brief, ways, n=count, temperature=ways.temperature)
     hints = [APPROACHES[(done + number) % len(APPROACHES)] for number in range(count)]
     other = ways.without_head()
