@@ -23,7 +23,8 @@ is_leap(2023) => False
 
 
 async def test_a_module_is_written_proven_and_delivered(vwt_app: VwtApp) -> None:
-    result = await vwt_app.run("pipelines/codegen.py", inputs={"task": TASK}, recording="codegen")
+    inputs = {"task": TASK, "write_tests": "always"}
+    result = await vwt_app.run("pipelines/codegen.py", inputs=inputs, recording="codegen")
     assert (result.status, result.exit_code, result.error) == ("good", 0, None)
     assert result.verdict is not None
     assert result.verdict["passed"]
