@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -322,6 +323,29 @@ def test_without_the_packages_a_line_says_what_installs_them(monkeypatch: pytest
     said: list[str] = []
     assert providers(said.append) is None
     assert said == ["note: no traces, because opentelemetry.sdk.trace is not installed: pip install 'vwt-agents[otel]'"]
+
+
+def test_a_variable_that_makes_no_sense_is_said_and_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "999999999")
+    said: list[str] = []
+    assert providers(said.append) is None
+    assert len(said) == 1
+    assert said[0].startswith("note: no traces: ValueError: ")
+
+
+async def test_a_collector_that_hangs_is_not_waited_for_for_ever(tmp_path: Path, collected: Collected) -> None:
+    held = threading.Event()
+
+    def hanging(say: object) -> Providers:
+        return replace(collected(say), close=held.wait)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("vwt_agents.traces.spans._FLUSH_S", 0.01)
+        result = await run(tmp_path, TALK, hanging)
+    held.set()
+    assert result.status == "good"
+    assert "the collector took nothing for 0.01 s" in (tmp_path / "out/log.jsonl").read_text()
 
 
 def test_where_it_is_off_nothing_of_opentelemetry_is_imported() -> None:

@@ -116,7 +116,9 @@ class ObservedSandbox(Sandbox):
         except BaseException as error:
             self._listener.ran("run", began, self._about(), error)
             raise
-        self._listener.ran("run", began, {**self._about(), "process.exit.code": result.exit_code})
+        ended = {"vwt.stopped": result.stopped, "process.exit.code": result.exit_code}
+        said = {name: value for name, value in ended.items() if value is not None}
+        self._listener.ran("run", began, {**self._about(), **said})
         return result
 
     def _about(self) -> dict[str, Any]:

@@ -49,7 +49,9 @@ def providers(say: Callable[[str], None]) -> Providers | None:
         return _providers()
     except ImportError as error:
         say(f"note: no traces, because {error.name} is not installed: pip install 'vwt-agents[otel]'")
-        return None
+    except Exception as error:  # noqa: BLE001 - an OTEL_* variable that its package does not take, of which there are many
+        say(f"note: no traces: {type(error).__name__}: {error}")
+    return None
 
 
 def _providers() -> Providers:

@@ -15,12 +15,14 @@ still change; what they do not know is called `vwt.*`.
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-import anyio.to_thread
 
 from vwt_agents.errors import VwtError
 from vwt_agents.eventlog import bound_keys, get_logger
@@ -47,6 +49,8 @@ log = get_logger(__name__)
 
 _SCOPE: Final = "vwt_agents"
 _FLUSH_S: Final[Seconds] = 5.0
+_INTERRUPTED_S: Final[Seconds] = 0.5
+"""Who presses Ctrl-C is not kept waiting."""
 _WAITED: Final[Seconds] = 0.001  # a slot that was free took less to get
 # The boundaries the conventions advise.
 _SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -159,17 +163,28 @@ class Traces:
         if result.error is not None:
             _failed(self._run, result.status, result.error)
         self._run.end(self._ns(now))
-        with anyio.move_on_after(_FLUSH_S) as limit:
-            try:
-                await anyio.to_thread.run_sync(self._to.close, abandon_on_cancel=True)
-            except Exception as error:  # noqa: BLE001 - whatever ails an exporter, the run is over and stays what it was
-                self._not_sent(str(error) if isinstance(error, ConnectionError) else f"{type(error).__name__}: {error}")
-        if limit.cancelled_caught:
-            self._not_sent(f"the collector took nothing for {_FLUSH_S:g} s")
+        why = await self._send(_INTERRUPTED_S if result.status == "interrupted" else _FLUSH_S)
+        if why:
+            log.warning("traces.not_sent", error=why)
+            self._board.say(f"note: traces were not sent: {why}")
 
-    def _not_sent(self, why: str) -> None:
-        log.warning("traces.not_sent", error=why)
-        self._board.say(f"note: traces were not sent: {why}")
+    async def _send(self, limit: Seconds) -> str:
+        """Why what is left was not sent in time; empty where it was."""
+        loop, sent, faults = asyncio.get_running_loop(), anyio.Event(), list[str]()
+
+        def closing() -> None:
+            try:
+                self._to.close()
+            except Exception as error:  # noqa: BLE001 - whatever ails an exporter, the run is over and stays what it was
+                faults.append(str(error) if isinstance(error, ConnectionError) else f"{type(error).__name__}: {error}")
+            with suppress(RuntimeError):  # nobody has waited so long
+                loop.call_soon_threadsafe(sent.set)
+
+        Thread(target=closing, daemon=True).start()  # of our own: one that hangs must not hold the process
+        with anyio.move_on_after(limit):
+            await sent.wait()
+            return faults[0] if faults else ""
+        return f"the collector took nothing for {limit:g} s"
 
     def called(self, request: Request, began: Seconds, response: Response | None, error: BaseException | None) -> None:
         """One call is over: with an answer, or with an error."""
@@ -266,7 +281,7 @@ class Traces:
             going.span.end(self._ns(going.last))
         spans.own.set_attribute("vwt.stage.status", status)
         if status == "failed":
-            _failed(spans.own, "stage_failed", self._board.stages[name].note)
+            _failed(spans.own, "stage_failed")
         spans.own.end(self._ns(at))
 
     def _swapped(self, swap: Swap) -> None:
@@ -303,7 +318,7 @@ class Traces:
         return [Observation(mib * MIB, {"vwt.device": device}) for device, mib in list(self._board.budgets.items())]
 
 
-def _failed(span: Span, kind: str, why: str) -> None:
+def _failed(span: Span, kind: str, why: str | None = None) -> None:
     from opentelemetry.trace import Status, StatusCode
 
     span.set_attribute("error.type", kind)
