@@ -32,7 +32,6 @@ from vwt_agents import (
     find_examples,
     find_signature,
     find_stub,
-    function_name,
     function_names,
     module_source,
     stub_of,
@@ -67,9 +66,10 @@ pipeline = Pipeline(
 
 @dataclass(frozen=True)
 class Brief:
-    """What the task says that needs no model to be read: the function, its head, the given tests."""
+    """What the task says that needs no model to be read: what is asked for, the head of it, the given tests."""
 
-    function: str
+    function: str  # what the module is named after: the only thing asked for, or the first of several
+    names: tuple[str, ...]
     signature: str | None
     stub: str | None
     whole: bool  # the stub is the whole task: a prompt need not say it twice
@@ -89,15 +89,16 @@ class Proven:
 @pipeline.stage
 async def brief(coder: Agent, task: str) -> Brief:
     """Find what is asked for; only a task that names no function costs a model call."""
-    function, signature, found = function_name(task), find_signature(task), find_stub(task)
-    if function is None:
+    names, signature, found = function_names(task), find_signature(task), find_stub(task)
+    if not names:
         prompt = "Give only the `def` line of the function this task asks for."
         line = "def " + await coder.ask(prompt, given=[task], prefill="```python\ndef ", stop=["\n"], num_predict=60)
-        signature = find_signature(line)
-        function = function_name(line) or "solve"
-    given = TestSuite(function).with_examples(find_examples(task, *(function_names(task) or (function,))))
+        signature, names = find_signature(line), function_names(line) or ("solve",)
+    if len(names) > 1 or names[0][0].isupper():
+        signature = None  # a head of its own is only put into the answer where it is all there is
+    given = TestSuite(names[0]).with_examples(find_examples(task, *names))
     whole = found is not None and found.source == task.strip()
-    return Brief(function, signature, stub_of(task, signature, found), whole, given)
+    return Brief(names[0], names, signature, stub_of(task, signature, found), whole, given)
 
 
 @pipeline.stage(importance="high")
@@ -115,10 +116,10 @@ async def tests(
     if write_tests == "never" or (write_tests == "auto" and len(suite) >= code_profile(tester.model).enough):
         return suite
     prompt = (
-        f"Write six short pytest tests for `{brief.function}`, each a function with one assert. "
+        f"Write six short pytest tests for `{'`, `'.join(brief.names)}`, each a function with one assert. "
         "Use inputs that differ from those in the task."
     )
-    opening = f"```python\nimport pytest\nfrom {brief.function} import {brief.function}\n\n\ndef test_"
+    opening = f"```python\nimport pytest\nfrom {brief.function} import {', '.join(brief.names)}\n\n\ndef test_"
     for temperature in (0.0, 0.8):
         answer = await tester.ask(
             prompt, given=[task], prefill=opening, temperature=temperature, num_predict=300, stop=["\n```"]
@@ -147,7 +148,7 @@ async def proven(
     max_tokens: int = 20_000,
 ) -> Proven:
     """Run, try more candidates, repair: until every test that stands has passed, or there is nothing left to spend."""
-    bench = Candidates(sandbox, tests, signature=brief.signature, probes=probes)
+    bench = Candidates(sandbox, tests, names=brief.names, signature=brief.signature, probes=probes)
     ways = form_for(coder, form)
     samples = ways.samples if samples is None else samples
     rounds, fixes = -(-samples // ROUND), ways.repairs if repairs is None else repairs
@@ -262,7 +263,7 @@ async def repair(coder: Agent, task: str, brief: Brief, best: Candidate) -> str:
 
 async def only_red(sandbox: Sandbox, brief: Brief, suite: TestSuite) -> TestSuite:
     """The suite less the written tests that pass against a stub: they would pass whatever the code does."""
-    stub = f"def {brief.function}(*args, **kwargs):\n    return NotImplemented\n"
+    stub = "\n\n".join(f"def {name}(*args, **kwargs):\n    return NotImplemented\n" for name in brief.names)
     verdict = await sandbox.test({f"{brief.function}.py": stub}, {suite.file_name: suite.render()})
     failed = {failure.test.rpartition("::")[2] for failure in verdict.failures}
     return suite.without({case.name for case in suite.written} - failed)
