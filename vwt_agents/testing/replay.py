@@ -1,6 +1,6 @@
 """A run recorded, and a run replayed: endpoints that write down what is said, and endpoints that say it again.
 
-Owns which recorded answer goes to which request. Never asks a model, never decides what is drift worth: `VwtApp` does.
+Owns which recorded answer goes to which request. What a stale recording does to a test is `VwtApp`'s word.
 """
 
 from __future__ import annotations
