@@ -5,7 +5,8 @@
     │   ├── ConfigError             agents.toml: every fault at once
     │   ├── DefinitionError         the pipeline: every fault at once
     │   ├── InputError              the inputs of a run: every fault at once
-    │   └── LicenceRefused          a model whose licence agents.toml does not allow
+    │   ├── LicenceRefused          a model whose licence agents.toml does not allow
+    │   └── RecordingStale          a test's run asks something else than was recorded for it
     ├── WorldError        3     something outside does not answer or does not fit
     │   ├── EndpointUnavailable     no server there, or it stopped answering
     │   ├── EndpointAsleep          its server is not running, and what it has is not known
@@ -58,6 +59,7 @@ __all__ = [
     "MemoryTaken",
     "ModelMissing",
     "PullFailed",
+    "RecordingStale",
     "Rejected",
     "RunError",
     "SandboxUnavailable",
@@ -123,6 +125,10 @@ class InputError(_FaultsError):
 
 class LicenceRefused(UsageError):
     """A model whose licence agents.toml neither allows nor accepts."""
+
+
+class RecordingStale(UsageError):
+    """A run that is replayed in a test asks something that was not recorded, or not all that was."""
 
 
 class WorldError(VwtError):

@@ -6,6 +6,7 @@ It never decides where a call goes nor whether it is made again.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import anyio
 from vwt_agents.board import Board, CallLine, StageLine
 from vwt_agents.entries import call_entry, request_fingerprint
 from vwt_agents.errors import VwtError
+from vwt_agents.eventlog import bound, get_logger
 from vwt_agents.messages import Chunk, Heard
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from vwt_agents.types import Seconds
 
 __all__ = ["JournalingCaller"]
+
+log = get_logger(__name__)
 
 
 class _Counting(Heard):
@@ -90,12 +94,14 @@ class JournalingCaller:
             self._count(response)
             return response
         self._spent.begin()
+        request = replace(request, labels={**request.labels, "call": str(self._spent.calls)})
         started, now = self._clock(), datetime.now(UTC)
         line = CallLine(request.labels.get("agent", ""), request.model)
         self._line.call_began(line)
         answer: Response | None = None
         try:
-            answer = await self._caller.call(request, _Counting(line, on_chunk, self._clock))
+            with bound(agent=line.agent, call=self._spent.calls):
+                answer = await self._told(request, _Counting(line, on_chunk, self._clock), started)
         except VwtError as error:
             await self._keep(request, error.message, started, now)
             raise
@@ -104,6 +110,28 @@ class JournalingCaller:
             self._spend(line, answer, started)
         self._count(answer)
         await self._keep(request, answer, started, now)
+        return answer
+
+    async def _told(self, request: Request, on_chunk: OnChunk, started: Seconds) -> Response:
+        """Ask, and log how it ended."""
+        try:
+            answer = await self._caller.call(request, on_chunk)
+        except VwtError as error:
+            seconds = self._clock() - started
+            log.warning(
+                "call.failed", model=request.model, endpoint=request.endpoint, seconds=seconds, error=error.message
+            )
+            raise
+        usage = answer.usage
+        log.debug(
+            "call.answered",
+            model=answer.model,
+            endpoint=answer.endpoint,
+            seconds=self._clock() - started,
+            wait_seconds=usage.wait_s,
+            prompt_tokens=usage.prompt_tokens,
+            output_tokens=usage.output_tokens,
+        )
         return answer
 
     def _spend(self, line: CallLine, response: Response | None, started: Seconds) -> None:

@@ -31,6 +31,8 @@ Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 EVENTS: Final[frozenset[str]] = frozenset(
     {
+        "call.answered",
+        "call.failed",
         "call.moved",
         "call.repeated",
         "call.retried",
@@ -74,6 +76,7 @@ EVENTS: Final[frozenset[str]] = frozenset(
         "stage.done",
         "stage.failed",
         "stage.started",
+        "traces.not_sent",
     }
 )
 """Every event this package logs, as `noun.verbed`; a test keeps the list and the code equal."""

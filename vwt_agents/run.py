@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from vwt_agents.entries import Entry
 from vwt_agents.errors import UsageError
+from vwt_agents.eventlog import bind_here
 from vwt_agents.values import encode
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ class Run:
                 scope.escalated = True
                 self.say(f"no progress in {stuck} attempts: its calls go to the large tier now")
             scope.attempt = number
+            bind_here(attempt=number)
             self._line.attempts += 1
             attempt = Attempt(number, escalated=scope.escalated, keep=self._keep)
             yield attempt

@@ -176,7 +176,7 @@ class Runner:
     async def _stage(self, node: _Node, items: _Items | None = None, index: int = 0) -> None:
         """The stage, or one of its items, to what follows from its end. One coroutine, because many wait within one."""
         stage = node.stage
-        bind_here(stage=stage.name)
+        bind_here(stage=stage.name, **({} if items is None else {"item": str(index)}))
         try:
             try:
                 value = self._called(node, items, index)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from vwt_agents.app.engines import engine_of
 from vwt_agents.app.foresight import habits_of, serving
 from vwt_agents.app.neighbours import open_neighbours
 from vwt_agents.app.standby import with_failover
-from vwt_agents.app.world import World, measuring, open_world
+from vwt_agents.app.world import THIS_MACHINE, World, measuring, open_world
 from vwt_agents.board import Board
 from vwt_agents.config import load_settings
 from vwt_agents.core import Scheduler
@@ -37,11 +38,13 @@ from vwt_agents.result import RunResult, Status
 from vwt_agents.routing import Plan, plan_routes
 from vwt_agents.run import RunFolder
 from vwt_agents.runner import Runner
+from vwt_agents.traces import Observer, Unobserved, observer
 from vwt_agents.values import encode, jsonable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
+    from vwt_agents.app.outside import Outside
     from vwt_agents.config import SandboxSettings, Settings
     from vwt_agents.endpoints.base import OnProgress
     from vwt_agents.messages import Priority, Response
@@ -88,10 +91,11 @@ class PlannedRun:
 
 
 class App:
-    """Runs jobs. `board` is what views watch."""
+    """Runs jobs. `board` is what views watch; `outside` is what a test puts in the place of this machine."""
 
-    def __init__(self, board: Board | None = None) -> None:
+    def __init__(self, board: Board | None = None, *, outside: Outside = THIS_MACHINE) -> None:
         self.board = board if board is not None else Board()
+        self.outside = outside
 
     @asynccontextmanager
     async def planned(self, job: Job, *, need_inputs: bool = True, wake: bool = False) -> AsyncIterator[PlannedRun]:
@@ -100,10 +104,10 @@ class App:
         With `wake`, an endpoint is started for it where nothing else tells what it has.
         """
         settings = load_settings(job.config, pipeline=job.pipeline, cwd=Path.cwd())
-        settings = replace(settings, run=settings.run.under(job.priority, job.limits))
+        settings = self.outside.adjust(replace(settings, run=settings.run.under(job.priority, job.limits)))
         graph = build_graph(load_pipeline(job.pipeline), agents=settings.agents)
         inputs = _inputs(graph, job) if need_inputs else {}
-        async with open_world(settings, say=self.board.say) as world:
+        async with open_world(settings, say=self.board.say, outside=self.outside) as world:
             plan = await _plan(graph, world, wake=wake)
             yield PlannedRun(job, world.settings, graph, inputs, plan, world)
 
@@ -156,6 +160,7 @@ class _Execution:
         self.id = job.resume or new_run_id(graph.name, datetime.now(UTC))
         self.folder = RunFolder((job.out if job.out is not None else Path("runs") / self.id).absolute())
         self._habits = Habits()
+        self._observer: Observer = Unobserved()
         self._began = 0.0
         self._spent = Spent(planned.settings.run.limits)
         self.result = RunResult(
@@ -177,6 +182,7 @@ class _Execution:
         await self._begin()
         with bound(run=self.id), run_log(self.folder.path / "log.jsonl", run=self.id):
             log.info("run.started", pipeline=self.planned.graph.name, promoted=self.planned.plan.promoted)
+            self._observe()
             try:
                 await self._walk()
             except VwtError as error:
@@ -239,7 +245,7 @@ class _Execution:
                 planned.plan,
                 settings,
                 run_id=self.id,
-                caller=with_failover(planned, dispatcher, neighbours, self._habits, self.board),
+                caller=self._observer.caller(with_failover(planned, dispatcher, neighbours, self._habits, self.board)),
                 journal=self.journal,
                 folder=self.folder,
                 services=services,
@@ -285,7 +291,7 @@ class _Execution:
             return {}
         sandbox = await open_sandbox(self.planned.settings.sandbox)
         log.info("sandbox.chosen", backend=sandbox.backend.name, level=sandbox.backend.level)
-        return {"Sandbox": sandbox}
+        return {"Sandbox": self._observer.sandbox(sandbox)}
 
     def _judge(self, values: Mapping[str, Any]) -> None:
         verdict = find_verdict(values, self.planned.graph)
@@ -309,6 +315,18 @@ class _Execution:
         summary = encode(self.result)
         log.info("run.ended", status=self.result.status, exit_code=self.result.exit_code, seconds=self.result.seconds)
         await self.journal.finish_run(self.id, self.result.status, exit_code=self.result.exit_code, summary=summary)
+        await self._observer.ended(self.result)
+
+    def _observe(self) -> None:
+        world, plan = self.planned.world, self.planned.plan
+        self._observer = observer(
+            world.outside.telemetry(self.board.say),
+            run=self.id,
+            pipeline=self.planned.graph.name,
+            board=self.board,
+            engines={name: engine_of(one) for name, one in world.settings.endpoints.items()},
+            attributes={"vwt.tier": plan.tier, "vwt.promoted": plan.promoted},
+        )
 
     def _report(self) -> None:
         from vwt_agents.render.report import run_report

@@ -19,7 +19,6 @@ from anyio.to_thread import run_sync
 from vwt_agents.app.claims import resource_of
 from vwt_agents.config import canonical
 from vwt_agents.core import BudgetSet, Loaded, ModelKey, Occupied, Pressed, Vanished
-from vwt_agents.devices import Reader
 from vwt_agents.endpoints.address import is_loopback, same_host
 from vwt_agents.errors import EndpointUnavailable, VwtError
 from vwt_agents.eventlog import get_logger
@@ -31,6 +30,7 @@ from vwt_agents.occupancy.taken import PATIENCE
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 
+    from vwt_agents.app.outside import Looks
     from vwt_agents.app.world import World
     from vwt_agents.core import Event, State
     from vwt_agents.core.state import Model
@@ -65,7 +65,7 @@ async def open_neighbours(world: World, plan: Plan, endpoint: MadeFor, run: str)
     used on its device.
     """
     ledger = await run_sync(Ledger.open, run)
-    reader = Reader()
+    reader = world.outside.reader()
     try:
         yield Neighbours(world, plan, endpoint, ledger, reader)
     finally:
@@ -93,7 +93,7 @@ class _Held:
 class Neighbours:
     """Everybody else on this run's devices. `endpoints` are the run's, each within what the ledger grants it."""
 
-    def __init__(self, world: World, plan: Plan, endpoint: MadeFor, ledger: Ledger, reader: Reader) -> None:
+    def __init__(self, world: World, plan: Plan, endpoint: MadeFor, ledger: Ledger, reader: Looks) -> None:
         self._world = world
         self._plan = plan
         self._endpoint = endpoint

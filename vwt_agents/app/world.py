@@ -6,14 +6,15 @@ import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from vwt_agents.app.budgets import measured_budgets, misplaced
 from vwt_agents.app.claims import evictable
+from vwt_agents.app.outside import Outside
 from vwt_agents.config import canonical
-from vwt_agents.devices import Budget, Device, find
+from vwt_agents.devices import Budget, Device, Reader
 from vwt_agents.endpoints.base import Health
 from vwt_agents.errors import EndpointAsleep, JournalError, ModelMissing, VwtError
 from vwt_agents.eventlog import get_logger
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from vwt_agents.endpoints.on_demand import OnDemandEndpoint
     from vwt_agents.journal import Journal
 
-__all__ = ["World", "make_endpoint", "measuring", "offer_of", "open_world"]
+__all__ = ["THIS_MACHINE", "World", "make_endpoint", "measuring", "offer_of", "open_world"]
 
 log = get_logger(__name__)
 
@@ -43,9 +44,11 @@ class World:
     `budgets` is what models may take there now, which is what routes are planned with; `allowances` has their ceilings too,
     which hold once what others take is counted from moment to moment.
     `on_demand` are those of them whose server is started when it is needed; `say` is told, in a line, what takes long.
+    `outside` is what endpoints and devices are made by.
     """
 
     settings: Settings
+    outside: Outside
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
     on_demand: dict[str, OnDemandEndpoint] = field(default_factory=dict)
     say: Callable[[str], None] | None = None
@@ -129,19 +132,26 @@ def started_on_demand(
     return OnDemandEndpoint(inner, KeptServer(deployment, folder, answers, say))
 
 
+THIS_MACHINE: Final = Outside(make_endpoint, Reader)
+
+
 @asynccontextmanager
 async def open_world(
-    settings: Settings, *, everything: bool = False, say: Callable[[str], None] | None = None
+    settings: Settings,
+    *,
+    everything: bool = False,
+    say: Callable[[str], None] | None = None,
+    outside: Outside = THIS_MACHINE,
 ) -> AsyncIterator[World]:
     """Open and probe the endpoints the tiers name; a tier's `otherwise` only where its endpoint does not answer.
 
     With `everything`, every endpoint of agents.toml is opened: for a look around. Nothing is started that agents.toml
     would have started on demand.
     """
-    found = find()
+    found = outside.look()
     working = (device.name for device in found.devices if device.kind == "gpu" and not device.problem)
     settings = settings.on(next(working, "cpu"))
-    world = World(settings, devices=found.devices, no_gpu=found.reason, gpu_hint=found.hint, say=say)
+    world = World(settings, outside, devices=found.devices, no_gpu=found.reason, gpu_hint=found.hint, say=say)
     world.set_budgets(measured_budgets(settings, world.devices))
     try:
         world.measurements = await JournalReader().measurements()
@@ -161,7 +171,7 @@ async def _open(world: World, stack: AsyncExitStack, names: list[str]) -> None:
     for name in new:
         settings = world.settings.endpoints[name]
         try:
-            endpoint = make_endpoint(settings)
+            endpoint = world.outside.endpoint(settings)
         except (
             VwtError
         ) as error:  # its address is none: a finding like any other, and the other endpoints are still there

@@ -129,3 +129,21 @@ def resume_run(run: str, priority: Priority | None, as_json: bool, quiet: bool, 
         return replace(job, priority=priority or job.priority, limits=job.limits.under(RunLimits(**limits)))
 
     return execute(run_async(work), as_json=as_json, quiet=quiet, verbose=False)
+
+
+@runs.command("metrics")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.prom", help="Write them there, atomically.")
+def metrics(out: Path | None) -> int:
+    """Print all runs in the journal as Prometheus text, for node_exporter's textfile collector."""
+    from vwt_agents.journal import JournalReader
+    from vwt_agents.render.prometheus import prometheus_text, write_prometheus
+
+    async def work() -> list[RunRecord]:
+        return list(await JournalReader().list_runs(1_000_000))
+
+    records = run_async(work)
+    if out is None:
+        click.echo(prometheus_text(records), nl=False)
+    else:
+        write_prometheus(records, out)
+    return 0

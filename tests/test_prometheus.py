@@ -1,0 +1,115 @@
+"""Promises of the Prometheus text: what a scraper reads is what the journal holds, and the file is never half there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from vwt_agents.cli.runs import metrics
+from vwt_agents.entries import RunRecord
+from vwt_agents.errors import UsageError
+from vwt_agents.render.prometheus import prometheus_text, write_prometheus
+
+parser = pytest.importorskip("prometheus_client.parser")
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vwt_agents.testing import VwtApp
+
+PIPELINE = """
+from vwt_agents import Agent, Pipeline
+
+pipeline = Pipeline("talk")
+
+
+@pipeline.stage
+async def one(general: Agent) -> str:
+    return await general.ask("Say it.")
+"""
+
+
+def samples(text: str) -> dict[tuple[str, ...], float]:
+    """Name and values of the labels (by the names of those) by their figures, as a scraper reads them."""
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in parser.text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def record(number: int, status: str = "good", **more: Any) -> RunRecord:
+    at = datetime(2026, 1, 1, 0, number, tzinfo=UTC)
+    stage = {"name": "write", "calls": 3, "replayed": 1, "prompt_tokens": 10, "output_tokens": 5, "seconds": 1.5}
+    summary = {"seconds": 2.0, "loads": 2, "unloads": 1, "verdict": {"passed": status == "good"}, "stages": [stage]}
+    summary |= {"devices": {"gpu0": {"budget_mib": 10, "peak_mib": 8}}}
+    given: dict[str, Any] = {
+        "id": f"r{number}",
+        "pipeline": 'co"de\n',
+        "file": "f.py",
+        "started_at": at,
+        "ended_at": at,
+    }
+    given |= {"status": status, "promoted": False, "tier": "small", "inputs": "{}", "settings": "", "out_dir": "o"}
+    given |= {"exit_code": 0 if status == "good" else 1, "summary": json.dumps(summary), "parent": None}
+    return RunRecord(**{**given, "parent_seq": None, "pid": 1, **more})
+
+
+def test_counters_sum_over_runs_and_gauges_are_of_the_last_that_ended() -> None:
+    running = record(4, "running", ended_at=None, exit_code=None, summary=None)
+    found = samples(prometheus_text([running, record(3, "bad"), record(2), record(1)]))
+    name = 'co"de\n'
+    assert found["vwt_runs_total", name, "good"] == 2
+    assert found["vwt_runs_total", name, "running"] == 1
+    assert found["vwt_verdicts_total", name, "passed"] == 2
+    assert found["vwt_verdicts_total", name, "failed"] == 1
+    assert found["vwt_calls_total", name, "write"] == 6
+    assert found["vwt_prompt_tokens_total", name, "write"] == 30
+    assert found["vwt_stage_seconds_total", name, "write"] == 4.5
+    assert found["vwt_model_loads_total", name] == 6
+    assert found["vwt_last_run_exit_code", name] == 1
+    assert found["vwt_last_run_end_time_seconds", name] == datetime(2026, 1, 1, 0, 3, tzinfo=UTC).timestamp()
+    assert found["vwt_last_run_peak_bytes", "gpu0", name] == 8 * 1024 * 1024
+
+
+def test_a_journal_without_runs_is_a_text_without_figures() -> None:
+    assert samples(prometheus_text([])) == {}
+
+
+async def test_a_run_is_in_the_metrics_once_it_has_ended(vwt_app: VwtApp, tmp_path: Path) -> None:
+    (tmp_path / "talk.py").write_text(PIPELINE)
+    result = await vwt_app.run(tmp_path / "talk.py", answers="one two three")
+    from vwt_agents.journal import JournalReader
+
+    found = samples(prometheus_text(await JournalReader().list_runs()))
+    assert found["vwt_runs_total", "talk", "good"] == 1
+    assert found["vwt_calls_total", "talk", "one"] == 1
+    assert found["vwt_output_tokens_total", "talk", "one"] == result.stages[0].output_tokens == 3
+    assert found["vwt_model_loads_total", "talk"] == result.loads
+
+
+def test_the_command_prints_them_or_leaves_a_whole_file(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(metrics, [], standalone_mode=False)
+    assert shown.exit_code == 0, shown.output
+    file = tmp_path / "node" / "vwt.prom"
+    file.parent.mkdir()
+    assert CliRunner().invoke(metrics, ["--out", str(file)], standalone_mode=False).exit_code == 0
+    assert file.read_text() == shown.stdout
+    assert [path.name for path in file.parent.iterdir()] == ["vwt.prom"]
+
+
+def test_a_folder_that_is_not_there_is_an_error_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere/vwt.prom: No such file or directory"):
+        write_prometheus([], tmp_path / "nowhere/vwt.prom")
+
+
+def test_without_the_package_an_error_says_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client.core", None)
+    with pytest.raises(UsageError, match="prometheus-client") as raised:
+        prometheus_text([])
+    assert raised.value.hint == "pip install 'vwt-agents[prometheus]'"
