@@ -42,30 +42,37 @@ _ATTRIBUTES: Final = {
     "f_locals": "reaches the frames of the tests",
     "tb_frame": "reaches the frames of the tests",
     "gi_frame": "reaches frames",
-    "settrace": "traces the tests",
-    "setprofile": "traces the tests",
-    "meta_path": "changes how modules are imported",
-    "path_hooks": "changes how modules are imported",
     "_exit": "ends the process at once",
-    "abort": "ends the process at once",
-    "execv": "replaces the process",
-    "execve": "replaces the process",
     "__subclasses__": "finds classes it was not given",
     "__globals__": "reaches the globals of other functions",
     "__builtins__": "reaches the builtins",
     "__code__": "replaces the code of functions",
     "__closure__": "reads the closures of other functions",
-    "excepthook": "changes what is done about exceptions",
-    "addaudithook": "watches the interpreter",
-    "monitoring": "traces the tests",
 }
-_MODULE_ATTRIBUTES: Final = {("sys", "modules"): "reads or changes the loaded modules", ("sys", "exit"): None}
+_OF_MODULES: Final = {
+    ("os", "abort"): "ends the process at once",
+    ("os", "kill"): "sends signals",
+    ("os", "execv"): "replaces the process",
+    ("os", "execve"): "replaces the process",
+    ("os", "execvp"): "replaces the process",
+    ("sys", "modules"): "reads or changes the loaded modules",
+    ("sys", "settrace"): "traces the tests",
+    ("sys", "setprofile"): "traces the tests",
+    ("sys", "monitoring"): "traces the tests",
+    ("sys", "excepthook"): "changes what is done about exceptions",
+    ("sys", "meta_path"): "changes how modules are imported",
+    ("sys", "path_hooks"): "changes how modules are imported",
+    ("sys", "addaudithook"): "watches the interpreter",
+    ("threading", "settrace"): "traces the tests",
+}
 _NAMES: Final = {
     "__builtins__": "reaches the builtins",
     "__import__": "imports by a computed name",
     "exec": "runs text as code",
     "eval": "runs text as code",
+    "globals": "reaches its globals by name",
 }
+_REACHING: Final = frozenset({"getattr", "setattr", "delattr", "vars"})
 _COMPARING: Final = {
     "__eq__": "equals anything",
     "__ne__": "differs from nothing, or from anything",
@@ -94,6 +101,7 @@ def suspicions(code: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _suspicious(tree: ast.Module) -> Iterable[str]:
+    modules = {alias.asname or alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     for node in ast.walk(tree):
         match node:
             case ast.Import() | ast.ImportFrom():
@@ -102,8 +110,12 @@ def _suspicious(tree: ast.Module) -> Iterable[str]:
                 yield from _attribute(node)
             case ast.Name(id=name) if name in _NAMES:
                 yield _NAMES[name]
-            case ast.Constant(value=str(text)) if text in _ATTRIBUTES or text in ("__eq__", "modules"):
+            case ast.Constant(value=str(text)) if text in _ATTRIBUTES or text in _COMPARING:
                 yield f"names {text!r} as text"
+            case ast.Call(func=ast.Name(id="type"), args=[_, _, _]):
+                yield "makes a class while it runs"
+            case ast.Call(func=ast.Name(id=name), args=[ast.Name(id=owner), *_]) if name in _REACHING and owner in modules:
+                yield f"reaches into {owner} by name"
             case ast.ClassDef():
                 yield from _class(node)
     yield from _shadows(tree)
@@ -114,17 +126,17 @@ def _imports(node: ast.Import | ast.ImportFrom) -> Iterable[str]:
         names = [alias.name for alias in node.names]
     else:
         names = [node.module or ""] if node.level == 0 else []
-        yield from (_ATTRIBUTES[alias.name] for alias in node.names if alias.name in _ATTRIBUTES)
-        if node.module == "sys" and any(alias.name == "modules" for alias in node.names):
-            yield "reads or changes the loaded modules"
+        for alias in node.names:
+            what = _ATTRIBUTES.get(alias.name) or _OF_MODULES.get((node.module or "", alias.name))
+            yield from (what,) if what else ()
     yield from (_MODULES[root] for name in names if (root := name.partition(".")[0]) in _MODULES)
 
 
 def _attribute(node: ast.Attribute) -> Iterable[str]:
     if node.attr in _ATTRIBUTES:
         yield _ATTRIBUTES[node.attr]
-    elif node.attr == "modules" and isinstance(node.value, ast.Name) and node.value.id in ("sys", "_sys"):
-        yield "reads or changes the loaded modules"
+    elif isinstance(node.value, ast.Name) and (node.value.id, node.attr) in _OF_MODULES:
+        yield _OF_MODULES[node.value.id, node.attr]
     elif node.attr in _COMPARING and isinstance(node.ctx, ast.Store):
         yield f"puts a {node.attr} into a class from outside"
 

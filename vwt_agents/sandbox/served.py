@@ -348,7 +348,7 @@ def _exports(module: ModuleType) -> dict[str, Any]:
             other.append([str(name), "" if isinstance(value, ModuleType) else home])
         else:
             own.append(str(name))
-    return {"own": own, "other": other}
+    return {"own": own, "other": other, "doc": _text_or_none(module.__doc__)}
 
 
 _OWN_HOMES: Final = ("builtins", "__main__")

@@ -468,7 +468,8 @@ def _error_attribute(self: Any, name: str) -> Any:
 def _library_error(names: Sequence[Sequence[str]]) -> type[BaseException]:
     """The first of these exceptions that there is here: a builtin, or one of a loaded module of the standard library."""
     for module, name in names:
-        known = module in sys.stdlib_module_names and module.partition(".")[0] not in ("unittest", "asyncio", "doctest")
+        root = module.partition(".")[0]
+        known = root in sys.stdlib_module_names and root not in ("unittest", "doctest")
         found = getattr(sys.modules.get(module), name, None) if known else None
         if isinstance(found, type) and (issubclass(found, Exception) or found in (SystemExit, BaseException)):
             return found
@@ -759,6 +760,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             raise ImportError(f"{module.__name__} ended with SystemExit({error}) while it was imported") from None
         own, other = exports["own"], exports["other"]
         pairs = [(str(name), str(home)) for name, home in other]
+        module.__doc__ = exports["doc"]
         module.__dict__["_vwt_exports"] = {"own": [str(name) for name in own], "other": pairs}
 
 
