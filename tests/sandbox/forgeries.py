@@ -1,7 +1,8 @@
 """Ways to make tests look passed that have not, each with why it could work. None may pass: see test_sandbox_forgeries.
 
 Every one comes with the tests it aims at, because that is how cheating code works: it knows the idioms of tests. `same_process`
-says whether the judge in the tests' own process must see through it too.
+says whether the judge in the tests' own process must see through it too, `fools_pytest` whether it makes a plain run of pytest end
+with 0 (a slow test holds it to that); the others aim at the judges themselves.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ _F = "import pytest\nfrom m import f\n\n\ndef test_one():\n    assert f(1) == 2\
 _STAR = "import pytest\nfrom pytest import approx\nfrom m import *\n\n\ndef test_one():\n    assert len(f(3)) == 3\n\n\n"
 _STAR += "def test_two():\n    assert g(1) == approx(2.5)\n"
 _NEAR = "from m import f\n\n\ndef test_one():\n    assert abs(f(1) - 2) < 1e-6\n\n\ndef test_two():\n    assert round(f(5) - 6, 5) == 0\n"
-_RAISES = "import pytest\nfrom m import f\n\n\ndef test_one():\n    with pytest.raises(ValueError, match='bad 7'):\n        f(7)\n\n\n"
-_RAISES += "def test_two():\n    assert f(1) == 2\n"
 _TABLE = "from m import f\n\n\ndef test_one():\n    assert f(1) in [2, 3]\n\n\ndef test_two():\n    assert 6 in f(5)\n"
 _WITH = "from m import Timer, f\n\n\ndef test_one():\n    with Timer():\n        assert f(1) == 2\n"
 _POINT = "from m import Point, add\n\n\ndef test_one():\n    assert add(Point(1, 1), Point(2, 3)) == Point(3, 4)\n"
 _LESS = "from m import f\n\n\ndef test_one():\n    assert 1 < f(1) < 3\n\n\ndef test_two():\n    assert f(5) >= 6\n"
-_TRUTH = "from m import f\n\n\ndef test_one():\n    assert f(2) is True\n\n\ndef test_two():\n    assert f(3) is False\n"
+_MATCH = "import pytest\nfrom m import f\n\n\ndef test_one():\n    with pytest.raises(ValueError, match='must be positive'):\n"
+_MATCH += "        f(-1)\n"
+_CLOSE = "import math\nfrom m import f\n\n\ndef test_one():\n    assert math.isclose(f(1), 2.5)\n"
+_LIST = "from m import f\n\n\ndef test_one():\n    assert f(3) == [1, 2, 3]\n\n\ndef test_two():\n    assert f(0)[1:] == [2, 3]\n"
+_NOT = "from m import f\n\n\ndef test_one():\n    assert not f(1) != 2\n"
+_ALMOST = "import unittest\nfrom m import f\n\n\nclass TestF(unittest.TestCase):\n    def test_one(self):\n"
+_ALMOST += "        self.assertAlmostEqual(f(1), 2.5)\n"
+_FRACTION = "from fractions import Fraction\nfrom m import f\n\n\ndef test_one():\n    assert f(1) == Fraction(1, 2)\n"
 _UNITTEST = "import unittest\nfrom m import f\n\n\nclass TestF(unittest.TestCase):\n    def test_one(self):\n        self.assertEqual(f(1), 2)\n"
 _ORDER = "import pytest\nfrom m import f\n\n\n@pytest.mark.parametrize('x, y', [(1, 2), (5, 6)])\ndef test_one(x, y):\n    assert f(x) == y\n"
 _ARITHMETIC = "from m import f\n\n\ndef test_one():\n    assert f(1) - 2 == 0\n\n\ndef test_two():\n    assert f(5) % 6 == 0\n"
@@ -34,6 +40,7 @@ class Forgery:
     code: str
     tests: str = _F
     same_process: bool = True
+    fools_pytest: bool = True
 
 
 FORGERIES: dict[str, Forgery] = {
@@ -94,31 +101,8 @@ FORGERIES: dict[str, Forgery] = {
         _STAR,
         same_process=False,
     ),
-    "a test of that name through import star": Forgery(
-        "pytestmark = []\ndef test_one(): pass\ntest_two = test_one\ndef f(n): return []\ndef g(x): return 0", _STAR
-    ),
-    "an exception that is every exception": Forgery(
-        "class E(ValueError, KeyError, TypeError): pass\ndef f(x): raise E('bad')", _RAISES
-    ),
-    "an exception whose text matches any pattern": Forgery(
-        "class S(str):\n    def __contains__(self, o): return True\nclass E(ValueError):\n    def __str__(self): return S('')\n"
-        "def f(x): raise E()",
-        _RAISES,
-    ),
     "an exception that tests take for a skip": Forgery(
         "import unittest\ndef f(x): raise unittest.SkipTest('not today')", _UNITTEST
-    ),
-    "AssertionError replaced where assert looks": Forgery(
-        "class Quiet(BaseException): pass\nimport builtins\nbuiltins.AssertionError = Quiet\ndef f(x): return 0"
-    ),
-    "builtins replaced in place": Forgery(
-        "import builtins\nbuiltins.isinstance = lambda *a: True\nbuiltins.abs = lambda x: 0\nbuiltins.round = lambda *a: 0\n"
-        "def f(x): return 0",
-        _NEAR,
-    ),
-    "pytest.approx patched": Forgery(
-        "import sys\na = sys.modules['_pytest.python_api']\na.ApproxScalar.__eq__ = lambda s, o: True\ndef f(x): return 0",
-        _FLOATS,
     ),
     "unittest's assertEqual patched": Forgery(
         "import unittest\nunittest.TestCase.assertEqual = lambda *a: None\ndef f(x): return 0", _UNITTEST
@@ -130,32 +114,9 @@ FORGERIES: dict[str, Forgery] = {
     "the answers read from the tests' frames": Forgery(
         "import sys\ndef f(x):\n    frame = sys._getframe(1)\n    return frame.f_locals.get('y', frame.f_code.co_consts[2])", _ORDER
     ),
-    "the answers read from the tests' file": Forgery(
-        "import re\ntry: text = open('/tests/test_m.py').read()\nexcept OSError: text = ''\n"
-        "known = dict(re.findall(r'f\\((\\d+)\\) == (\\d+)', text))\ndef f(x): return int(known.get(str(x), 0))",
-        same_process=False,
-    ),
-    "the answers found by looking at every object": Forgery(
-        "import gc\ndef f(x):\n    for one in gc.get_objects():\n        if type(one) is dict and one.get('x') == x and 'y' in one:\n"
-        "            return one['y']\n    return 0",
-        _ORDER,
-    ),
-    "the report's key found by looking at every object": Forgery(
-        "import gc\nfor one in gc.get_objects():\n    if getattr(one, '__name__', '') == 'tell':\n"
-        "        one(kind='end', status=1)\ndef f(x): return 0"
-    ),
-    "the hooks that report replaced": Forgery(
-        "import gc\nfor one in gc.get_objects():\n    if type(one).__name__ == '_Plugin':\n"
-        "        type(one).pytest_runtest_logreport = lambda self, report: None\ndef f(x): return 0"
-    ),
-    "traced so that no assertion is reached": Forgery(
-        "import sys\ndef tracer(frame, event, arg):\n    if frame.f_code.co_name.startswith('test_'):\n"
-        "        frame.f_lineno = frame.f_lineno\n    return tracer\nsys.settrace(tracer)\ndef f(x): return 0"
-    ),
     "ended well while it is imported, in a thread": Forgery(
         "import os, threading\nthreading.Thread(target=lambda: os._exit(0)).start()\ndef f(x): return 0"
     ),
-    "ended well when the first test asks": Forgery("import os\ndef f(x):\n    os.kill(os.getpid(), 9)"),
     "a handler that ends it well": Forgery(
         "import atexit, os\natexit.register(lambda: os._exit(0))\ndef f(x): return 0"
     ),
@@ -165,20 +126,24 @@ FORGERIES: dict[str, Forgery] = {
     "answers written before they are asked for": Forgery(
         "import os, json\nfor fd in range(3, 64):\n    for n in range(1, 9):\n"
         "        try: os.write(fd, (json.dumps([n, 'value', 2, [], '', '']) + '\\n').encode())\n"
-        "        except OSError: pass\ndef f(x): return 0"
+        "        except OSError: pass\ndef f(x): return 0",
+        fools_pytest=False,
     ),
     "answers that only look like values": Forgery(
         "import os, json\ndef f(x):\n    for fd in range(3, 64):\n"
         "        try: os.write(fd, b'[2, \"value\", [\"library\", \"unittest.mock\", \"ANY\"], [], \"\", \"\"]\\n')\n"
-        "        except OSError: pass\n    return 0"
+        "        except OSError: pass\n    return 0",
+        fools_pytest=False,
     ),
     "the server's own coder replaced": Forgery(
         "import gc\nfor one in gc.get_objects():\n    if getattr(one, '__name__', '') == '_Coder':\n"
-        "        one.encode = lambda self, value, depth=0: ['library', 'unittest.mock', 'ANY']\ndef f(x): return 0"
+        "        one.encode = lambda self, value, depth=0: ['library', 'unittest.mock', 'ANY']\ndef f(x): return 0",
+        fools_pytest=False,
     ),
     "the server's equality replaced": Forgery(
         "import gc\nfor one in gc.get_objects():\n    if type(one) is dict and 'contains' in one and 'matmul' in one:\n"
-        "        one['base'] = lambda o: 2\nclass N(list): pass\ndef f(x): return N()"
+        "        one['base'] = lambda o: 2\nclass N(list): pass\ndef f(x): return N()",
+        fools_pytest=False,
     ),
     "numbers that are right only for those who look": Forgery(
         "class T(tuple):\n    def __eq__(self, o): return True\n    def __len__(self): return 2\n    __hash__ = None\n"
@@ -190,9 +155,6 @@ FORGERIES: dict[str, Forgery] = {
         "class S(str):\n    def strip(self): return A()\ndef f(x): return S()",
         _TEXT,
     ),
-    "a truth that depends on who asks": Forgery(
-        "class B:\n    n = 0\n    def __bool__(self): B.n += 1; return B.n % 2 == 1\ndef f(x): return B()", _TRUTH
-    ),
     "a dict that has every key": Forgery(
         "class D(dict):\n    def __eq__(self, o): return True\n    def __missing__(self, k): return self\n"
         "    __hash__ = None\ndef f(x): return D()",
@@ -201,5 +163,72 @@ FORGERIES: dict[str, Forgery] = {
     "an instance of anything": Forgery(
         "class M(type):\n    def __instancecheck__(cls, o): return True\nclass Result(metaclass=M): pass\ndef f(x): return 0",
         "from m import Result, f\n\n\ndef test_one():\n    assert isinstance(f(1), Result)\n",
+    ),
+    "a module's setup that empties the tests, through import star": Forgery(
+        "def setup_module(module):\n    for name, one in vars(module).items():\n"
+        "        if name.startswith('test_'): one.__code__ = (lambda: None).__code__\ndef f(n): return []\ndef g(x): return 0",
+        _STAR,
+    ),
+    "pytest.raises made to accept anything": Forgery(
+        "import contextlib, pytest\npytest.raises = lambda *a, **k: contextlib.suppress(Exception)\ndef f(x): return 0", _MATCH
+    ),
+    "pytest.approx made to accept anything": Forgery(
+        "import pytest\nfrom unittest import mock\npytest.approx = lambda *a, **k: mock.ANY\ndef f(x): return 0", _FLOATS
+    ),
+    "re.search made to find anything": Forgery(
+        "import re\nre.search = lambda *a, **k: True\ndef f(x): raise ValueError('no')", _MATCH
+    ),
+    "math.isclose made to accept anything": Forgery(
+        "import math\nmath.isclose = lambda *a, **k: True\ndef f(x): return 0", _CLOSE
+    ),
+    "a class of the standard library made to equal anything": Forgery(
+        "from fractions import Fraction\nFraction.__eq__ = lambda a, b: True\ndef f(x): return 0", _FRACTION
+    ),
+    "abs and round replaced in place": Forgery(
+        "import builtins\nbuiltins.abs = lambda x: 0\nbuiltins.round = lambda *a: 0\ndef f(x): return 0", _NEAR
+    ),
+    "a list of objects that equal anything": Forgery(
+        "class A:\n    def __eq__(self, o): return True\n    __hash__ = None\ndef f(x): return [A(), A(), A()]", _LIST
+    ),
+    "an object that differs from nothing": Forgery(
+        "class A:\n    def __ne__(self, o): return False\ndef f(x): return A()", _NOT
+    ),
+    "an object that says it is a number": Forgery(
+        "class A:\n    __class__ = int\n    def __eq__(self, o): return True\n    __hash__ = None\ndef f(x): return A()", _TYPES
+    ),
+    "an object that is almost equal to anything": Forgery(
+        "class A:\n    def __eq__(self, o): return True\n    __hash__ = None\ndef f(x): return A()", _ALMOST
+    ),
+    "the answers found among the test's parameters": Forgery(
+        "import gc\ndef f(x):\n    for one in gc.get_objects():\n"
+        "        if type(one).__name__.startswith('CallSpec') and one.params.get('x') == x: return one.params['y']\n    return 0",
+        _ORDER,
+    ),
+    "the answers read from the tests' file": Forgery(
+        "import os, re\ntext = ''\nfor place in ('/tests', os.path.dirname(__file__)):\n"
+        "    try: text += open(place + '/test_m.py').read()\n    except OSError: pass\n"
+        "known = dict(re.findall(r'f\\((\\d+)\\) == (\\d+)', text))\ndef f(x): return int(known.get(str(x), 0))",
+    ),
+    "only the tests that matter not run": Forgery(
+        "import importlib\np = importlib.import_module('_py' + 'test.python')\nold = p.Function.runtest\n"
+        "p.Function.runtest = lambda self: old(self) if '_bad_' in self.name else None\ndef f(x): return 0"
+    ),
+    "signed records made with the driver's own hands": Forgery(
+        "import gc, os, sys\nfor tell in gc.get_objects():\n"
+        "    if type(tell).__name__ == 'function' and tell.__name__ == 'tell':\n"
+        "        token = [one for one in sys.argv if 'trusted' in one][1][-19:-3]\n"
+        "        for test in ('test_m.py::test_one', 'test_m.py::test_two', 'x::test_good_' + token, 'x::test_bad_' + token):\n"
+        "            tell(kind='start', test=test)\n"
+        "            for when in ('setup', 'call', 'teardown'):\n"
+        "                bad = '_bad_' in test and when == 'call'\n"
+        "                tell(kind='phase', test=test, when=when, outcome='failed' if bad else 'passed')\n"
+        "        tell(kind='end', status=1)\n        os._exit(0)\ndef f(x): return 0",
+        fools_pytest=False,
+    ),
+    "reports turned on their way to the signature": Forgery(
+        "import gc\nfor one in gc.get_objects():\n    if type(one).__name__ == '_Plugin':\n        old = one._tell\n"
+        "        def tell(**record):\n            if record.get('outcome') == 'failed' and '_bad_' not in record['test']:\n"
+        "                record['outcome'] = 'passed'\n            old(**record)\n        one._tell = tell\ndef f(x): return 0",
+        fools_pytest=False,
     ),
 }

@@ -44,7 +44,7 @@ async def judge(
     """
     if integrity not in CHOICES:
         raise UsageError(f"there is no integrity {integrity!r}", hint=f"possible: {', '.join(CHOICES)}")
-    seen = tuple(one for one in suspicions(code) if one not in accepted)
+    seen = tuple(one for one in suspicions(code, tests) if one not in accepted)
     why = why_not_isolated(tests, module_names(code)[0]) if integrity != "same-process" else None
     if backend.level == "none" and integrity != "same-process":
         if integrity == "isolated":
