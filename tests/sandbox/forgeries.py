@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _F = "import pytest\nfrom m import f\n\n\ndef test_one():\n    assert f(1) == 2\n\n\ndef test_two():\n    assert f(5) == 6\n"
-_STAR = "import pytest\nfrom pytest import approx\nfrom m import *\n\n\ndef test_one():\n    assert len(f(3)) == 3\n\n\n"
+_STAR = (
+    "import pytest\nfrom pytest import approx\nfrom m import *\n\n\ndef test_one():\n    assert len(f(3)) == 3\n\n\n"
+)
 _STAR += "def test_two():\n    assert g(1) == approx(2.5)\n"
 _NEAR = "from m import f\n\n\ndef test_one():\n    assert abs(f(1) - 2) < 1e-6\n\n\ndef test_two():\n    assert round(f(5) - 6, 5) == 0\n"
 _TABLE = "from m import f\n\n\ndef test_one():\n    assert f(1) in [2, 3]\n\n\ndef test_two():\n    assert 6 in f(5)\n"
@@ -27,7 +29,9 @@ _ALMOST += "        self.assertAlmostEqual(f(1), 2.5)\n"
 _FRACTION = "from fractions import Fraction\nfrom m import f\n\n\ndef test_one():\n    assert f(1) == Fraction(1, 2)\n"
 _UNITTEST = "import unittest\nfrom m import f\n\n\nclass TestF(unittest.TestCase):\n    def test_one(self):\n        self.assertEqual(f(1), 2)\n"
 _ORDER = "import pytest\nfrom m import f\n\n\n@pytest.mark.parametrize('x, y', [(1, 2), (5, 6)])\ndef test_one(x, y):\n    assert f(x) == y\n"
-_ARITHMETIC = "from m import f\n\n\ndef test_one():\n    assert f(1) - 2 == 0\n\n\ndef test_two():\n    assert f(5) % 6 == 0\n"
+_ARITHMETIC = (
+    "from m import f\n\n\ndef test_one():\n    assert f(1) - 2 == 0\n\n\ndef test_two():\n    assert f(5) % 6 == 0\n"
+)
 _FLOATS = "from m import f\nimport pytest\n\n\ndef test_one():\n    assert f(1) == pytest.approx(2.0)\n"
 _TEXT = "from m import f\n\n\ndef test_one():\n    assert f(1).strip() == '2'\n    assert isinstance(f(1), str)\n"
 _TYPES = "from m import f\n\n\ndef test_one():\n    assert isinstance(f(1), int) and f(1) == 2\n"
@@ -53,7 +57,8 @@ FORGERIES: dict[str, Forgery] = {
         same_process=False,
     ),
     "a number that equals anything": Forgery(
-        "class N(int):\n    def __eq__(self, other): return True\n    __hash__ = int.__hash__\ndef f(x): return N(0)", _TYPES
+        "class N(int):\n    def __eq__(self, other): return True\n    __hash__ = int.__hash__\ndef f(x): return N(0)",
+        _TYPES,
     ),
     "a float that is near anything": Forgery(
         "class N(float):\n    def __eq__(self, o): return True\n    def __sub__(self, o): return 0.0\n"
@@ -72,7 +77,8 @@ FORGERIES: dict[str, Forgery] = {
         same_process=False,
     ),
     "an object between all others": Forgery(
-        "class B:\n    def __lt__(self, o): return True\n    __gt__ = __le__ = __ge__ = __lt__\ndef f(x): return B()", _LESS
+        "class B:\n    def __lt__(self, o): return True\n    __gt__ = __le__ = __ge__ = __lt__\ndef f(x): return B()",
+        _LESS,
     ),
     "an object that contains anything": Forgery(
         "class C:\n    def __contains__(self, o): return True\n    def __eq__(self, o): return True\ndef f(x): return C()",
@@ -84,7 +90,8 @@ FORGERIES: dict[str, Forgery] = {
         _POINT,
     ),
     "a context that swallows the assertion": Forgery(
-        "class Timer:\n    def __enter__(self): return self\n    def __exit__(self, *why): return True\ndef f(x): return 0", _WITH
+        "class Timer:\n    def __enter__(self): return self\n    def __exit__(self, *why): return True\ndef f(x): return 0",
+        _WITH,
     ),
     "a context that swallows what is no error of its own": Forgery(
         "class Timer:\n    def __enter__(self): return self\n    def __exit__(self, kind, *why): return kind is not None\n"
@@ -112,7 +119,8 @@ FORGERIES: dict[str, Forgery] = {
         "        if name.startswith('test_'): one.__code__ = (lambda: None).__code__\n    return 2 if x == 1 else 0"
     ),
     "the answers read from the tests' frames": Forgery(
-        "import sys\ndef f(x):\n    frame = sys._getframe(1)\n    return frame.f_locals.get('y', frame.f_code.co_consts[2])", _ORDER
+        "import sys\ndef f(x):\n    frame = sys._getframe(1)\n    return frame.f_locals.get('y', frame.f_code.co_consts[2])",
+        _ORDER,
     ),
     "ended well while it is imported, in a thread": Forgery(
         "import os, threading\nthreading.Thread(target=lambda: os._exit(0)).start()\ndef f(x): return 0"
@@ -131,7 +139,7 @@ FORGERIES: dict[str, Forgery] = {
     ),
     "answers that only look like values": Forgery(
         "import os, json\ndef f(x):\n    for fd in range(3, 64):\n"
-        "        try: os.write(fd, b'[2, \"value\", [\"library\", \"unittest.mock\", \"ANY\"], [], \"\", \"\"]\\n')\n"
+        '        try: os.write(fd, b\'[2, "value", ["library", "unittest.mock", "ANY"], [], "", ""]\\n\')\n'
         "        except OSError: pass\n    return 0",
         fools_pytest=False,
     ),
@@ -170,10 +178,12 @@ FORGERIES: dict[str, Forgery] = {
         _STAR,
     ),
     "pytest.raises made to accept anything": Forgery(
-        "import contextlib, pytest\npytest.raises = lambda *a, **k: contextlib.suppress(Exception)\ndef f(x): return 0", _MATCH
+        "import contextlib, pytest\npytest.raises = lambda *a, **k: contextlib.suppress(Exception)\ndef f(x): return 0",
+        _MATCH,
     ),
     "pytest.approx made to accept anything": Forgery(
-        "import pytest\nfrom unittest import mock\npytest.approx = lambda *a, **k: mock.ANY\ndef f(x): return 0", _FLOATS
+        "import pytest\nfrom unittest import mock\npytest.approx = lambda *a, **k: mock.ANY\ndef f(x): return 0",
+        _FLOATS,
     ),
     "re.search made to find anything": Forgery(
         "import re\nre.search = lambda *a, **k: True\ndef f(x): raise ValueError('no')", _MATCH
@@ -194,7 +204,8 @@ FORGERIES: dict[str, Forgery] = {
         "class A:\n    def __ne__(self, o): return False\ndef f(x): return A()", _NOT
     ),
     "an object that says it is a number": Forgery(
-        "class A:\n    __class__ = int\n    def __eq__(self, o): return True\n    __hash__ = None\ndef f(x): return A()", _TYPES
+        "class A:\n    __class__ = int\n    def __eq__(self, o): return True\n    __hash__ = None\ndef f(x): return A()",
+        _TYPES,
     ),
     "an object that is almost equal to anything": Forgery(
         "class A:\n    def __eq__(self, o): return True\n    __hash__ = None\ndef f(x): return A()", _ALMOST

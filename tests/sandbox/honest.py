@@ -305,7 +305,7 @@ def big(n):
 
 TESTS = {
     "conftest.py": "import pytest\nfrom shop import Stack\n\n\n@pytest.fixture\ndef stack():\n    return Stack([1, 2])\n",
-    "test_values.py": '''
+    "test_values.py": """
 import math
 import json
 from collections import Counter, deque, defaultdict
@@ -443,8 +443,8 @@ class TestErrors:
         with pytest.raises(json.JSONDecodeError) as bad:
             shop.parse("{")
         assert bad.value.lineno == 1
-''',
-    "test_objects.py": '''
+""",
+    "test_objects.py": """
 import copy
 from collections.abc import Iterable
 from dataclasses import FrozenInstanceError, asdict, fields, replace
@@ -555,5 +555,5 @@ def test_calls_contexts_and_identity():
         with borrowed(3):
             pass
     assert shop.same(session) is session
-''',
+""",
 }

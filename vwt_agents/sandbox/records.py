@@ -102,9 +102,13 @@ def _take_phase(report: Report, test: str, when: str, outcome: str, record: dict
     one.phases[when] = outcome
     if outcome != "passed" and one.failure is None:
         reason = str(record.get("reason", ""))
-        kind = {"skipped": "skipped", "xfail": "xfailed"}.get(outcome) or reason.split(":", maxsplit=1)[0].split(
-            "\n", maxsplit=1
-        )[0].rsplit(".", maxsplit=1)[-1]
-        if not kind.isidentifier():
-            kind = "AssertionError" if kind.startswith("assert") else "error"
+        kind = {"skipped": "skipped", "xfail": "xfailed"}.get(outcome) or _kind(reason)
         one.failure = Failure(test, kind, str(record.get("text") or reason))
+
+
+def _kind(reason: str) -> str:
+    """The exception's name, from what pytest says of a crash."""
+    if reason.startswith("assert"):
+        return "AssertionError"
+    name = reason.split(":", maxsplit=1)[0].split("\n", maxsplit=1)[0].rsplit(".", maxsplit=1)[-1]
+    return name if name.isidentifier() else "error"

@@ -120,7 +120,9 @@ def _imported(tree: ast.Module, own: Collection[str]) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            roots = [(alias.asname or alias.name.partition(".")[0], alias.name.partition(".")[0]) for alias in node.names]
+            roots = [
+                (alias.asname or alias.name.partition(".")[0], alias.name.partition(".")[0]) for alias in node.names
+            ]
             names.update(name for name, root in roots if root not in own)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").partition(".")[0] not in own:
             names.update(alias.asname or alias.name for alias in node.names)
@@ -143,7 +145,9 @@ def _suspicious(tree: ast.Module, own: Collection[str]) -> Iterable[str]:
                 yield f"names {text!r} as text"
             case ast.Call(func=ast.Name(id="type"), args=[_, _, _]):
                 yield "makes a class while it runs"
-            case ast.Call(func=ast.Name(id=name), args=[ast.Name(id=owner), *_]) if name in _REACHING and owner in modules:
+            case ast.Call(func=ast.Name(id=name), args=[ast.Name(id=owner), *_]) if (
+                name in _REACHING and owner in modules
+            ):
                 yield f"reaches into {owner} by name"
             case ast.ClassDef():
                 yield from _class(node)
@@ -187,13 +191,13 @@ def _class(node: ast.ClassDef) -> Iterable[str]:
 
 
 def _constant(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether it answers True whatever it is given: every return says so, or the arguments are never looked at."""
+    """Whether it answers the same whatever it is given: every return says so, or the arguments are never looked at."""
     returns = [node.value for node in ast.walk(function) if isinstance(node, ast.Return)]
-    if returns and all(isinstance(one, ast.Constant) and bool(one.value) for one in returns):
-        return True
+    if returns and all(isinstance(one, ast.Constant) for one in returns):
+        return function.name != "__exit__" or all(isinstance(one, ast.Constant) and bool(one.value) for one in returns)
     names = {one.arg for one in (*function.args.posonlyargs, *function.args.args)[1:]}
     used = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
-    return function.name not in ("__exit__", "__ne__") and bool(returns) and not names & used and not function.args.vararg
+    return function.name != "__exit__" and bool(returns) and not names & used and not function.args.vararg
 
 
 def _shadows(tree: ast.Module, taken: Collection[str]) -> Iterable[str]:
@@ -218,16 +222,40 @@ def _shadows(tree: ast.Module, taken: Collection[str]) -> Iterable[str]:
 # ---- tests that need the code in their own process
 
 _FIXTURES: Final = frozenset(
-    {"monkeypatch", "tmp_path", "tmp_path_factory", "tmpdir", "tmpdir_factory", "capfd", "capfdbinary", "caplog", "recwarn"}
+    {
+        "monkeypatch",
+        "tmp_path",
+        "tmp_path_factory",
+        "tmpdir",
+        "tmpdir_factory",
+        "capfd",
+        "capfdbinary",
+        "caplog",
+        "recwarn",
+    }
     | {"mocker", "pytester", "testdir"}
 )
 _SHARED: Final = frozenset(
-    {"asyncio", "concurrent", "ctypes", "gc", "importlib", "inspect", "logging", "mock", "multiprocessing", "numpy", "pandas"}
+    {
+        "asyncio",
+        "concurrent",
+        "ctypes",
+        "gc",
+        "importlib",
+        "inspect",
+        "logging",
+        "mock",
+        "multiprocessing",
+        "numpy",
+        "pandas",
+    }
     | {"pickle", "runpy", "shutil", "signal", "socket", "sqlite3", "subprocess", "tempfile", "threading", "tracemalloc"}
     | {"warnings", "weakref", "trio", "anyio", "torch", "hypothesis", "glob", "pdb", "timeit"}
 )
 _PURE_PATHS: Final = frozenset({"join", "dirname", "abspath", "basename", "realpath"})
-_TOUCHING: Final = frozenset({"read_text", "write_text", "read_bytes", "write_bytes", "exists", "mkdir", "touch", "unlink"})
+_TOUCHING: Final = frozenset(
+    {"read_text", "write_text", "read_bytes", "write_bytes", "exists", "mkdir", "touch", "unlink"}
+)
 
 
 def why_not_isolated(tests: Mapping[str, str], modules: Collection[str]) -> str | None:
@@ -275,7 +303,9 @@ class _Reading:
                 case ast.AsyncFunctionDef():
                     yield "has async functions"
                 case ast.ClassDef(bases=bases):
-                    yield from (f"derives {node.name} from a class of the code" for one in bases if self._is_of_code(one))
+                    yield from (
+                        f"derives {node.name} from a class of the code" for one in bases if self._is_of_code(one)
+                    )
                 case ast.Call():
                     yield from self._call(node)
                 case ast.Attribute():
@@ -286,7 +316,11 @@ class _Reading:
         for name in names:
             if name.partition(".")[0] in _SHARED or name.startswith("unittest.mock"):
                 yield f"uses {name}"
-        if isinstance(node, ast.ImportFrom) and node.module == "unittest" and any(one.name == "mock" for one in node.names):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "unittest"
+            and any(one.name == "mock" for one in node.names)
+        ):
             yield "uses unittest.mock"
 
     def _function(self, node: ast.FunctionDef) -> Iterable[str]:
@@ -298,7 +332,9 @@ class _Reading:
             yield f"calls {node.func.id}()"
         if self._is_of_code(node.func):
             for one in (*node.args, *(keyword.value for keyword in node.keywords)):
-                if isinstance(one, ast.Lambda) or (isinstance(one, ast.Name) and one.id in self.functions - self.of_code):
+                if isinstance(one, ast.Lambda) or (
+                    isinstance(one, ast.Name) and one.id in self.functions - self.of_code
+                ):
                     yield "hands functions of its own to the code"
 
     def _attribute(self, node: ast.Attribute) -> Iterable[str]:

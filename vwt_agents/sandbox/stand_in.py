@@ -29,9 +29,23 @@ if TYPE_CHECKING:
 __all__ = ["CodeLost", "NotBelieved", "NotIsolatable", "install"]
 
 _MOST_ITEMS: Final = 1_000_000
-_ASKED: Final = frozenset({"__version__", "__author__", "__annotations__", "__defaults__", "__kwdefaults__", "__members__"})
+_ASKED: Final = frozenset(
+    {"__version__", "__author__", "__annotations__", "__defaults__", "__kwdefaults__", "__members__"}
+)
 _LENT: Final = frozenset(
-    {"math", "re", "json", "string", "itertools", "functools", "collections", "datetime", "statistics", "operator", "typing"}
+    {
+        "math",
+        "re",
+        "json",
+        "string",
+        "itertools",
+        "functools",
+        "collections",
+        "datetime",
+        "statistics",
+        "operator",
+        "typing",
+    }
     | {"decimal", "fractions", "heapq", "bisect", "copy", "random", "abc", "enum", "dataclasses", "collections.abc"}
 )
 """Modules of the standard library that a test may get from the code by `import *`: it gets its own ones."""
@@ -355,7 +369,9 @@ def _binary(name: str, *, reflected: bool = False) -> Callable[..., Any]:
 
 def _derived(answer: Any, name: str) -> Any:
     if not isinstance(answer, _Handle):
-        _link.doubt(f"`{name}` of an object of the code and a value of the tests gave plain data: it could be made to fit")
+        _link.doubt(
+            f"`{name}` of an object of the code and a value of the tests gave plain data: it could be made to fit"
+        )
     object.__setattr__(answer, "_vwt_derived", True)  # noqa: FBT003
     return answer
 
@@ -611,7 +627,11 @@ def _library_name(value: Any) -> Any:
     """How the code's side finds a function or class of the standard library, such as `len` or `operator.add`."""
     home = getattr(value, "__objclass__", value)
     module, name = getattr(home, "__module__", None), getattr(value, "__qualname__", None)
-    if not isinstance(module, str) or not isinstance(name, str) or module.partition(".")[0] not in sys.stdlib_module_names:
+    if (
+        not isinstance(module, str)
+        or not isinstance(name, str)
+        or module.partition(".")[0] not in sys.stdlib_module_names
+    ):
         return None
     try:
         found = operator.attrgetter(name)(sys.modules[module])
@@ -630,7 +650,12 @@ def _described(value: Any) -> str:
 def _made_class(number: int, about: dict[str, Any], bases: list[Any]) -> type:
     """A class here for a class there: its name, its bases as far as they are the code's, and the operators it has."""
     fields, base = about["fields"], about["base"]
-    common = {"__module__": about["module"], "__qualname__": about["qualname"], "__doc__": about["doc"], "__test__": False}
+    common = {
+        "__module__": about["module"],
+        "__qualname__": about["qualname"],
+        "__doc__": about["doc"],
+        "__test__": False,
+    }
     common["_vwt_number"] = number
     if base == "tuple" and fields and not about["dataclass"]:
         return _named_class(about["name"], fields, common)

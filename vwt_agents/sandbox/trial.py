@@ -93,7 +93,9 @@ def _trusted_files(token: str, code: Mapping[str, str] | None) -> dict[str, str]
 def _package(*names: str) -> dict[str, str]:
     """These modules of ours and what starts one of them; the sandbox has no other part of the package."""
     folder = Path(__file__).parent
-    texts = {f"vwt_agents/sandbox/{name}.py": folder.joinpath(f"{name}.py").read_text(encoding="utf-8") for name in names}
+    texts = {
+        f"vwt_agents/sandbox/{name}.py": folder.joinpath(f"{name}.py").read_text(encoding="utf-8") for name in names
+    }
     return {"start.py": _START, "vwt_agents/__init__.py": "", "vwt_agents/sandbox/__init__.py": "", **texts}
 
 
@@ -177,9 +179,7 @@ class _Side:
     limits: Limits
     sentinel: str
 
-    async def run(
-        self, work: Path | None, link: int | None = None
-    ) -> tuple[SandboxResult, _Said]:
+    async def run(self, work: Path | None, link: int | None = None) -> tuple[SandboxResult, _Said]:
         """Run to the end, and read meanwhile what the driver reports; `link` leads to the code, if that is elsewhere."""
         import anyio
 

@@ -162,7 +162,11 @@ _CONTAINERS: Final[dict[type, _Container]] = {
         "bytearray", lambda _: bytearray(), lambda own, items: own.extend(base64.b64decode(items[0])), _text, _none
     ),
     deque: _Container(
-        "deque", lambda most: deque([], most), lambda own, items: own.extend(items), lambda own: own, lambda own: own.maxlen
+        "deque",
+        lambda most: deque([], most),
+        lambda own, items: own.extend(items),
+        lambda own: own,
+        lambda own: own.maxlen,
     ),
     OrderedDict: _Container("OrderedDict", lambda _: OrderedDict(), _put, _pairs, _none),
     Counter: _Container("Counter", lambda _: Counter(), _put, _pairs, _none),
@@ -273,7 +277,23 @@ def _library_tag(kind: type) -> str | None:
 
 PLAIN_CLASSES: Final[dict[str, type]] = {
     kind.__name__: kind
-    for kind in (object, bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, bytearray, range, slice)
+    for kind in (
+        object,
+        bool,
+        int,
+        float,
+        complex,
+        str,
+        bytes,
+        list,
+        tuple,
+        dict,
+        set,
+        frozenset,
+        bytearray,
+        range,
+        slice,
+    )
 } | {kind.__name__: kind for kind in (type, deque, OrderedDict, Counter, defaultdict)}
 """Classes that travel by name, as values."""
 
