@@ -1,8 +1,8 @@
 """Runs pytest inside the sandbox and says, signed, what each test did. Trusted; the code it tests is not.
 
 Started with the words FD SENTINEL CODE TESTS. pytest and all this needs are imported before any code to be judged, whose folder
-comes last on the path, so that its modules can shadow nothing; or it is not here at all, and `stand_in` stands in for it. Records are numbered and signed with a key
-read before that. What it prints proves nothing; the records are judged outside.
+comes last on the path, so that its modules can shadow nothing; or it is not here at all, and `stand_in` stands in for it.
+Records are numbered and signed with a key read before that. What it prints proves nothing; the records are judged outside.
 """
 
 # No pathlib: its import would be most of this program's start-up. Paths are those of the sandbox.

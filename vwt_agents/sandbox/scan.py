@@ -151,6 +151,8 @@ def _suspicious(tree: ast.Module, own: Collection[str]) -> Iterable[str]:
                 yield f"reaches into {owner} by name"
             case ast.ClassDef():
                 yield from _class(node)
+            case _:
+                pass
 
 
 def _imports(node: ast.Import | ast.ImportFrom) -> Iterable[str]:
@@ -310,6 +312,8 @@ class _Reading:
                     yield from self._call(node)
                 case ast.Attribute():
                     yield from self._attribute(node)
+                case _:
+                    pass
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> Iterable[str]:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]

@@ -132,13 +132,13 @@ class _Coder(Coder):
         bases = [self._encode_class(one, depth + 1) for one in cls.__bases__]
         own = [one for one in cls.__mro__ if one is not object and one not in _BASES]
         base = _base(cls)
-        fields = getattr(cls, "__dataclass_fields__", None) or getattr(cls, "_fields", ())
+        fields = getattr(cls, "__dataclass_fields__", None) or getattr(cls, "_fields", None) or ()
         about = {
             "name": cls.__name__,
             "qualname": cls.__qualname__,
             "module": str(cls.__module__),
             "doc": _text_or_none(cls.__doc__),
-            "has": sorted({key[2:-2] for one in own for key in vars(one) if _dunder(key)}),
+            "has": sorted({key[2:-2] for one in own for key in dir(one) if _dunder(key) and key in vars(one)}),
             "own_equality": any("__eq__" in vars(one) for one in own),
             "base": base.__name__ if base else None,
             "fields": [str(one) for one in fields],
@@ -149,7 +149,7 @@ class _Coder(Coder):
     def encode_exception(self, error: BaseException, depth: int = 0) -> Any:
         """An exception: its class, arguments and attributes, what it says, where it was raised, and its cause."""
         error.__traceback__, trace = None, error.__traceback__
-        state = {key: value for key, value in vars(error).items() if isinstance(key, str)}
+        state: dict[Any, Any] = {**vars(error)}
         library = _is_library_exception(type(error))
         about = {
             "number": None if library else self.objects.number(error),
@@ -182,7 +182,8 @@ class _Coder(Coder):
                 return operator.attrgetter(name)(importlib.import_module(module))
             case ["exception", str(name), arguments]:
                 return getattr(builtins, name)(*self.all_of(arguments, depth))
-        return super().decode_other(data, depth)
+            case _:
+                return super().decode_other(data, depth)
 
 
 def _name(value: Any) -> Any:
@@ -313,11 +314,12 @@ class _Server:
                 return [item in one, _holds(one, object())]
             case "base", [one]:
                 return _BASES[_base(type(one)) or list](one)
-            case "copy", [one, deep]:
+            case "copy" | "deep copy", [one]:
                 import copy
 
-                return copy.deepcopy(one) if deep else copy.copy(one)
-        raise WireError(f"there is no operation {what!r}")
+                return copy.copy(one) if what == "copy" else copy.deepcopy(one)
+            case _:
+                raise WireError(f"there is no operation {what!r}")
 
     def _send(self, answer: list[Any]) -> None:
         data = json.dumps(answer).encode() + b"\n"

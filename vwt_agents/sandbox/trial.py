@@ -6,6 +6,7 @@ them is the only thing they share. Both start at once, so that the second costs 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import secrets
@@ -21,12 +22,13 @@ from vwt_agents.sandbox.records import Report, read_records
 from vwt_agents.sandbox.suite_files import checked_files, module_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["Trial", "try_tests"]
 
 _TESTS, _TRUSTED, _SERVING = "/tests", "/trusted", "/serving"
 _MOST_RECORDS = 16 * 1024 * 1024
+_STANDING_IN = ("driver", "wire", "asking", "handles", "classes", "code_modules", "exchange", "stand_in")
 _START = """\
 import importlib, sys
 sys.path.insert(0, __file__.rpartition("/")[0])
@@ -62,14 +64,16 @@ async def try_tests(
 
     token = secrets.token_hex(8)
     with stage_folder() as stage:
-        trusted = write_files(Path(stage, "trusted"), _trusted_files(token, code if isolated else None))
+        trusted = _made(stage, "trusted")
+        _put_trusted(trusted, token, code if isolated else None)
         mounts = (Mount(trusted, _TRUSTED), Mount(write_files(_made(stage, "tests"), checked_files(tests)), _TESTS))
         work = write_files(_made(stage, "code"), checked_files(code))
         tests_side = _Side(backend, mounts, limits, f"{_TRUSTED}/test_{token}.py")
         if not isolated:
             result, said = await tests_side.run(work)
             return Trial(result, read_records(bytes(said.data), said.key), token)
-        serving = write_files(Path(stage, "serving"), _package("wire", "served"))
+        serving = _made(stage, "serving")
+        _put_package(serving, ("wire", "served"))
         code_side = _CodeSide(backend, Mount(serving, _SERVING), limits, work)
         return await _in_two(tests_side, code_side, token)
 
@@ -80,23 +84,37 @@ def _made(stage: str, name: str) -> Path:
     return folder
 
 
-def _trusted_files(token: str, code: Mapping[str, str] | None) -> dict[str, str]:
+def _put_trusted(folder: Path, token: str, code: Mapping[str, str] | None) -> None:
     sentinels = f"def test_good_{token}():\n    assert 1 == 1\n\n\ndef test_bad_{token}():\n    assert 1 == 2\n"
-    files = {"pytest.ini": "[pytest]\n", f"test_{token}.py": sentinels}
-    if code is None:
-        return {**_package("driver"), **files}
-    modules, packages = module_names(code)
-    names = json.dumps({"modules": sorted(modules), "packages": sorted(packages)})
-    return {**_package("driver", "wire", "stand_in"), **files, "code.json": names}
+    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    (folder / f"test_{token}.py").write_text(sentinels, encoding="utf-8")
+    _put_package(folder, ("driver",) if code is None else _STANDING_IN)
+    if code is not None:
+        modules, packages = module_names(code)
+        names = json.dumps({"modules": sorted(modules), "packages": sorted(packages)})
+        (folder / "code.json").write_text(names, encoding="utf-8")
 
 
-def _package(*names: str) -> dict[str, str]:
-    """These modules of ours and what starts one of them; the sandbox has no other part of the package."""
-    folder = Path(__file__).parent
-    texts = {
-        f"vwt_agents/sandbox/{name}.py": folder.joinpath(f"{name}.py").read_text(encoding="utf-8") for name in names
-    }
-    return {"start.py": _START, "vwt_agents/__init__.py": "", "vwt_agents/sandbox/__init__.py": "", **texts}
+def _put_package(folder: Path, names: Iterable[str]) -> None:
+    """Put these modules of ours there, and what starts one of them; the sandbox has no other part of the package."""
+    package = folder / "vwt_agents" / "sandbox"
+    package.mkdir(parents=True)
+    (folder / "start.py").write_text(_START, encoding="utf-8")
+    for name in names:
+        (package / f"{name}.pyc").write_bytes(_compiled(name))
+
+
+@functools.cache
+def _compiled(name: str) -> bytes:
+    """A module of ours, compiled: read anew by each run, its text would cost more than the second sandbox."""
+    import py_compile
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder, name)
+        source = Path(__file__).with_name(f"{name}.py")
+        py_compile.compile(str(source), str(made), dfile=f"{name}.py", doraise=True)
+        return made.read_bytes()
 
 
 def _python() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vwt_agents.sandbox.base import Integrity, Level, Stopped
+from vwt_agents.sandbox.base import Integrity, Level, Stopped  # noqa: TC001 - read when a run is resumed
 
 __all__ = ["Failure", "Verdict"]
 

@@ -64,8 +64,8 @@ class Coder:
     def content(self, container: Any, depth: int = 0) -> Any:
         """What is in a list, dict or other changeable container; those numbered before are named, not repeated."""
         form = _CONTAINERS[type(container)]
-        extra = self.encode(form.extra(container), depth + 1)
-        return [form.tag, extra, self.each(form.items(container), depth)]
+        aside = self.encode(form.aside(container), depth + 1)
+        return [form.tag, aside, self.each(form.items(container), depth)]
 
     def each(self, values: Iterable[Any], depth: int) -> list[Any]:
         """Every value encoded, one level down."""
@@ -130,7 +130,7 @@ class _Container(NamedTuple):
     make: Callable[[Any], Any]
     fill: Callable[[Any, list[Any]], None]
     items: Callable[[Any], Iterable[Any]]
-    extra: Callable[[Any], Any]
+    aside: Callable[[Any], Any]
 
 
 def _none(_: Any) -> Any:
@@ -163,7 +163,7 @@ _CONTAINERS: Final[dict[type, _Container]] = {
     ),
     deque: _Container(
         "deque",
-        lambda most: deque([], most),
+        lambda most: deque(maxlen=most),
         lambda own, items: own.extend(items),
         lambda own: own,
         lambda own: own.maxlen,
@@ -210,11 +210,11 @@ def _path(kind: str, text: str) -> Any:
 
 
 def _moment(kind: str, text: str, fold: int) -> Any:
-    import datetime
+    import datetime as dt
 
     if kind not in ("date", "datetime", "time"):
         raise WireError(f"there is no moment {kind!r}")
-    made = getattr(datetime, kind).fromisoformat(text)
+    made = getattr(dt, kind).fromisoformat(text)
     return made.replace(fold=fold) if fold else made
 
 
