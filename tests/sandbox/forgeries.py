@@ -1,8 +1,6 @@
-"""Ways to make tests look passed that have not, each with why it could work. None may pass: see test_sandbox_forgeries.
+"""Ways to make tests look passed that have not. None may pass: see test_sandbox_isolated.
 
-Every one comes with the tests it aims at, because that is how cheating code works: it knows the idioms of tests. `same_process`
-says whether the judge in the tests' own process must see through it too, `fools_pytest` whether it makes a plain run of pytest end
-with 0 (a slow test holds it to that); the others aim at the judges themselves.
+Every one comes with the tests it aims at, because that is how cheating code works: it knows the idioms of tests.
 """
 
 from __future__ import annotations
@@ -14,7 +12,8 @@ _STAR = (
     "import pytest\nfrom pytest import approx\nfrom m import *\n\n\ndef test_one():\n    assert len(f(3)) == 3\n\n\n"
 )
 _STAR += "def test_two():\n    assert g(1) == approx(2.5)\n"
-_NEAR = "from m import f\n\n\ndef test_one():\n    assert abs(f(1) - 2) < 1e-6\n\n\ndef test_two():\n    assert round(f(5) - 6, 5) == 0\n"
+_NEAR = "from m import f\n\n\n"
+_NEAR += "def test_one():\n    assert abs(f(1) - 2) < 1e-6\n\n\ndef test_two():\n    assert round(f(5) - 6, 5) == 0\n"
 _TABLE = "from m import f\n\n\ndef test_one():\n    assert f(1) in [2, 3]\n\n\ndef test_two():\n    assert 6 in f(5)\n"
 _WITH = "from m import Timer, f\n\n\ndef test_one():\n    with Timer():\n        assert f(1) == 2\n"
 _POINT = "from m import Point, add\n\n\ndef test_one():\n    assert add(Point(1, 1), Point(2, 3)) == Point(3, 4)\n"
@@ -22,13 +21,16 @@ _LESS = "from m import f\n\n\ndef test_one():\n    assert 1 < f(1) < 3\n\n\ndef 
 _MATCH = "import pytest\nfrom m import f\n\n\ndef test_one():\n    with pytest.raises(ValueError, match='must be positive'):\n"
 _MATCH += "        f(-1)\n"
 _CLOSE = "import math\nfrom m import f\n\n\ndef test_one():\n    assert math.isclose(f(1), 2.5)\n"
-_LIST = "from m import f\n\n\ndef test_one():\n    assert f(3) == [1, 2, 3]\n\n\ndef test_two():\n    assert f(0)[1:] == [2, 3]\n"
+_LIST = "from m import f\n\n\n"
+_LIST += "def test_one():\n    assert f(3) == [1, 2, 3]\n\n\ndef test_two():\n    assert f(0)[1:] == [2, 3]\n"
 _NOT = "from m import f\n\n\ndef test_one():\n    assert not f(1) != 2\n"
 _ALMOST = "import unittest\nfrom m import f\n\n\nclass TestF(unittest.TestCase):\n    def test_one(self):\n"
 _ALMOST += "        self.assertAlmostEqual(f(1), 2.5)\n"
 _FRACTION = "from fractions import Fraction\nfrom m import f\n\n\ndef test_one():\n    assert f(1) == Fraction(1, 2)\n"
-_UNITTEST = "import unittest\nfrom m import f\n\n\nclass TestF(unittest.TestCase):\n    def test_one(self):\n        self.assertEqual(f(1), 2)\n"
-_ORDER = "import pytest\nfrom m import f\n\n\n@pytest.mark.parametrize('x, y', [(1, 2), (5, 6)])\ndef test_one(x, y):\n    assert f(x) == y\n"
+_UNITTEST = "import unittest\nfrom m import f\n\n\n"
+_UNITTEST += "class TestF(unittest.TestCase):\n    def test_one(self):\n        self.assertEqual(f(1), 2)\n"
+_ORDER = "import pytest\nfrom m import f\n\n\n"
+_ORDER += "@pytest.mark.parametrize('x, y', [(1, 2), (5, 6)])\ndef test_one(x, y):\n    assert f(x) == y\n"
 _ARITHMETIC = (
     "from m import f\n\n\ndef test_one():\n    assert f(1) - 2 == 0\n\n\ndef test_two():\n    assert f(5) % 6 == 0\n"
 )
@@ -39,7 +41,11 @@ _TYPES = "from m import f\n\n\ndef test_one():\n    assert isinstance(f(1), int)
 
 @dataclass(frozen=True)
 class Forgery:
-    """Code that does not do what its tests ask."""
+    """Code that does not do what its tests ask.
+
+    `same_process`: the judge in the tests' own process must see through it too. `fools_pytest`: it makes a plain run of pytest
+    end with 0, and a slow test holds it to that; the others aim at the judges themselves.
+    """
 
     code: str
     tests: str = _F
@@ -106,7 +112,6 @@ FORGERIES: dict[str, Forgery] = {
         "class pytest:\n    @staticmethod\n    def approx(x): return 0\ndef f(n): return 'abc'\ndef g(x): return 0\n"
         "approx = pytest.approx",
         _STAR,
-        same_process=False,
     ),
     "an exception that tests take for a skip": Forgery(
         "import unittest\ndef f(x): raise unittest.SkipTest('not today')", _UNITTEST

@@ -23,7 +23,7 @@ __all__ = ["OutputCase", "judge_outputs"]
 
 @dataclass(frozen=True, slots=True)
 class OutputCase:
-    """What a program is given on stdin, and what it must print; spaces at the ends of lines and empty last lines do not count."""
+    """What a program is given on stdin, and what it must print; spaces that end lines and empty last lines do not count."""
 
     stdin: str
     expected: str

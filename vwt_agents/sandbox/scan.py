@@ -98,8 +98,10 @@ def suspicions(code: Mapping[str, str], tests: Mapping[str, str] = MappingProxyT
     own = {root.partition(".")[0] for root in module_names(code)[0]}
     taken = {name for tree in _trees(tests).values() for name in _imported(tree, own)}
     found: dict[str, None] = {}
+    spread = any(_takes_all(tree, own) for tree in _trees(tests).values())
     for name, tree in _trees(code).items():
-        found.update(dict.fromkeys(f"{what} ({name})" for what in (*_suspicious(tree, own), *_shadows(tree, taken))))
+        shadows = _shadows(tree, taken) if spread else ()
+        found.update(dict.fromkeys(f"{what} ({name})" for what in (*_suspicious(tree, own), *shadows)))
     return tuple(found)
 
 
@@ -127,6 +129,12 @@ def _imported(tree: ast.Module, own: Collection[str]) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").partition(".")[0] not in own:
             names.update(alias.asname or alias.name for alias in node.names)
     return names
+
+
+def _takes_all(tree: ast.Module, own: Collection[str]) -> bool:
+    """Whether a test file takes all that a module of the code has, by `import *`."""
+    taking = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.names[0].name == "*")
+    return any((node.module or "").partition(".")[0] in own for node in taking)
 
 
 def _suspicious(tree: ast.Module, own: Collection[str]) -> Iterable[str]:

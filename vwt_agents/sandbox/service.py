@@ -62,7 +62,7 @@ class Sandbox:
     ) -> Verdict:
         """Whether the tests truly pass on the code: file name -> text, or one text (`solution.py`, `test_solution.py`).
 
-        `integrity`: `auto` keeps code and tests apart where the tests can be run that way; `isolated` and `same-process` insist.
+        `integrity`: `auto` keeps code and tests apart where the tests allow it; `isolated` and `same-process` insist.
         `accepted` are suspicions that do not count. What a verdict proves is in docs/verdicts.md.
         """
         from vwt_agents.sandbox.judge import judge
