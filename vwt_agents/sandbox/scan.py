@@ -368,6 +368,6 @@ class _Reading:
         return isinstance(node, ast.Name) and node.id == "os"
 
     def _is_of_code(self, node: ast.expr) -> bool:
-        while isinstance(node, ast.Attribute):
-            node = node.value
+        while isinstance(node, ast.Attribute | ast.Call):
+            node = node.value if isinstance(node, ast.Attribute) else node.func
         return isinstance(node, ast.Name) and node.id in self.of_code
