@@ -217,7 +217,8 @@ FORGERIES: dict[str, Forgery] = {
     ),
     "the answers found among the test's parameters": Forgery(
         "import gc\ndef f(x):\n    for one in gc.get_objects():\n"
-        "        if type(one).__name__.startswith('CallSpec') and one.params.get('x') == x: return one.params['y']\n    return 0",
+        "        if type(one).__name__.startswith('CallSpec') and one.params.get('x') == x:\n"
+        "            return one.params['y']\n    return 0",
         _ORDER,
     ),
     "the answers read from the tests' file": Forgery(
