@@ -59,7 +59,16 @@ def test_test_exits_by_the_verdict(folders):
 
 def test_test_prints_one_object_for_machines(folders):
     verdict = json.loads(call("test", *folders, "--json").stdout)
-    assert (verdict["passed"], verdict["level"], verdict["integrity"]) == (True, "full", "same-process")
+    assert (verdict["passed"], verdict["level"], verdict["integrity"]) == (True, "full", "isolated")
+
+
+def test_test_says_how_it_is_known_and_what_is_suspicious(folders):
+    (folders[0] / "m.py").write_text("import gc\nx = 1\n")
+    good, bad = call("test", *folders), call("test", *folders, "--integrity", "same-process")
+    assert (good.exit_code, bad.exit_code) == (0, 1)
+    assert "suspicious: the code imports gc" in good.stderr
+    assert "(isolated, level full" in good.stderr
+    assert "(same-process, level full" in bad.stderr
 
 
 def test_usage_faults_exit_with_2(folders, tmp_path):

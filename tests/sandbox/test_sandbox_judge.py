@@ -6,8 +6,8 @@ import pytest
 
 from vwt_agents.errors import UsageError
 from vwt_agents.sandbox.base import Limits
-from vwt_agents.sandbox.judge import declared_tests
 from vwt_agents.sandbox.service import Sandbox
+from vwt_agents.sandbox.suite_files import declared_tests
 
 TESTS = {
     "test_m.py": "import pytest\nfrom m import f\n\n\ndef test_one():\n    assert f(1) == 2\n\n\n"
@@ -58,14 +58,14 @@ def f(x): return 0
 
 @pytest.fixture
 async def judged(best):
-    return await Sandbox.open(best, limits=Limits(wall_s=4))
+    return await Sandbox.open(best, limits=Limits(wall_s=30))
 
 
 async def test_honest_code_passes(sandbox):
     verdict = await sandbox.test({"m.py": GOOD}, TESTS)
     assert (verdict.passed, verdict.reason) == (True, "all 3 tests passed")
     assert (verdict.tests_run, verdict.tests_passed, verdict.tests_failed, verdict.failures) == (3, 3, 0, ())
-    assert (verdict.level, verdict.integrity, verdict.backend) == ("full", "same-process", sandbox.backend.name)
+    assert (verdict.level, verdict.integrity, verdict.backend) == ("full", "isolated", sandbox.backend.name)
 
 
 async def test_wrong_code_fails_with_the_lines_that_say_why(sandbox):
@@ -82,7 +82,7 @@ async def test_forged_results_never_pass(judged, forgery):
     code = FORGERIES[forgery]
     code = code if "def f" in code else f"{code}\n{WRONG}"
     limits = Limits(wall_s=0.9) if "loops" in forgery else None
-    verdict = await judged.test({"m.py": code}, TESTS, limits=limits)
+    verdict = await judged.test({"m.py": code}, TESTS, limits=limits, integrity="same-process")
     assert not verdict.passed
     assert verdict.reason
 
@@ -97,7 +97,7 @@ async def test_configuration_and_shadows_in_the_code_folder_are_never_loaded(jud
 
 async def test_a_hanging_test_is_named(judged):
     tests = {"test_m.py": "from m import f\ndef test_hangs(): f(1)"}
-    verdict = await judged.test({"m.py": FORGERIES["loops for ever"]}, tests, limits=Limits(wall_s=0.9))
+    verdict = await judged.test({"m.py": FORGERIES["loops for ever"]}, tests, limits=Limits(wall_s=2))
     assert (verdict.stopped, verdict.failures[0].test, verdict.failures[0].kind) == (
         "timeout",
         "test_m.py::test_hangs",

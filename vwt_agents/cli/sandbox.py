@@ -19,7 +19,7 @@ from vwt_agents.cli.options import run_async
 if TYPE_CHECKING:
     from vwt_agents.sandbox.base import Limits, SandboxResult
     from vwt_agents.sandbox.detect import Finding
-    from vwt_agents.sandbox.judge import Verdict
+    from vwt_agents.sandbox.judge import Choice, Verdict
 
 __all__ = ["sandbox"]
 
@@ -135,10 +135,18 @@ def run(
 @sandbox.command()
 @click.argument("code_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("tests_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--integrity",
+    type=click.Choice(["auto", "isolated", "same-process"]),
+    default="auto",
+    show_default=True,
+    help="Whether code and tests are kept in sandboxes of their own.",
+)
 @_options
 def test(
     code_dir: Path,
     tests_dir: Path,
+    integrity: Choice,
     backend: str,
     allow_reduced: bool,
     timeout: str | None,
@@ -157,7 +165,7 @@ def test(
         from vwt_agents.sandbox.service import Sandbox
 
         opened = await Sandbox.open(backend, allow_reduced=allow_reduced, allow_unsafe=backend == "unsafe")
-        return await opened.test(code, tests, limits=limits)
+        return await opened.test(code, tests, limits=limits, integrity=integrity)
 
     verdict = run_async(go)
     if as_json:
@@ -229,6 +237,8 @@ def _print_verdict(verdict: Verdict) -> None:
     for failure in verdict.failures:
         click.echo(f"\n{_printable(failure.test)}  {_printable(failure.kind)}")
         click.echo("\n".join(f"  {line}" for line in _printable(failure.message).splitlines()))
+    for suspicion in verdict.suspicions:
+        click.echo(f"suspicious: the code {_printable(suspicion)}", err=True)
     known = f"{verdict.integrity}, level {verdict.level}, {verdict.backend}, {verdict.seconds:.2f} s"
     click.echo(f"{verdict.tests_passed} of {verdict.tests_run} tests passed ({known})", err=True)
 

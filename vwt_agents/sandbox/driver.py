@@ -1,8 +1,8 @@
 """Runs pytest inside the sandbox and says, signed, what each test did. Trusted; the code it tests is not.
 
-Started as `python -I -B driver.py FD SENTINEL CODE TESTS`. pytest and all this needs are imported before any code to be judged,
-whose folder comes last on the path, so that its modules can shadow nothing. Records are numbered and signed with a key
-read before that. What it prints proves nothing; the records are judged outside.
+Started with the words FD SENTINEL CODE TESTS. pytest and all this needs are imported before any code to be judged, whose folder
+comes last on the path, so that its modules can shadow nothing; or it is not here at all, and `stand_in` stands in for it.
+Records are numbered and signed with a key read before that. What it prints proves nothing; the records are judged outside.
 """
 
 # No pathlib: its import would be most of this program's start-up. Paths are those of the sandbox.
@@ -24,14 +24,23 @@ _MOST_TEXT = 4000
 _LINES = 15
 
 
-def main(fd: int, sentinel: str, code: str, tests: str) -> None:
-    """Read the key and settings from `fd`, run the tests and the sentinels, and write records to `fd`."""
+def main(records: str, sentinel: str, code: str, tests: str) -> None:
+    """Run the tests with the code in this process."""
+    drive(int(records), sentinel, tests, lambda _: sys.path.append(code))
+
+
+def drive(fd: int, sentinel: str, tests: str, prepare: Callable[[Callable[..., None]], None]) -> None:
+    """Read the key and settings from `fd`, run the tests and the sentinels, and write records to `fd`.
+
+    `prepare` makes the code importable once pytest is there; it gets the function that writes a record.
+    """
     settings = json.loads(_read_line(fd))
     sys.path.extend(settings["sites"])
     import pytest
 
     tell = _teller(fd, bytes.fromhex(settings["key"]))
-    sys.path.extend((tests, code))
+    sys.path.append(tests)
+    prepare(tell)
     config = os.path.join(os.path.dirname(sentinel), "pytest.ini")
     arguments = [
         "-q",
@@ -101,7 +110,3 @@ class _Plugin:
 
 def _shorten(text: str) -> str:
     return "\n".join(text.splitlines()[-_LINES:])[-_MOST_TEXT:]
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), *sys.argv[2:5])

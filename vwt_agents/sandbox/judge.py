@@ -1,293 +1,105 @@
-"""Did the tests truly pass? Owns the Verdict and how it is known; believes signed records only, never output or exit codes.
+"""Did the tests truly pass? Owns how it is found out and what is made of the reports; believes signed records only.
 
-The code runs in the tests' own process (integrity `same-process`), so what it could forge is made to show: records are
-signed, two sentinel tests with random names must fail and pass, and every test function found in the trusted text must
-have passed cleanly. A judge that keeps the code in another sandbox fits behind `judge` and stamps `isolated`.
+Isolated, the code is in another sandbox than its tests: it can answer, but not judge. In their own process (`same-process`)
+what it could forge is made to show: records are signed, two sentinel tests with random names must fail and pass, and code
+that `scan` suspects cannot pass. Both ways every test function found in the trusted text must have passed cleanly.
 """
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import hmac
-import json
-import secrets
-import socket
-import sys
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from vwt_agents.errors import SandboxUnavailable, UsageError
-from vwt_agents.sandbox.base import BOX, Backend, Integrity, Level, Limits, Mount, SandboxResult, Stopped, python
+from vwt_agents.sandbox.scan import suspicions, why_not_isolated
+from vwt_agents.sandbox.suite_files import checked_files, declared_tests, module_names
+from vwt_agents.sandbox.trial import Trial, try_tests
+from vwt_agents.sandbox.verdict import Failure, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-__all__ = ["Failure", "Verdict", "checked_files", "declared_tests", "judge"]
+    from vwt_agents.sandbox.base import Backend, Integrity, Limits, SandboxResult
+    from vwt_agents.sandbox.records import Ran, Report
 
-_TESTS, _TRUSTED = "/tests", "/trusted"
-_MOST_RECORDS = 16 * 1024 * 1024
+__all__ = ["CHOICES", "Choice", "Failure", "Verdict", "checked_files", "declared_tests", "green", "judge"]
 
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One test that did not pass: its id, the kind (an exception's name, `skipped`, `timeout`, ...), <= 15 lines of why."""
-
-    test: str
-    kind: str
-    message: str
+Choice: TypeAlias = Literal["auto", "isolated", "same-process"]
+CHOICES: Final[tuple[Choice, ...]] = ("auto", "isolated", "same-process")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """Whether the tests truly passed, and how that is known. `reason` is one sentence; `stdout_tail` is shown, never judged."""
+async def judge(
+    backend: Backend,
+    code: Mapping[str, str],
+    tests: Mapping[str, str],
+    *,
+    limits: Limits,
+    integrity: Choice = "auto",
+    accepted: Collection[str] = (),
+) -> Verdict:
+    """Run the tests against the code and judge. UsageError for unusable files, SandboxUnavailable without sandbox or pytest.
 
-    passed: bool
-    reason: str
-    tests_run: int
-    tests_passed: int
-    tests_failed: int
-    failures: tuple[Failure, ...] = ()
-    level: Level = "full"
-    backend: str = ""
-    integrity: Integrity = "same-process"
-    stopped: Stopped | None = None
-    seconds: float = 0.0
-    stdout_tail: str = ""
-
-
-@dataclass(slots=True)
-class _Test:
-    phases: dict[str, str] = field(default_factory=dict)
-    failure: Failure | None = None
-
-    @property
-    def clean(self) -> bool:
-        return self.failure is None and self.phases == {"setup": "passed", "call": "passed", "teardown": "passed"}
-
-
-@dataclass(slots=True)
-class _Report:
-    """What the driver said, as far as it was signed and in order."""
-
-    tests: dict[str, _Test] = field(default_factory=dict)
-    collect: list[Failure] = field(default_factory=list)
-    status: int | None = None
-    aborted: str | None = None
-    running: str | None = None
-    forged: bool = False
-
-
-async def judge(backend: Backend, code: Mapping[str, str], tests: Mapping[str, str], *, limits: Limits) -> Verdict:
-    """Run the tests against the code and judge. UsageError for unusable files, SandboxUnavailable without sandbox or pytest."""
-    from vwt_agents.sandbox.supervise import stage_folder, write_files
-
+    `auto` isolates unless the tests cannot be run that way, which only their own text and doings decide, never the code's.
+    `accepted` are suspicions that do not count, such as those a folder gave before anything in it was changed.
+    """
+    if integrity not in CHOICES:
+        raise UsageError(f"there is no integrity {integrity!r}", hint=f"possible: {', '.join(CHOICES)}")
+    seen = tuple(one for one in suspicions(code, tests) if one not in accepted)
+    why = why_not_isolated(tests, module_names(code)[0]) if integrity != "same-process" else None
+    if backend.level == "none" and integrity != "same-process":
+        if integrity == "isolated":
+            message = f"{backend.name} does not keep two programs apart, so nothing is isolated there"
+            raise SandboxUnavailable(message, hint="use a sandbox, or --integrity same-process")
+        why = f"{backend.name} does not keep two programs apart"
     declared = declared_tests(tests)
-    token = secrets.token_hex(8)
-    with stage_folder() as stage:
-        trusted = write_files(Path(stage, "trusted"), _trusted_files(token))
-        mounts = (Mount(trusted, _TRUSTED), Mount(write_files(_made(stage, "tests"), checked_files(tests)), _TESTS))
-        work = write_files(_made(stage, "code"), checked_files(code))
-        sentinel = f"{_TRUSTED}/test_{token}.py"
-        result, said = await _run(backend, sentinel, work, mounts, limits)
-    return _judge(result, _read(bytes(said.data), said.key), declared, token)
+    if integrity == "isolated" or (integrity == "auto" and why is None):
+        trial = await try_tests(backend, code, tests, limits=limits, isolated=True)
+        verdict = _judged(trial, declared, "isolated", seen)
+        if trial.report.not_isolatable is None:
+            return verdict
+        why = why or trial.report.not_isolatable
+        if integrity == "isolated":
+            return replace(verdict, passed=False, reason=f"it cannot be judged isolated, because {why}")
+    trial = await try_tests(backend, code, tests, limits=limits, isolated=False)
+    verdict = _judged(trial, declared, "same-process", seen)
+    if verdict.passed and seen:
+        reason = f"the tests passed, but in the process of code that {seen[0]}, and there it could have made them"
+        verdict = replace(verdict, passed=False, reason=reason)
+    return replace(verdict, reason=f"{verdict.reason}; not isolated, because {why}") if why else verdict
 
 
-def _made(stage: str, name: str) -> Path:
-    folder = Path(stage, name)
-    folder.mkdir()
-    return folder
+async def green(
+    backend: Backend, stub: Mapping[str, str], tests: Mapping[str, str], *, limits: Limits
+) -> tuple[str, ...]:
+    """The ids of tests that pass against a stub: whatever the code does, they prove nothing. Empty is what one wants to see."""
+    verdict = await judge(backend, stub, tests, limits=limits)
+    return tuple(sorted(declared_tests(tests) - {_function(one.test) for one in verdict.failures}))
 
 
-def _trusted_files(token: str) -> dict[str, str]:
-    sentinels = f"def test_good_{token}():\n    assert 1 == 1\n\n\ndef test_bad_{token}():\n    assert 1 == 2\n"
-    driver = Path(__file__).with_name("driver.py").read_text(encoding="utf-8")
-    return {"driver.py": driver, "pytest.ini": "[pytest]\n", f"test_{token}.py": sentinels}
+# ---- what is made of a report
 
 
-# ---- the files
-
-
-def checked_files(files: Mapping[str, str]) -> Mapping[str, str]:
-    """The same files; UsageError when a name would leave its folder."""
-    for name in files:
-        path = PurePosixPath(name)
-        if not name or "\0" in name or path.is_absolute() or ".." in path.parts or path == PurePosixPath("."):
-            raise UsageError(
-                f"{name!r} is no name for a file in a work folder", hint="use a relative path without '..'"
-            )
-    return files
-
-
-def declared_tests(tests: Mapping[str, str]) -> frozenset[str]:
-    """Ids of the test functions the text of the files declares, as pytest names them without parameters."""
-    found: set[str] = set()
-    for name, text in tests.items():
-        file = PurePosixPath(name)
-        if file.suffix == ".py" and (file.name.startswith("test_") or file.stem.endswith("_test")):
-            try:
-                tree = ast.parse(text)
-            except (SyntaxError, ValueError):
-                found.add(f"{name}::does not parse")
-                continue
-            found.update(f"{name}::{one}" for one in _functions(tree.body))
-    return frozenset(found)
-
-
-def _functions(body: Iterable[ast.stmt], *, unittest: bool = False) -> Iterable[str]:
-    for node in body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test"):
-            if not unittest or node.name != "test":
-                yield node.name
-        elif isinstance(node, ast.ClassDef):
-            bases = [base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "") for base in node.bases]
-            case = any(base.endswith("TestCase") for base in bases)
-            if case or node.name.startswith("Test"):
-                yield from (f"{node.name}::{one}" for one in _functions(node.body, unittest=case))
-
-
-# ---- the run
-
-
-@dataclass(slots=True)
-class _Said:
-    key: bytes
-    data: bytearray = field(default_factory=bytearray)
-
-
-async def _run(
-    backend: Backend, sentinel: str, work: Path, mounts: Sequence[Mount], limits: Limits
-) -> tuple[SandboxResult, _Said]:
-    import anyio
-
-    said = _Said(secrets.token_bytes(32))
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.setblocking(False)  # noqa: FBT003
-        ours.send(json.dumps({"key": said.key.hex(), "sites": _sites()}).encode() + b"\n")
-        argv = (python(), "-I", "-B", f"{_TRUSTED}/driver.py", str(theirs.fileno()), sentinel, BOX, _TESTS)
-        async with anyio.create_task_group() as group:
-            group.start_soon(_listen, ours, said)
-            result = await backend.run(
-                argv,
-                workdir=work,
-                limits=limits,
-                env={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-                read_only=mounts,
-                pass_fds=(theirs.fileno(),),
-            )
-            group.cancel_scope.cancel()
-        _drain(ours, said)
-    return result, said
-
-
-def _sites() -> list[str]:
-    from importlib.util import find_spec
-
-    spec = find_spec("pytest")
-    if spec is None or spec.origin is None:
-        raise SandboxUnavailable(
-            f"tests are run by pytest, which {sys.executable} does not have", hint="pip install pytest"
-        )
-    return [str(Path(spec.origin).parent.parent)]
-
-
-async def _listen(ours: socket.socket, said: _Said) -> None:
-    import anyio
-
-    while True:
-        await anyio.wait_readable(ours)
-        if not _drain(ours, said):
-            return
-
-
-def _drain(ours: socket.socket, said: _Said) -> bool:
-    """Read what is there; False at the end of the stream."""
-    while True:
-        try:
-            data = ours.recv(65536)
-        except BlockingIOError:
-            return True
-        except ConnectionResetError:
-            return False
-        if not data:
-            return False
-        if len(said.data) < _MOST_RECORDS:
-            said.data += data
-
-
-# ---- the judgement
-
-
-def _read(data: bytes, key: bytes) -> _Report:
-    report = _Report()
-    for number, line in enumerate(data.splitlines()):
-        record = _signed(line, key, number)
-        if record is None:
-            report.forged = True
-            break
-        _take(report, record)
-    return report
-
-
-def _signed(line: bytes, key: bytes, number: int) -> dict[str, Any] | None:
-    try:
-        body, signature = json.loads(line)
-        if not hmac.compare_digest(signature, hmac.new(key, body.encode(), hashlib.sha256).hexdigest()):
-            return None
-        count, record = json.loads(body)
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        return None
-    return record if count == number and isinstance(record, dict) else None
-
-
-def _take(report: _Report, record: dict[str, Any]) -> None:
-    match record:
-        case {"kind": "start", "test": str(test)}:
-            report.running = test
-            report.tests[test] = _Test()
-        case {"kind": "collect", "test": str(test), "text": str(text)}:
-            report.collect.append(Failure(test, "not collected", text))
-        case {"kind": "phase", "test": str(test), "when": str(when), "outcome": str(outcome)}:
-            _take_phase(report, test, when, outcome, record)
-        case {"kind": "end", "status": int(status)}:
-            report.status, report.running = status, None
-        case {"kind": "aborted", "error": str(error)}:
-            report.aborted = error
-        case _:
-            report.forged = True
-
-
-def _take_phase(report: _Report, test: str, when: str, outcome: str, record: dict[str, Any]) -> None:
-    one = report.tests.setdefault(test, _Test())
-    if when in one.phases:
-        report.forged = True
-    one.phases[when] = outcome
-    if outcome != "passed" and one.failure is None:
-        reason = str(record.get("reason", ""))
-        kind = {"skipped": "skipped", "xfail": "xfailed"}.get(outcome) or reason.split(":", maxsplit=1)[0].split(
-            "\n", maxsplit=1
-        )[0].rsplit(".", maxsplit=1)[-1]
-        if not kind.isidentifier():
-            kind = "AssertionError" if kind.startswith("assert") else "error"
-        one.failure = Failure(test, kind, str(record.get("text") or reason))
-
-
-def _judge(result: SandboxResult, report: _Report, declared: frozenset[str], token: str) -> Verdict:
-    sentinels = {test: one for test, one in report.tests.items() if test.endswith(f"_{token}")}
+def _judged(trial: Trial, declared: frozenset[str], integrity: Integrity, seen: tuple[str, ...]) -> Verdict:
+    result, report = trial.result, trial.report
+    sentinels = {test: one for test, one in report.tests.items() if test.endswith(f"_{trial.token}")}
     tests = {test: one for test, one in report.tests.items() if test not in sentinels}
     clean = [test for test, one in tests.items() if one.clean]
     failures = [*report.collect, *(one.failure for one in tests.values() if one.failure is not None)]
+    stopped = result.stopped or (trial.code.stopped if trial.code is not None and report.lost else None)
     if report.running in tests and result.stopped is not None:
         failures.append(
             Failure(report.running or "", result.stopped, f"it was running when the {result.stopped} limit was reached")
         )
-    floor = sorted(declared - {test.split("[")[0] for test in clean} - {one.test.split("[")[0] for one in failures})
-    tampered = _tampered(result, report, sentinels, token)
+    tampered = _tampered(result, report, sentinels, trial.token)
     if not tampered:
-        failures += [Failure(test, "not run", "the test is declared but has no clean pass") for test in floor]
-    reason = _stop_reason(result, report) or tampered or _count_reason(declared, tests, failures, len(clean))
+        floor = declared - {_function(test) for test in clean} - {_function(one.test) for one in failures}
+        failures += [Failure(test, "not run", "the test is declared but has no clean pass") for test in sorted(floor)]
+    reason = (
+        _stop_reason(result, report)
+        or _lost_reason(trial)
+        or tampered
+        or _count_reason(declared, tests, failures, len(clean))
+    )
     return Verdict(
         passed=reason is None,
         reason=reason or f"all {len(clean)} tests passed",
@@ -297,13 +109,28 @@ def _judge(result: SandboxResult, report: _Report, declared: frozenset[str], tok
         failures=tuple(failures),
         level=result.level,
         backend=result.backend,
-        stopped=result.stopped,
+        integrity=integrity,
+        stopped=stopped,
         seconds=result.wall_s,
         stdout_tail=(result.stdout + result.stderr).decode(errors="backslashreplace")[-4000:],
+        suspicions=(*seen, *report.doubts),
     )
 
 
-def _stop_reason(result: SandboxResult, report: _Report) -> str | None:
+def _function(test: str) -> str:
+    """The id of a test's function, without the parameters."""
+    return test.split("[", maxsplit=1)[0]
+
+
+def _lost_reason(trial: Trial) -> str | None:
+    if trial.report.lost is None:
+        return None
+    if trial.code is not None and trial.code.stopped is not None:
+        return f"the code was stopped by the {trial.code.stopped} limit after {trial.code.wall_s:.1f} s"
+    return trial.report.lost
+
+
+def _stop_reason(result: SandboxResult, report: Report) -> str | None:
     if result.stopped is not None:
         where = f" while {report.running} was running" if report.running else ""
         return f"stopped by the {result.stopped} limit after {result.wall_s:.1f} s{where}"
@@ -316,7 +143,7 @@ def _stop_reason(result: SandboxResult, report: _Report) -> str | None:
     return None
 
 
-def _tampered(result: SandboxResult, report: _Report, sentinels: Mapping[str, _Test], token: str) -> str | None:
+def _tampered(result: SandboxResult, report: Report, sentinels: Mapping[str, Ran], token: str) -> str | None:
     if report.collect or report.status in (2, 3, 4, 5):
         return None  # an honest end without a run; the failures say why, and nothing can be called passed
     good = [one.clean for test, one in sentinels.items() if test.endswith(f"::test_good_{token}")]
@@ -328,7 +155,7 @@ def _tampered(result: SandboxResult, report: _Report, sentinels: Mapping[str, _T
 
 
 def _count_reason(
-    declared: frozenset[str], tests: Mapping[str, _Test], failures: Sequence[Failure], clean: int
+    declared: frozenset[str], tests: Mapping[str, Ran], failures: Sequence[Failure], clean: int
 ) -> str | None:
     if not declared or (not tests and not failures):
         return "there are no tests, and nothing proves nothing"

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, ClassVar
 from vwt_agents.sandbox.base import Backend, Limits, SandboxResult, python
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import anyio
 
     from vwt_agents.sandbox.detect import Finding
-    from vwt_agents.sandbox.judge import Verdict
+    from vwt_agents.sandbox.judge import Choice, Verdict
+    from vwt_agents.sandbox.outputs import OutputCase
 
 __all__ = ["Sandbox"]
 
@@ -58,9 +59,19 @@ class Sandbox:
         return tuple([await probe(name) for name in ALL])
 
     async def test(
-        self, code: Mapping[str, str] | str, tests: Mapping[str, str] | str, *, limits: Limits | None = None
+        self,
+        code: Mapping[str, str] | str,
+        tests: Mapping[str, str] | str,
+        *,
+        limits: Limits | None = None,
+        integrity: Choice = "auto",
+        accepted: Collection[str] = (),
     ) -> Verdict:
-        """Whether the tests truly pass on the code: file name -> text, or one text (`solution.py`, `test_solution.py`)."""
+        """Whether the tests truly pass on the code: file name -> text, or one text (`solution.py`, `test_solution.py`).
+
+        `integrity`: `auto` keeps code and tests apart where the tests allow it; `isolated` and `same-process` insist.
+        `accepted` are suspicions that do not count. What a verdict proves is in docs/verdicts.md.
+        """
         from vwt_agents.sandbox.judge import judge
 
         async with self._turn():
@@ -69,7 +80,31 @@ class Sandbox:
                 _files(code, "solution.py"),
                 _files(tests, "test_solution.py"),
                 limits=limits or self.limits,
+                integrity=integrity,
+                accepted=accepted,
             )
+
+    async def green(
+        self, stub: Mapping[str, str] | str, tests: Mapping[str, str] | str, *, limits: Limits | None = None
+    ) -> tuple[str, ...]:
+        """The ids of tests that pass against a stub: whatever the code does, they prove nothing."""
+        from vwt_agents.sandbox.judge import green
+
+        async with self._turn():
+            return await green(
+                self.backend,
+                _files(stub, "solution.py"),
+                _files(tests, "test_solution.py"),
+                limits=limits or self.limits,
+            )
+
+    async def test_output(
+        self, files: Mapping[str, str], entry: str, cases: Sequence[OutputCase], *, limits: Limits | None = None
+    ) -> Verdict:
+        """Whether a program that reads stdin prints what it must, case by case; each is compared out of the program's reach."""
+        from vwt_agents.sandbox.outputs import judge_outputs
+
+        return await judge_outputs(self, files, entry, cases, limits=limits)
 
     async def run(
         self,

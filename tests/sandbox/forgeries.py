@@ -1,0 +1,251 @@
+"""Ways to make tests look passed that have not. None may pass: see test_sandbox_isolated.
+
+Every one comes with the tests it aims at, because that is how cheating code works: it knows the idioms of tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_F = "import pytest\nfrom m import f\n\n\ndef test_one():\n    assert f(1) == 2\n\n\ndef test_two():\n    assert f(5) == 6\n"
+_STAR = (
+    "import pytest\nfrom pytest import approx\nfrom m import *\n\n\ndef test_one():\n    assert len(f(3)) == 3\n\n\n"
+)
+_STAR += "def test_two():\n    assert g(1) == approx(2.5)\n"
+_NEAR = "from m import f\n\n\n"
+_NEAR += "def test_one():\n    assert abs(f(1) - 2) < 1e-6\n\n\ndef test_two():\n    assert round(f(5) - 6, 5) == 0\n"
+_TABLE = "from m import f\n\n\ndef test_one():\n    assert f(1) in [2, 3]\n\n\ndef test_two():\n    assert 6 in f(5)\n"
+_WITH = "from m import Timer, f\n\n\ndef test_one():\n    with Timer():\n        assert f(1) == 2\n"
+_POINT = "from m import Point, add\n\n\ndef test_one():\n    assert add(Point(1, 1), Point(2, 3)) == Point(3, 4)\n"
+_LESS = "from m import f\n\n\ndef test_one():\n    assert 1 < f(1) < 3\n\n\ndef test_two():\n    assert f(5) >= 6\n"
+_MATCH = "import pytest\nfrom m import f\n\n\ndef test_one():\n    with pytest.raises(ValueError, match='must be positive'):\n"
+_MATCH += "        f(-1)\n"
+_CLOSE = "import math\nfrom m import f\n\n\ndef test_one():\n    assert math.isclose(f(1), 2.5)\n"
+_LIST = "from m import f\n\n\n"
+_LIST += "def test_one():\n    assert f(3) == [1, 2, 3]\n\n\ndef test_two():\n    assert f(0)[1:] == [2, 3]\n"
+_NOT = "from m import f\n\n\ndef test_one():\n    assert not f(1) != 2\n"
+_ALMOST = "import unittest\nfrom m import f\n\n\nclass TestF(unittest.TestCase):\n    def test_one(self):\n"
+_ALMOST += "        self.assertAlmostEqual(f(1), 2.5)\n"
+_FRACTION = "from fractions import Fraction\nfrom m import f\n\n\ndef test_one():\n    assert f(1) == Fraction(1, 2)\n"
+_UNITTEST = "import unittest\nfrom m import f\n\n\n"
+_UNITTEST += "class TestF(unittest.TestCase):\n    def test_one(self):\n        self.assertEqual(f(1), 2)\n"
+_ORDER = "import pytest\nfrom m import f\n\n\n"
+_ORDER += "@pytest.mark.parametrize('x, y', [(1, 2), (5, 6)])\ndef test_one(x, y):\n    assert f(x) == y\n"
+_ARITHMETIC = (
+    "from m import f\n\n\ndef test_one():\n    assert f(1) - 2 == 0\n\n\ndef test_two():\n    assert f(5) % 6 == 0\n"
+)
+_FLOATS = "from m import f\nimport pytest\n\n\ndef test_one():\n    assert f(1) == pytest.approx(2.0)\n"
+_TEXT = "from m import f\n\n\ndef test_one():\n    assert f(1).strip() == '2'\n    assert isinstance(f(1), str)\n"
+_TYPES = "from m import f\n\n\ndef test_one():\n    assert isinstance(f(1), int) and f(1) == 2\n"
+
+
+@dataclass(frozen=True)
+class Forgery:
+    """Code that does not do what its tests ask.
+
+    `same_process`: the judge in the tests' own process must see through it too. `fools_pytest`: it makes a plain run of pytest
+    end with 0, and a slow test holds it to that; the others aim at the judges themselves.
+    """
+
+    code: str
+    tests: str = _F
+    same_process: bool = True
+    fools_pytest: bool = True
+
+
+FORGERIES: dict[str, Forgery] = {
+    "an object that equals anything": Forgery(
+        "class Any:\n    def __eq__(self, other): return True\n    __hash__ = None\ndef f(x): return Any()"
+    ),
+    "an object that equals anything, hidden from a scan": Forgery(
+        "def f(x):\n    kind = type(f)('', (), {'__e' + 'q__': lambda a, b: b is not None}) if 0 else "
+        "type.__call__(type, 'A', (), {'__e' + 'q__': lambda a, b: b is not None})\n    return kind()",
+        same_process=False,
+    ),
+    "a number that equals anything": Forgery(
+        "class N(int):\n    def __eq__(self, other): return True\n    __hash__ = int.__hash__\ndef f(x): return N(0)",
+        _TYPES,
+    ),
+    "a float that is near anything": Forgery(
+        "class N(float):\n    def __eq__(self, o): return True\n    def __sub__(self, o): return 0.0\n"
+        "    __rsub__ = __sub__\n    __hash__ = None\ndef f(x): return N(0)",
+        _FLOATS,
+    ),
+    "an object whose difference to anything is nothing": Forgery(
+        "class D:\n    def __sub__(self, o): return 0\n    def __mod__(self, o): return 0\ndef f(x): return D()",
+        _ARITHMETIC,
+        same_process=False,
+    ),
+    "an object that remembers what it was compared with": Forgery(
+        "class D:\n    def __sub__(self, o): self.o = o; return self\n    def __abs__(self): return 0.0\n"
+        "    def __round__(self, n): return 0\ndef f(x): return D()",
+        _NEAR,
+        same_process=False,
+    ),
+    "an object between all others": Forgery(
+        "class B:\n    def __lt__(self, o): return True\n    __gt__ = __le__ = __ge__ = __lt__\ndef f(x): return B()",
+        _LESS,
+    ),
+    "an object that contains anything": Forgery(
+        "class C:\n    def __contains__(self, o): return True\n    def __eq__(self, o): return True\ndef f(x): return C()",
+        _TABLE,
+    ),
+    "objects of one class that all equal each other": Forgery(
+        "class Point:\n    def __init__(self, x, y): self.x, self.y = x, y\n    def __eq__(self, other): return True\n"
+        "def add(a, b): return a",
+        _POINT,
+    ),
+    "a context that swallows the assertion": Forgery(
+        "class Timer:\n    def __enter__(self): return self\n    def __exit__(self, *why): return True\ndef f(x): return 0",
+        _WITH,
+    ),
+    "a context that swallows what is no error of its own": Forgery(
+        "class Timer:\n    def __enter__(self): return self\n    def __exit__(self, kind, *why): return kind is not None\n"
+        "def f(x): return 0",
+        _WITH,
+        same_process=False,
+    ),
+    "builtins replaced through import star": Forgery(
+        "def len(x): return 3\ndef approx(x): return 0\ndef f(n): return []\ndef g(x): return 0", _STAR
+    ),
+    "pytest itself replaced through import star": Forgery(
+        "class pytest:\n    @staticmethod\n    def approx(x): return 0\ndef f(n): return 'abc'\ndef g(x): return 0\n"
+        "approx = pytest.approx",
+        _STAR,
+    ),
+    "an exception that tests take for a skip": Forgery(
+        "import unittest\ndef f(x): raise unittest.SkipTest('not today')", _UNITTEST
+    ),
+    "unittest's assertEqual patched": Forgery(
+        "import unittest\nunittest.TestCase.assertEqual = lambda *a: None\ndef f(x): return 0", _UNITTEST
+    ),
+    "the function of the test rewritten through the frame": Forgery(
+        "import sys\ndef f(x):\n    test = sys._getframe(1)\n    for name, one in list(test.f_globals.items()):\n"
+        "        if name.startswith('test_'): one.__code__ = (lambda: None).__code__\n    return 2 if x == 1 else 0"
+    ),
+    "the answers read from the tests' frames": Forgery(
+        "import sys\ndef f(x):\n    frame = sys._getframe(1)\n    return frame.f_locals.get('y', frame.f_code.co_consts[2])",
+        _ORDER,
+    ),
+    "ended well while it is imported, in a thread": Forgery(
+        "import os, threading\nthreading.Thread(target=lambda: os._exit(0)).start()\ndef f(x): return 0"
+    ),
+    "a handler that ends it well": Forgery(
+        "import atexit, os\natexit.register(lambda: os._exit(0))\ndef f(x): return 0"
+    ),
+    "another program in its place": Forgery(
+        "import os, sys\nos.execv(sys.executable, [sys.executable, '-c', 'print(\"2 passed\")'])\ndef f(x): return 0"
+    ),
+    "answers written before they are asked for": Forgery(
+        "import os, json\nfor fd in range(3, 64):\n    for n in range(1, 9):\n"
+        "        try: os.write(fd, (json.dumps([n, 'value', 2, [], '', '']) + '\\n').encode())\n"
+        "        except OSError: pass\ndef f(x): return 0",
+        fools_pytest=False,
+    ),
+    "answers that only look like values": Forgery(
+        "import os, json\ndef f(x):\n    for fd in range(3, 64):\n"
+        '        try: os.write(fd, b\'[2, "value", ["library", "unittest.mock", "ANY"], [], "", ""]\\n\')\n'
+        "        except OSError: pass\n    return 0",
+        fools_pytest=False,
+    ),
+    "the server's own coder replaced": Forgery(
+        "import gc\nfor one in gc.get_objects():\n    if getattr(one, '__name__', '') == '_Coder':\n"
+        "        one.encode = lambda self, value, depth=0: ['library', 'unittest.mock', 'ANY']\ndef f(x): return 0",
+        fools_pytest=False,
+    ),
+    "the server's equality replaced": Forgery(
+        "import gc\nfor one in gc.get_objects():\n    if type(one) is dict and 'contains' in one and 'matmul' in one:\n"
+        "        one['base'] = lambda o: 2\nclass N(list): pass\ndef f(x): return N()",
+        fools_pytest=False,
+    ),
+    "numbers that are right only for those who look": Forgery(
+        "class T(tuple):\n    def __eq__(self, o): return True\n    def __len__(self): return 2\n    __hash__ = None\n"
+        "def f(x): return T()",
+        "from m import f\n\n\ndef test_one():\n    assert f(1) == (1, 2) and len(f(1)) == 2\n",
+    ),
+    "a text that strips to anything": Forgery(
+        "class A:\n    def __eq__(self, o): return True\n    def strip(self): return self\n    __hash__ = None\n"
+        "class S(str):\n    def strip(self): return A()\ndef f(x): return S()",
+        _TEXT,
+    ),
+    "a dict that has every key": Forgery(
+        "class D(dict):\n    def __eq__(self, o): return True\n    def __missing__(self, k): return self\n"
+        "    __hash__ = None\ndef f(x): return D()",
+        "from m import f\n\n\ndef test_one():\n    assert f(1) == {'a': 1}\n    assert f(1)['b']['c'] == 5\n",
+    ),
+    "an instance of anything": Forgery(
+        "class M(type):\n    def __instancecheck__(cls, o): return True\nclass Result(metaclass=M): pass\ndef f(x): return 0",
+        "from m import Result, f\n\n\ndef test_one():\n    assert isinstance(f(1), Result)\n",
+    ),
+    "a module's setup that empties the tests, through import star": Forgery(
+        "def setup_module(module):\n    for name, one in vars(module).items():\n"
+        "        if name.startswith('test_'): one.__code__ = (lambda: None).__code__\ndef f(n): return []\ndef g(x): return 0",
+        _STAR,
+    ),
+    "pytest.raises made to accept anything": Forgery(
+        "import contextlib, pytest\npytest.raises = lambda *a, **k: contextlib.suppress(Exception)\ndef f(x): return 0",
+        _MATCH,
+    ),
+    "pytest.approx made to accept anything": Forgery(
+        "import pytest\nfrom unittest import mock\npytest.approx = lambda *a, **k: mock.ANY\ndef f(x): return 0",
+        _FLOATS,
+    ),
+    "re.search made to find anything": Forgery(
+        "import re\nre.search = lambda *a, **k: True\ndef f(x): raise ValueError('no')", _MATCH
+    ),
+    "math.isclose made to accept anything": Forgery(
+        "import math\nmath.isclose = lambda *a, **k: True\ndef f(x): return 0", _CLOSE
+    ),
+    "a class of the standard library made to equal anything": Forgery(
+        "from fractions import Fraction\nFraction.__eq__ = lambda a, b: True\ndef f(x): return 0", _FRACTION
+    ),
+    "abs and round replaced in place": Forgery(
+        "import builtins\nbuiltins.abs = lambda x: 0\nbuiltins.round = lambda *a: 0\ndef f(x): return 0", _NEAR
+    ),
+    "a list of objects that equal anything": Forgery(
+        "class A:\n    def __eq__(self, o): return True\n    __hash__ = None\ndef f(x): return [A(), A(), A()]", _LIST
+    ),
+    "an object that differs from nothing": Forgery(
+        "class A:\n    def __ne__(self, o): return False\ndef f(x): return A()", _NOT
+    ),
+    "an object that says it is a number": Forgery(
+        "class A:\n    __class__ = int\n    def __eq__(self, o): return True\n    __hash__ = None\ndef f(x): return A()",
+        _TYPES,
+    ),
+    "an object that is almost equal to anything": Forgery(
+        "class A:\n    def __eq__(self, o): return True\n    __hash__ = None\ndef f(x): return A()", _ALMOST
+    ),
+    "the answers found among the test's parameters": Forgery(
+        "import gc\ndef f(x):\n    for one in gc.get_objects():\n"
+        "        if type(one).__name__.startswith('CallSpec') and one.params.get('x') == x:\n"
+        "            return one.params['y']\n    return 0",
+        _ORDER,
+    ),
+    "the answers read from the tests' file": Forgery(
+        "import os, re\ntext = ''\nfor place in ('/tests', os.path.dirname(__file__)):\n"
+        "    try: text += open(place + '/test_m.py').read()\n    except OSError: pass\n"
+        "known = dict(re.findall(r'f\\((\\d+)\\) == (\\d+)', text))\ndef f(x): return int(known.get(str(x), 0))",
+    ),
+    "only the tests that matter not run": Forgery(
+        "import importlib\np = importlib.import_module('_py' + 'test.python')\nold = p.Function.runtest\n"
+        "p.Function.runtest = lambda self: old(self) if '_bad_' in self.name else None\ndef f(x): return 0"
+    ),
+    "signed records made with the driver's own hands": Forgery(
+        "import gc, os, sys\nfor tell in gc.get_objects():\n"
+        "    if type(tell).__name__ == 'function' and tell.__name__ == 'tell':\n"
+        "        token = [one for one in sys.argv if 'trusted' in one][1][-19:-3]\n"
+        "        for test in ('test_m.py::test_one', 'test_m.py::test_two', 'x::test_good_' + token, 'x::test_bad_' + token):\n"
+        "            tell(kind='start', test=test)\n"
+        "            for when in ('setup', 'call', 'teardown'):\n"
+        "                bad = '_bad_' in test and when == 'call'\n"
+        "                tell(kind='phase', test=test, when=when, outcome='failed' if bad else 'passed')\n"
+        "        tell(kind='end', status=1)\n        os._exit(0)\ndef f(x): return 0",
+        fools_pytest=False,
+    ),
+    "reports turned on their way to the signature": Forgery(
+        "import gc\nfor one in gc.get_objects():\n    if type(one).__name__ == '_Plugin':\n        old = one._tell\n"
+        "        def tell(**record):\n            if record.get('outcome') == 'failed' and '_bad_' not in record['test']:\n"
+        "                record['outcome'] = 'passed'\n            old(**record)\n        one._tell = tell\ndef f(x): return 0",
+        fools_pytest=False,
+    ),
+}

@@ -1,0 +1,69 @@
+"""The files of a judgement as text: which names are allowed, which tests they declare, which modules they are. Pure."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from vwt_agents.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["checked_files", "declared_tests", "module_names"]
+
+
+def checked_files(files: Mapping[str, str]) -> Mapping[str, str]:
+    """The same files; UsageError when a name would leave its folder."""
+    for name in files:
+        path = PurePosixPath(name)
+        if not name or "\0" in name or path.is_absolute() or ".." in path.parts or path == PurePosixPath("."):
+            raise UsageError(
+                f"{name!r} is no name for a file in a work folder", hint="use a relative path without '..'"
+            )
+    return files
+
+
+def declared_tests(tests: Mapping[str, str]) -> frozenset[str]:
+    """Ids of the test functions the text of the files declares, as pytest names them without parameters."""
+    found: set[str] = set()
+    for name, text in tests.items():
+        file = PurePosixPath(name)
+        if file.suffix == ".py" and (file.name.startswith("test_") or file.stem.endswith("_test")):
+            try:
+                tree = ast.parse(text)
+            except (SyntaxError, ValueError):
+                found.add(f"{name}::does not parse")
+                continue
+            found.update(f"{name}::{one}" for one in _functions(tree.body))
+    return frozenset(found)
+
+
+def _functions(body: Iterable[ast.stmt], *, unittest: bool = False) -> Iterable[str]:
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test"):
+            if not unittest or node.name != "test":
+                yield node.name
+        elif isinstance(node, ast.ClassDef):
+            bases = [base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "") for base in node.bases]
+            case = any(base.endswith("TestCase") for base in bases)
+            if case or node.name.startswith("Test"):
+                yield from (f"{node.name}::{one}" for one in _functions(node.body, unittest=case))
+
+
+def module_names(code: Mapping[str, str]) -> tuple[frozenset[str], frozenset[str]]:
+    """The modules that can be imported from a folder with these files, and those among them that are packages."""
+    modules: set[str] = set()
+    packages: set[str] = set()
+    for name in code:
+        path = PurePosixPath(name)
+        if path.suffix != ".py":
+            continue
+        parts = path.parent.parts if path.name == "__init__.py" else (*path.parent.parts, path.stem)
+        if not all(part.isidentifier() for part in parts):
+            continue
+        parents = [".".join(path.parent.parts[:end]) for end in range(1, len(path.parent.parts) + 1)]
+        packages.update(parents)
+        modules.update(parents, [".".join(parts)] if parts else [])
+    return frozenset(modules), frozenset(packages)
