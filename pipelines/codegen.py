@@ -126,7 +126,7 @@ async def proven(
             await spread(coder, task, brief, samples, bench)
         else:
             await bench.judge(await repair(coder, task, bench.best))
-        if await attempt.record(bench.best.verdict):
+        if await attempt.record(bench.best.verdict, files=bench.files):
             break
         run.say(f"attempt {attempt.number}: {bench.best.verdict.reason}")
     if bench.disputed:
@@ -266,6 +266,11 @@ class Bench:
     def best(self) -> Result:
         """The best candidate so far."""
         return max(self.results.values(), key=Result.rank)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The best candidate and the tests it is judged by, by file name."""
+        return {f"{self.brief.function}.py": self.best.code, self.suite.file_name: self.suite.render()}
 
     async def judge(self, code: str) -> None:
         """Run a candidate, once for each text; then drop what is disputed now and judge the best by what stands."""

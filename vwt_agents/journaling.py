@@ -6,6 +6,7 @@ It never decides where a call goes nor whether it is made again.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,7 @@ class JournalingCaller:
             self._count(response)
             return response
         self._spent.begin()
+        request = replace(request, labels={**request.labels, "call": str(self._spent.calls)})
         started, now = self._clock(), datetime.now(UTC)
         line = CallLine(request.labels.get("agent", ""), request.model)
         self._line.call_began(line)

@@ -68,12 +68,14 @@ EVENTS: Final[frozenset[str]] = frozenset(
         "model.unloaded",
         "model.vanished",
         "neighbours.not_seen",
+        "report.not_made",
         "run.ended",
         "run.started",
         "sandbox.chosen",
         "stage.done",
         "stage.failed",
         "stage.started",
+        "timeline.not_kept",
     }
 )
 """Every event this package logs, as `noun.verbed`; a test keeps the list and the code equal."""

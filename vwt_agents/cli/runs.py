@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from vwt_agents.cli.options import emit_json, limit_options, run_async, terminal_width
+from vwt_agents.cli.run_pages import report, trace
 
 if TYPE_CHECKING:
     from vwt_agents.app import Job
@@ -89,26 +89,6 @@ def show_run(run: str, as_json: bool) -> int:
     return 0
 
 
-@runs.command("report")
-@click.argument("run")
-def report_run(run: str) -> int:
-    """Print a run's report."""
-    from vwt_agents.errors import UsageError
-    from vwt_agents.journal import JournalReader
-
-    async def work() -> RunRecord:
-        return await JournalReader().run(run)
-
-    record = run_async(work)
-    path = Path(record.out_dir) / "report.md"
-    if not path.exists():
-        raise UsageError(
-            f"run {record.id} has no report at {path}", hint="its folder was moved or deleted, or it never ended"
-        )
-    click.echo(path.read_text(encoding="utf-8"), nl=False)
-    return 0
-
-
 @runs.command("resume")
 @click.argument("run")
 @limit_options
@@ -129,3 +109,7 @@ def resume_run(run: str, priority: Priority | None, as_json: bool, quiet: bool, 
         return replace(job, priority=priority or job.priority, limits=job.limits.under(RunLimits(**limits)))
 
     return execute(run_async(work), as_json=as_json, quiet=quiet, verbose=False)
+
+
+runs.add_command(report)
+runs.add_command(trace)
