@@ -366,7 +366,7 @@ def _waits(history: History) -> list[dict[str, Any]]:
     for request in history.requests:
         until = request.granted if request.granted is not None else _end_of(request, history)
         ends = [at for at, _ in request.whys[1:]] + [until]
-        for (at, words), end in zip(request.whys, ends, strict=True):
+        for (at, words), end in zip(request.whys, ends, strict=False):  # one that never waited has none
             mark = re.sub(r"(?<![\w.:])\d+", "N", words)
             one = found.setdefault(mark, {"why": words, "seconds": 0.0, "requests": set(), "stages": set()})
             one["seconds"] += max(0.0, min(end, until) - at)

@@ -28,13 +28,12 @@
     return made;
   }
   function table(head, rows, caption) {
-    const cell = (tag, value, n) => {
-      const text = value instanceof Node ? value : value === null || value === undefined ? "" : value;
-      return h(tag, { class: n || null, scope: tag === "th" ? "col" : null }, text);
-    };
+    // On a phone a row is a block and a cell a line, which would cost them their roles: so these are said.
+    const cells = row => row.map((value, i) => h("td", { role: "cell", class: head[i][1], "data-l": head[i][0] }, value === "" ? null : value));
     return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-      h("table", {}, h("thead", {}, h("tr", {}, head.map(([name, n]) => cell("th", name, n)))),
-        h("tbody", {}, rows.map(row => h("tr", {}, row.map((value, i) => cell("td", value, head[i][1])))))));
+      h("table", { role: "table" },
+        h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, head.map(([name, n]) => h("th", { role: "columnheader", scope: "col", class: n }, name)))),
+        h("tbody", { role: "rowgroup" }, rows.map(row => h("tr", { role: "row" }, cells(row))))));
   }
   const badge = word => h("span", { class: "badge " + word.replace(/[^a-z]/g, "") }, word);
   const clip = (text, most) => text.length > most ? text.slice(0, Math.max(1, most - 1)) + "…" : text;
@@ -118,14 +117,11 @@
 
   function verdictOf(v) {
     return [
-      h("p", {}, badge(v.passed ? "passed" : "not passed"), " ", `${v.tests_passed ?? 0} of ${v.tests_run ?? 0} tests passed. ${v.reason ?? ""}`),
-      h("p", { class: "dim" }, `Sandbox ${v.backend || "?"}, isolation level ${v.level || "?"}, integrity ${v.integrity || "?"}`, v.seconds ? `, ${time(v.seconds)}` : ""),
+      h("p", {}, h("span", { class: "badge " + (v.passed ? "good" : "bad") }, v.passed ? "passed" : "not passed"), " ", v.reason || ""),
+      h("p", { class: "dim" }, `${v.tests_passed ?? 0} of ${v.tests_run ?? 0} tests; sandbox ${v.backend || "?"}, isolation level ${v.level || "?"}, integrity ${v.integrity || "?"}`, v.seconds ? `, ${time(v.seconds)}` : ""),
       (v.failures || []).map(f => h("details", {}, h("summary", {}, h("code", {}, f.test), ` ${f.kind}`), h("div", {}, h("pre", { tabindex: "0" }, f.message))))];
   }
-  if (D.verdict) {
-    const made = section("verdict", "Verdict", verdictOf(D.verdict));
-    made.querySelector(".badge").classList.add(D.verdict.passed ? "good" : "bad");
-  }
+  if (D.verdict) section("verdict", "Verdict", verdictOf(D.verdict));
   if (D.inputs.length)
     section("inputs", "Inputs", D.inputs.map(i => folded({}, [h("code", {}, i.name), h("span", { class: "dim" }, " " + i.type)], all => block(all[i.text]))));
 
@@ -142,7 +138,7 @@
       const [px, py] = points[i - 1], mid = (py + y) / 2;
       return px === x ? `L${x},${y}` : `C${px},${mid} ${x},${mid} ${x},${y}`;
     }).join("");
-    const drawn = s("svg", { width: width + 2 * pad, height: height + 2 * pad, viewBox: `${-pad} ${-pad} ${width + 2 * pad} ${height + 2 * pad}`,
+    const drawn = s("svg", { class: "graph", width: width + 2 * pad, height: height + 2 * pad, viewBox: `${-pad} ${-pad} ${width + 2 * pad} ${height + 2 * pad}`,
       role: "img", "aria-label": `Graph of ${D.stages.length} stages; the table of stages says what each of them waits for` },
       s("defs", {}, s("marker", { id: "tip", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" },
         s("path", { d: "M0,0.5 L7.5,4 L0,7.5 z", class: "tip" }))),
@@ -158,6 +154,7 @@
           s("text", { x: x + 23, y: y + 20, "font-weight": 600 }, clip(stage.name, 18)),
           s("text", { x: x + 12, y: y + 37, class: "dim" }, clip(under + (stage.each ? " · each" : ""), 24)));
       }));
+    drawn.style.minWidth = 0.72 * width + "px";  // narrower than that, it is scrolled
     section("graph", "Graph", h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Graph" }, drawn),
       h("p", { class: "dim" }, "From top to bottom: who waits for whom. A blue frame: of high importance. A pale line: a longer way leads there too."));
   }
@@ -329,9 +326,10 @@
 
   // -- tables -------------------------------------------------------------------------------------------------------------
 
-  if (D.waits.length)
+  const waits = D.waits.filter(w => w.seconds >= 0.05);
+  if (waits.length)
     section("waits", "What calls waited for", table([["seconds", "n"], ["calls", "n"], ["stages"], ["why", "why"]],
-      D.waits.map(w => [w.seconds.toFixed(1), w.requests, w.stages.join(", "), w.why]), "Waits"),
+      waits.map(w => [w.seconds.toFixed(1), w.requests, w.stages.join(", "), w.why]), "Waits"),
       h("p", { class: "dim" }, "Seconds of all calls together. Sentences that differ in numbers only are counted as one."));
 
   const most = Math.max(1, ...D.stages.map(one => one.in + one.out));
