@@ -1,4 +1,4 @@
-"""What happened to memory and queues while a run went on, as short rows: Timeline notes it, the journal keeps it, reports read it.
+"""What happened to memory and queues while a run went on, as short rows: Timeline notes it, the journal keeps it.
 
 Pure. The dispatcher tells it every event of the core; it keeps what people will ask about: residencies, budgets, what others
 take, and how long each request waited for what. A row is a JSON array that begins with its kind and, but for M and T, its

@@ -27,15 +27,13 @@ async def page_of(journal: JournalReader, run: str, *, packed: bool = True) -> s
 
 
 async def page_at_the_end(journal: JournalReader, result: RunResult) -> str | None:
-    """The page of a run that is about to be written down as ended with this result; None, and a warning, where it can't be made."""
+    """The page of a run that is about to be written down as ended so; None, and a warning, where it can't be made."""
     from vwt_agents.report import report_page
 
     now = datetime.now(UTC)
     try:
         record = await journal.run(result.run_id)
-        ended = replace(
-            record, status=result.status, exit_code=result.exit_code, ended_at=now, summary=encode(result)
-        )
+        ended = replace(record, status=result.status, exit_code=result.exit_code, ended_at=now, summary=encode(result))
         return report_page(ended, await journal.entries(record.id), now)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with a picture of a run, the run keeps its own end
         log.warning("report.not_made", error=f"{type(error).__name__}: {error}")

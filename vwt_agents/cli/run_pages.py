@@ -18,7 +18,9 @@ __all__ = ["report", "trace"]
 
 @click.command()
 @click.argument("run")
-@click.option("--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write the page there; - for stdout.")
+@click.option(
+    "--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write the page there; - for stdout."
+)
 @click.option("--open", "show", is_flag=True, help="Write report.html into the run's folder, and open it in a browser.")
 @click.option("--unpacked", is_flag=True, help="A longer page, for browsers older than 2023.")
 def report(run: str, page: Path | None, show: bool, unpacked: bool) -> int:
@@ -70,7 +72,9 @@ def write(path: Path, text: str) -> Path:
 
 @click.command()
 @click.argument("run")
-@click.option("--out", type=click.Path(path_type=Path), default="-", metavar="FILE", help="Where to; stdout when left out.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="-", metavar="FILE", help="Where to; stdout when left out."
+)
 def trace(run: str, out: Path) -> int:
     """Write a run as a trace for https://ui.perfetto.dev (or chrome://tracing): stages, slots, loads, memory, queues."""
     from datetime import UTC, datetime

@@ -7,6 +7,8 @@ place of its own in each, and the places of a layer are put in the order of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ def _order(layers: list[list[str]], chains: Sequence[Sequence[str]]) -> None:
     above: dict[str, list[str]] = {}
     below: dict[str, list[str]] = {}
     for chain in chains:
-        for upper, lower in zip(chain, chain[1:], strict=False):
+        for upper, lower in pairwise(chain):
             above.setdefault(lower, []).append(upper)
             below.setdefault(upper, []).append(lower)
     for sweep in range(_SWEEPS):
@@ -95,12 +97,13 @@ def _order(layers: list[list[str]], chains: Sequence[Sequence[str]]) -> None:
         neighbours = above if down else below
         for layer in layers if down else reversed(layers):
             places = {name: index for other in layers for index, name in enumerate(other)}
+            layer.sort(key=partial(_mean, neighbours, places))
 
-            def mean(name: str, places: dict[str, int] = places) -> float:
-                near = neighbours.get(name, ())
-                return sum(places[one] for one in near) / len(near) if near else float(places[name])
 
-            layer.sort(key=mean)
+def _mean(neighbours: Mapping[str, Sequence[str]], places: Mapping[str, int], name: str) -> float:
+    """The mean place of its neighbours; its own where it has none."""
+    near = neighbours.get(name, ())
+    return sum(places[one] for one in near) / len(near) if near else float(places[name])
 
 
 def _place(layers: Sequence[Sequence[str]], chains: Sequence[Sequence[str]]) -> tuple[dict[str, float], float]:
@@ -109,7 +112,7 @@ def _place(layers: Sequence[Sequence[str]], chains: Sequence[Sequence[str]]) -> 
     whole = float(max(widths, default=0))
     above: dict[str, list[str]] = {}
     for chain in chains:
-        for upper, lower in zip(chain, chain[1:], strict=False):
+        for upper, lower in pairwise(chain):
             above.setdefault(lower, []).append(upper)
     middles: dict[str, float] = {}
     for layer, width in zip(layers, widths, strict=True):

@@ -16,7 +16,6 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING, Any, Final
 
-from vwt_agents import __version__
 from vwt_agents.report.data import report_data
 from vwt_agents.report.texts import Texts, pack
 
@@ -37,7 +36,7 @@ _MOST: Final = 900_000
 def report_page(record: RunRecord, entries: Sequence[Entry], now: datetime, *, packed: bool = True) -> str:
     """The page of a run in whatever state it is; `now` is when it is made.
 
-    With `packed` False no text is deflated: the page opens in browsers without DecompressionStream (before 2023), and is longer.
+    With `packed` False no text is deflated: a longer page, for browsers without DecompressionStream (before 2023).
     """
     texts = Texts()
     data = report_data(record, entries, texts, now)
@@ -53,7 +52,6 @@ def report_page(record: RunRecord, entries: Sequence[Entry], now: datetime, *, p
         status=html.escape(record.status),
         lead=html.escape(_lead(data)),
         run=html.escape(record.id),
-        version=html.escape(__version__),
         data=_inert(json.dumps(data, ensure_ascii=False, separators=(",", ":"))),
         packed="deflate" if deflated else "",
         texts=body if deflated else _inert(body),

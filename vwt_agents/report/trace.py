@@ -114,7 +114,12 @@ def _stages(data: Mapping[str, Any], names: _Names) -> Iterator[_Event]:
 
 def _call(call: Mapping[str, Any], pid: int, tid: int, own: int, spans: Sequence[Sequence[Any]]) -> Iterator[_Event]:
     name = f"{call['agent']} on {call['model']}"
-    told = {"prompt_tokens": call["in"], "output_tokens": call["out"], "cached_tokens": call["cached"], "ok": call["ok"]}
+    told = {
+        "prompt_tokens": call["in"],
+        "output_tokens": call["out"],
+        "cached_tokens": call["cached"],
+        "ok": call["ok"],
+    }
     yield _span(name, pid, tid, call["asked"], call["ended"], **told)
     if call["granted"] > call["asked"]:
         whys = [words for _, words in call.get("whys", ())]
@@ -153,7 +158,9 @@ def _stay(stay: Mapping[str, Any], end: Seconds, pid: int, tid: int) -> Iterator
     why = stay.get("failed") or stay.get("why", "")
     loaded = ready if ready is not None else over
     if loaded > began:
-        yield _span("load failed" if stay.get("failed") else "loading", pid, tid, began, loaded, mib=stay["mib"], why=why)
+        yield _span(
+            "load failed" if stay.get("failed") else "loading", pid, tid, began, loaded, mib=stay["mib"], why=why
+        )
     if ready is not None:
         yield _span("resident", pid, tid, ready, leaving if leaving is not None else over, mib=stay["mib"])
     if leaving is not None:
