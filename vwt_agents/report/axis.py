@@ -48,9 +48,9 @@ class Axis:
     def at(self, moment: datetime) -> Seconds:
         """Where a moment is on the axis; never before its beginning."""
         seconds = (moment - self.origin).total_seconds()
-        return max(0.0, seconds - self.offsets[max(0, bisect_right(self.starts, seconds) - 1)])
+        return max(0.0, round(seconds - self.offsets[max(0, bisect_right(self.starts, seconds) - 1)], 6))
 
     @property
     def seams(self) -> list[Seconds]:
         """Where a later session begins."""
-        return [start - cut for start, cut in zip(self.starts[1:], self.offsets[1:], strict=True)]
+        return [round(start - cut, 6) for start, cut in zip(self.starts[1:], self.offsets[1:], strict=True)]

@@ -42,8 +42,10 @@ def _call(entry: Entry, requests: Sequence[Request], history: History, texts: Te
     assert entry.started_at is not None
     failed = isinstance(answer, str)
     usage = None if isinstance(answer, str) else answer.usage
-    asked = history.axis.at(entry.started_at)
-    ended = asked + (entry.seconds or 0.0)
+    # The timeline's own clock, where it saw the call: then a call never begins a moment before its stage.
+    asked = requests[0].asked if requests else history.axis.at(entry.started_at)
+    seen = requests[-1].ended if requests and requests[-1].how != "open" else None
+    ended = seen if seen is not None else asked + (entry.seconds or 0.0)
     granted = next((one.granted for one in reversed(requests) if one.granted is not None), None)
     if granted is None:
         granted = asked + usage.wait_s if usage is not None else ended

@@ -42,7 +42,7 @@ def report_page(record: RunRecord, entries: Sequence[Entry], now: datetime, *, p
     data = report_data(record, entries, texts, now)
     script, style = _part("page.js"), _part("page.css")
     body, deflated = pack(texts, plain=_PLAIN if packed else 1 << 40, most=_MOST if packed else 1 << 40)
-    return Template(_part("page.html")).substitute(
+    page = Template(_part("page.html")).substitute(
         script=script,
         script_hash=_hash(script),
         style=style,
@@ -56,6 +56,7 @@ def report_page(record: RunRecord, entries: Sequence[Entry], now: datetime, *, p
         packed="deflate" if deflated else "",
         texts=body if deflated else _inert(body),
     )
+    return page.encode("utf-8", "replace").decode()  # half a surrogate pair, which a model may answer with, has no UTF-8
 
 
 def _lead(data: Mapping[str, Any]) -> str:
@@ -69,8 +70,6 @@ def _lead(data: Mapping[str, Any]) -> str:
 
 def _inert(text: str) -> str:
     """JSON that means the same and can end no script element, begin no comment and break no line of an old parser."""
-    # Half a surrogate pair cannot be written as UTF-8.
-    text = text.encode("utf-8", "replace").decode()
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return text
