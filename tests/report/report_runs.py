@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -148,7 +149,8 @@ def many_calls(count: int, *, words: Sequence[str], each: int = 300) -> tuple[En
     """So many calls of one stage, a tenth of a second apart, each with a prompt and an answer of its own of `each` words."""
     entries = []
     for number in range(count):
-        said = [" ".join(words[(number * 7 + place * (part + 3)) % len(words)] for place in range(each)) for part in (0, 1)]
+        chosen = random.Random(number)
+        said = [" ".join(chosen.choices(words, k=each)) for _ in range(2)]
         request = Request(
             endpoint="here",
             model="coder:7b",

@@ -73,7 +73,7 @@ def test_attempts_show_how_their_files_differ_from_the_attempt_before(ran: Ran) 
 
 
 def test_attempts_without_files_are_told_apart_by_their_last_answers() -> None:
-    calls = many_calls(2, words=["one", "two", "three"], each=3)
+    calls = many_calls(2, words=[str(number) for number in range(1000)], each=3)
     marked = []
     for number, call in enumerate(calls, 1):
         payload = json.loads(call.payload or "")
