@@ -34,10 +34,24 @@ class Going:
         self.here = here
         self.gate = here.hold("/api/chat")
         self.process = subprocess.Popen([sys.executable, "-m", "vwt_agents", "run", "two.py", "--quiet"], stdout=subprocess.PIPE)
-        here.reached("/api/chat")
 
     def __enter__(self) -> Going:
+        try:
+            self._reached()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
+
+    def _reached(self) -> None:
+        """Return once its call has come; a busy machine may take its time to start a process."""
+        for _ in range(6):
+            assert self.process.poll() is None, "the run ended before its first call"
+            try:
+                return self.here.reached("/api/chat")
+            except TimeoutError:
+                continue
+        raise AssertionError("the run never came to its first call")
 
     def __exit__(self, *exc: object) -> None:
         self.here.open(self.gate)
@@ -46,7 +60,7 @@ class Going:
 
     def wait_for(self, capsys: Capture, what: str) -> list[dict[str, Any]]:
         """What `runs top` says, once there is something in this part of it: it is told a second later."""
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while time.monotonic() < until:
             code, out, err = called(capsys, "runs", "top", "--json")
             assert code == 0, err
@@ -133,7 +147,7 @@ def test_the_live_view_leaves_on_q_on_ctrl_c_and_when_the_run_has_ended(here: Se
 
 
 def _read_until(terminal: int, mark: bytes) -> bytes:
-    seen, until = b"", time.monotonic() + 30
+    seen, until = b"", time.monotonic() + 60
     while mark not in seen:
         left = until - time.monotonic()
         assert left > 0 and select.select([terminal], [], [], left)[0], seen[-2000:]
@@ -148,8 +162,8 @@ def _drain(terminal: int, process: subprocess.Popen[bytes]) -> None:
         if select.select([terminal], [], [], 0.05)[0]:
             try:
                 os.read(terminal, 65536)
-            except OSError:
-                return
+            except OSError:  # nobody has the other end open any more
+                break
     process.wait(10)
 
 
@@ -173,7 +187,7 @@ def test_show_sums_up_stages_waits_and_tokens_and_lists_entries_when_asked(here:
         ["second", "done", "small:1b"],
     ]
     assert "2 calls, 0 failed" in out
-    assert "peak 4" in out or "peak 3" in out
+    assert "of 4096 MiB" in out
     code, out, _err = called(capsys, "runs", "show", "last", "--entries")
     assert (code, [line.split()[1] for line in out.splitlines()[3:]].count("call")) == (0, 2)
 
