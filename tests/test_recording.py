@@ -34,11 +34,17 @@ async def test_rows_are_there_before_the_run_has_ended(path: Path, monkeypatch: 
         async with recording(journal, run, board, {"stages": []}):
             board.say("a remark")
             with anyio.fail_after(10):
-                while not await rows(path):
+                while not await rows(path):  # noqa: ASYNC110 - what is waited for is in a file
                     await anyio.sleep(0.01)
             board.stages = {"draft": StageLine("draft", (), (), "done", started=1.0, ended=2.0)}
         board.say("after the end")
     assert [row[0] for row in await rows(path)] == ["y", "s", "e"]
+
+
+async def failing(journal: Journal, run: str, board: Board) -> None:
+    async with recording(journal, run, board, {}):
+        board.say("before it failed")
+        raise StageFailed("no")
 
 
 async def test_an_error_or_a_cancelled_block_comes_out_as_itself_with_all_rows_kept(path: Path) -> None:
@@ -46,9 +52,7 @@ async def test_an_error_or_a_cancelled_block_comes_out_as_itself_with_all_rows_k
     async with Journal.open(path) as journal:
         run = await journal.new_run("p")
         with pytest.raises(StageFailed):
-            async with recording(journal, run, board, {}):
-                board.say("before it failed")
-                raise StageFailed("no")
+            await failing(journal, run, board)
         with anyio.CancelScope() as scope:
             async with recording(journal, run, board, {}):
                 board.say("before it was stopped")

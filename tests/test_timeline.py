@@ -1,4 +1,4 @@
-"""A timeline says what happened to memory and queues in short rows: each thing once, why a request waits only when it changes."""
+"""A timeline says what happened to memory and queues in short rows: each once, and why a request waits when that is new."""
 
 from __future__ import annotations
 

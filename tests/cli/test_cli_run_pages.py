@@ -33,7 +33,9 @@ class Going:
     def __init__(self, here: Served) -> None:
         self.here = here
         self.gate = here.hold("/api/chat")
-        self.process = subprocess.Popen([sys.executable, "-m", "vwt_agents", "run", "two.py", "--quiet"], stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "vwt_agents", "run", "two.py", "--quiet"], stdout=subprocess.DEVNULL
+        )
 
     def __enter__(self) -> Going:
         try:
@@ -56,7 +58,7 @@ class Going:
     def __exit__(self, *exc: object) -> None:
         self.here.open(self.gate)
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
 
     def wait_for(self, capsys: Capture, what: str) -> list[dict[str, Any]]:
         """What `runs top` says, once there is something in this part of it: it is told a second later."""
@@ -96,7 +98,10 @@ def test_a_run_that_is_going_on_can_be_watched_from_elsewhere_and_reported_on(he
         (seen,) = going.wait_for(capsys, "running")
         assert (seen["status"], seen["pipeline"]) == ("running", "two")
         assert [(call["stage"], call["model"]) for call in seen["running"]] == [("first", "small:1b")]
-        assert [(stage["name"], stage["status"]) for stage in seen["stages"]] == [("first", "running"), ("second", "waiting")]
+        assert [(stage["name"], stage["status"]) for stage in seen["stages"]] == [
+            ("first", "running"),
+            ("second", "waiting"),
+        ]
         (device,) = [one for one in seen["devices"] if one["models"]]
         assert (device["models"][0]["phase"], device["budget_mib"]) == ("resident", 4096)
         code, out, _err = called(capsys, "runs", "top")
@@ -105,7 +110,7 @@ def test_a_run_that_is_going_on_can_be_watched_from_elsewhere_and_reported_on(he
         code, out, _err = called(capsys, "runs", "report", "last", "--html", "now.html")
         assert (code, "two: running" in Path("now.html").read_text()) == (0, True)
         going.process.send_signal(signal.SIGKILL)
-        going.process.communicate()
+        going.process.wait()
         assert json.loads(called(capsys, "runs", "top", "--json")[1]) == []
         assert "no run is going on" in called(capsys, "runs", "top")[1]
         code, out, err = called(capsys, "runs", "report", "last")
@@ -119,14 +124,18 @@ def test_a_run_that_is_going_on_can_be_watched_from_elsewhere_and_reported_on(he
         assert "runs resume" in out
 
 
-@pytest.mark.parametrize("way", ["q", "ctrl-c", "end"])
-def test_the_live_view_leaves_on_q_on_ctrl_c_and_when_the_run_has_ended(here: Served, capsys: Capture, way: str) -> None:
+@pytest.mark.parametrize("way", ["q", *(pytest.param(way, marks=pytest.mark.slow) for way in ("ctrl-c", "end"))])
+def test_the_live_view_leaves_on_q_on_ctrl_c_and_when_the_run_has_ended(
+    here: Served, capsys: Capture, way: str
+) -> None:
     with Going(here) as going:
         going.wait_for(capsys, "running")
         ours, theirs = pty.openpty()
         command = [sys.executable, "-m", "vwt_agents", "runs", "top"]
         environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
-        view = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True)
+        view = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
+        )
         os.close(theirs)
         try:
             seen = _read_until(ours, b"small:1b resident 1/2")
@@ -150,7 +159,8 @@ def _read_until(terminal: int, mark: bytes) -> bytes:
     seen, until = b"", time.monotonic() + 60
     while mark not in seen:
         left = until - time.monotonic()
-        assert left > 0 and select.select([terminal], [], [], left)[0], seen[-2000:]
+        assert left > 0, seen[-2000:]
+        assert select.select([terminal], [], [], left)[0], seen[-2000:]
         seen += os.read(terminal, 65536)
     return seen
 

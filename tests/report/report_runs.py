@@ -17,7 +17,9 @@ from vwt_agents.messages import Message, Options, Request, Response, Usage
 from vwt_agents.testing import OllamaServer, ServedModel
 
 MODELS = {"coder:7b": ServedModel(3000), "reviewer:7b": ServedModel(3500), "large:13b": ServedModel(4000)}
-EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(1)> <!-- [x](javascript:alert(1)) " \' \u2028 & \udc80'
+EVIL = (
+    "</script><script>alert(1)</script><img src=x onerror=alert(1)> <!-- [x](javascript:alert(1)) \" ' \u2028 & \udc80"
+)
 
 PIPELINE = """
 from dataclasses import dataclass

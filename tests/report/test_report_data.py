@@ -43,7 +43,9 @@ def test_the_sums_are_those_of_the_run_s_own_result(ran: Ran) -> None:
     data = report_data(ran.record, ran.entries, Texts(), LATER)
     result = json.loads(ran.record.summary or "")
     assert (data["totals"]["loads"], data["totals"]["unloads"]) == (result["loads"], result["unloads"])
-    assert data["devices"][0]["peak"] == result["peak_mib"] <= result["budget_mib"] == data["devices"][0]["budget"][-1][1]
+    assert (
+        data["devices"][0]["peak"] == result["peak_mib"] <= result["budget_mib"] == data["devices"][0]["budget"][-1][1]
+    )
     for stage, told in zip(data["stages"], result["stages"], strict=True):
         names = ("name", "status", "calls", "in", "out")
         assert [stage[name] for name in names] == [
@@ -78,7 +80,9 @@ def test_attempts_without_files_are_told_apart_by_their_last_answers() -> None:
     for number, call in enumerate(calls, 1):
         payload = json.loads(call.payload or "")
         payload["labels"]["attempt"] = str(number)
-        marked.append(Entry("r", "call", "many", payload=json.dumps(payload), texts=call.texts, started_at=BEGAN, seconds=1))
+        marked.append(
+            Entry("r", "call", "many", payload=json.dumps(payload), texts=call.texts, started_at=BEGAN, seconds=1)
+        )
         outcome = json.dumps({"number": number, "outcome": {"passed": False, "tests_passed": 0}})
         marked.append(Entry("r", "attempt", "many", key=str(number), status="bad", payload=outcome, started_at=BEGAN))
     texts = Texts()
@@ -101,7 +105,10 @@ def test_waits_that_differ_in_numbers_only_are_one() -> None:
     payload = json.dumps({"at": round(BEGAN.timestamp() * 1e6), "rows": rows})
     entries = [Entry("r", "event", "timeline", payload=payload, seq=1, started_at=BEGAN)]
     waits = report_data(record_of(), entries, Texts(), LATER)["waits"]
-    assert [(one["seconds"], one["requests"], one["stages"]) for one in waits] == [(3.0, 2, ["s1", "s2"]), (0.5, 1, ["s1"])]
+    assert [(one["seconds"], one["requests"], one["stages"]) for one in waits] == [
+        (3.0, 2, ["s1", "s2"]),
+        (0.5, 1, ["s1"]),
+    ]
 
 
 def test_the_same_text_is_kept_once_and_a_long_one_says_what_is_missing() -> None:

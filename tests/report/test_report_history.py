@@ -57,7 +57,9 @@ def test_every_call_of_a_run_finds_its_request_and_memory_stays_within_the_budge
     calls = [entry for entry in ran.entries if entry.kind == "call"]
     assert sorted(request.call for request in history.requests) == list(range(1, len(calls) + 1))
     assert all(request.how == "done" and request.granted is not None for request in history.requests)
-    assert any("being unloaded" in why or "is loading" in why for request in history.requests for _, why in request.whys)
+    assert any(
+        "being unloaded" in why or "is loading" in why for request in history.requests for _, why in request.whys
+    )
     for began in (stay.began for stay in history.stays):
         there = [stay for stay in history.stays if stay.began <= began < (stay.ended or 0.0)]
         assert 0 < sum(stay.sizes[-1][1] for stay in there) <= history.budgets["cpu"][-1][1]

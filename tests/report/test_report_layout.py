@@ -33,7 +33,9 @@ def test_no_box_covers_another_and_all_are_within_the_picture(needs: dict[str, l
 def test_every_need_is_an_edge_that_leads_down_and_crosses_no_foreign_box(needs: dict[str, list[str]]) -> None:
     made = lay_out(needs)
     boxes = {box.name: box for box in made.boxes}
-    assert {(edge.source, edge.target) for edge in made.edges} == {(need, name) for name in needs for need in needs[name]}
+    assert {(edge.source, edge.target) for edge in made.edges} == {
+        (need, name) for name in needs for need in needs[name]
+    }
     for edge in made.edges:
         assert edge.points[0] == (boxes[edge.source].x + WIDTH / 2, boxes[edge.source].y + HEIGHT)
         assert edge.points[-1] == (boxes[edge.target].x + WIDTH / 2, boxes[edge.target].y)

@@ -95,7 +95,9 @@ def test_without_javascript_the_page_says_how_the_run_ended_and_where_to_read_on
 
 def test_five_hundred_calls_take_less_than_a_megabyte_and_a_half() -> None:
     chosen = random.Random(6)
-    words = ["".join(chosen.choice("abcdefghijklmnopqrstuvwxyz_") for _ in range(chosen.randint(2, 9))) for _ in range(4000)]
+    words = [
+        "".join(chosen.choice("abcdefghijklmnopqrstuvwxyz_") for _ in range(chosen.randint(2, 9))) for _ in range(4000)
+    ]
     entries = many_calls(500, words=words)
     page = report_page(record_of(), entries, LATER)
     assert sum(len(str(text)) for entry in entries for text in entry.texts) > 1_500_000

@@ -24,7 +24,9 @@ def pipeline(stages: int, size: int) -> str:
     return "\n".join(lines)
 
 
-async def test_forty_stages_with_200_kb_of_outputs_take_less_than_0_4_mb_and_their_events_little_of_it(tmp_path: Path) -> None:
+async def test_forty_stages_with_200_kb_of_outputs_take_less_than_0_4_mb_and_their_events_little_of_it(
+    tmp_path: Path,
+) -> None:
     async with OllamaServer(MODELS) as server:
         (tmp_path / "chain.py").write_text(pipeline(40, 5000))
         (tmp_path / "agents.toml").write_text(CONFIG.format(url=server.url))

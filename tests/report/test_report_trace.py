@@ -32,7 +32,8 @@ def test_every_event_has_a_known_phase_and_what_that_needs(events: list[dict[str
     assert {event["ph"] for event in events} == set(NEEDED)
     for event in events:
         assert NEEDED[event["ph"]] <= set(event)
-        assert isinstance(event["ts"], int) and event["ts"] >= 0
+        assert isinstance(event["ts"], int)
+        assert event["ts"] >= 0
         assert event.get("dur", 0) >= 0
 
 

@@ -56,7 +56,9 @@ def report_page(record: RunRecord, entries: Sequence[Entry], now: datetime, *, p
         packed="deflate" if deflated else "",
         texts=body if deflated else _inert(body),
     )
-    return page.encode("utf-8", "replace").decode()  # half a surrogate pair, which a model may answer with, has no UTF-8
+    return page.encode(
+        "utf-8", "replace"
+    ).decode()  # half a surrogate pair, which a model may answer with, has no UTF-8
 
 
 def _lead(data: Mapping[str, Any]) -> str:
