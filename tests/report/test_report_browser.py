@@ -163,9 +163,8 @@ def test_the_dark_has_colours_of_its_own_with_enough_contrast_in_both(desk: Open
     assert found["light"] != found["dark"]
 
 
-def test_it_can_be_used_by_keyboard_and_read_out(desk: Opened) -> None:
-    page = desk.page
-    page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
+def test_it_can_be_used_by_keyboard_and_read_out(browser: Any, file: Path) -> None:
+    page = opened(browser, file).page
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     assert page.locator("html[lang=en]").count() == 1
