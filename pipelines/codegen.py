@@ -162,7 +162,7 @@ async def proven(
         else:
             programs = [await repair(coder, task, brief, bench.best)]
         await bench.judge([{module: program} for program in programs])
-        if await attempt.record(bench.best):
+        if await attempt.record(bench.best.verdict, files=bench.best.files):
             break
         run.say(f"attempt {attempt.number}: {bench.best.verdict.reason}")
         if run.calls >= max_calls or run.tokens >= max_tokens:

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from vwt_agents.core import State
     from vwt_agents.endpoints.base import Endpoint
     from vwt_agents.messages import OnChunk, Priority, Request, Response
+    from vwt_agents.timeline import Timeline
     from vwt_agents.types import Mib, RequestId, Seconds
 
 __all__ = ["Dispatcher", "Lease", "Serving", "Want"]
@@ -159,7 +160,7 @@ class Lease:
 class Dispatcher:
     """A Caller over several endpoints that keeps the core's promises; an async context manager.
 
-    `board` is kept up to date for views. Leaving the block unloads what it loaded.
+    `board` is kept up to date for views, `timeline` is told all that happens. Leaving the block unloads what it loaded.
     """
 
     def __init__(
@@ -170,7 +171,9 @@ class Dispatcher:
         board: Board | None = None,
         clock: Callable[[], Seconds] = anyio.current_time,
         priority: Priority = "batch",
+        timeline: Timeline | None = None,
     ) -> None:
+        self._timeline = timeline
         self.board = board if board is not None else Board()
         self.board.waits = self.explain
         self._scheduler = scheduler
@@ -237,7 +240,10 @@ class Dispatcher:
 
     def post(self, event: Event) -> None:
         """Tell the core what happened and carry out its answer: the one door to the core."""
-        for action in self._scheduler.handle(event, self._clock()):
+        actions = self._scheduler.handle(event, now := self._clock())
+        if self._timeline is not None:
+            self._timeline.happened(event, actions, self._scheduler.state, now)
+        for action in actions:
             self._carry_out(action)
         deadline = self._scheduler.deadline
         if deadline is not None and deadline < self._wakes_at:
@@ -290,6 +296,8 @@ class Dispatcher:
         request = next(self._ids)
         lease = self._waiting[request] = Lease(self, request, key, self._clock())
         self.board.queue[request] = want.labels.get("stage", "")
+        if self._timeline is not None:
+            self._timeline.asked(request, key, want.labels, lease.submitted)
         self.post(want.submitted(request, key, self._class))
         return lease
 

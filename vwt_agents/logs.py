@@ -70,6 +70,7 @@ EVENTS: Final[frozenset[str]] = frozenset(
         "model.unloaded",
         "model.vanished",
         "neighbours.not_seen",
+        "report.not_made",
         "run.ended",
         "run.started",
         "sandbox.chosen",
@@ -77,6 +78,7 @@ EVENTS: Final[frozenset[str]] = frozenset(
         "stage.failed",
         "stage.started",
         "traces.not_sent",
+        "timeline.not_kept",
     }
 )
 """Every event this package logs, as `noun.verbed`; a test keeps the list and the code equal."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempt", "Outcome", "Run", "RunFolder"]
 
-_OURS: Final = frozenset({"log.jsonl", "report.md", "result.json"})
+_OURS: Final = frozenset({"log.jsonl", "report.html", "report.md", "result.json"})
 """What the run itself leaves in its folder."""
 
 
@@ -95,11 +95,15 @@ class Attempt:
         self.number = number
         self.escalated = escalated
         self.outcome: Outcome | None = None
+        self.files: Mapping[str, str] = {}
         self._keep = keep
 
-    async def record(self, outcome: Outcome) -> bool:
-        """Journal how it went; True when it passed, so that `if await attempt.record(verdict): break` ends the loop."""
-        self.outcome = outcome
+    async def record(self, outcome: Outcome, *, files: Mapping[str, str] | None = None) -> bool:
+        """Journal how it went; True when it passed, so that `if await attempt.record(verdict): break` ends the loop.
+
+        `files` (name -> text) are what was judged: the run's report shows how they differ from those of the attempt before.
+        """
+        self.outcome, self.files = outcome, files or {}
         await self._keep(self)
         return outcome.passed
 
@@ -171,6 +175,7 @@ class Run:
         assert attempt.outcome is not None
         if self._journal is None:
             return
+        said = {"number": attempt.number, "escalated": attempt.escalated, "outcome": attempt.outcome}
         await self._journal.append(
             Entry(
                 run=self.id,
@@ -178,7 +183,8 @@ class Run:
                 name=self._line.name,
                 key=f"{self._scope.item}/{attempt.number}" if self._scope.item else str(attempt.number),
                 status="good" if attempt.outcome.passed else "bad",
-                payload=encode({"number": attempt.number, "escalated": attempt.escalated, "outcome": attempt.outcome}),
+                payload=encode({**said, "files": list(attempt.files)} if attempt.files else said),
+                texts=tuple(attempt.files.values()),
             ),
             at_once=True,
         )

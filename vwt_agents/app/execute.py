@@ -18,6 +18,8 @@ import anyio
 from vwt_agents.app.engines import engine_of
 from vwt_agents.app.foresight import habits_of, serving
 from vwt_agents.app.neighbours import open_neighbours
+from vwt_agents.app.outline import outline
+from vwt_agents.app.pages import page_at_the_end
 from vwt_agents.app.standby import with_failover
 from vwt_agents.app.world import THIS_MACHINE, World, measuring, open_world
 from vwt_agents.board import Board
@@ -34,6 +36,7 @@ from vwt_agents.journal import Journal, JournalReader, new_run_id
 from vwt_agents.limits import RunLimits, Spent, deadline_passed
 from vwt_agents.lookahead import steps
 from vwt_agents.pipeline_file import load_pipeline
+from vwt_agents.recording import recording
 from vwt_agents.result import RunResult, Status
 from vwt_agents.routing import Plan, plan_routes
 from vwt_agents.run import RunFolder
@@ -234,10 +237,13 @@ class _Execution:
         priority = settings.run.priority
         world = planned.world
         async with (
+            recording(self.journal, self.id, self.board, outline(planned.graph, planned.plan)) as timeline,
             open_neighbours(
                 world, planned.plan, lambda name, used: measuring(world, name, self.journal, used), self.id
             ) as neighbours,
-            Dispatcher(scheduler, neighbours.endpoints, board=self.board, priority=priority) as dispatcher,
+            Dispatcher(
+                scheduler, neighbours.endpoints, board=self.board, priority=priority, timeline=timeline
+            ) as dispatcher,
         ):
             self._prepare(dispatcher)
             runner = Runner(
@@ -309,7 +315,7 @@ class _Execution:
         self.result.count(self.board, now)
         self.result.artifacts = [str(path) for path in self.folder.delivered]
         try:
-            self._report()
+            await self._report()
         except UsageError as error:  # the folder went away, or is full: the journal still has to know
             self.board.say(f"note: {error.message}")
         summary = encode(self.result)
@@ -328,13 +334,15 @@ class _Execution:
             attributes={"vwt.tier": plan.tier, "vwt.promoted": plan.promoted},
         )
 
-    def _report(self) -> None:
+    async def _report(self) -> None:
         from vwt_agents.render.report import run_report
 
         result = self.result
         text = run_report(result, self.planned.plan, self.board, self.planned.graph)
         result.report = str(self.folder.write("report.md", text))
         result.artifacts = [*result.artifacts, result.report]
+        if (page := await page_at_the_end(self.journal, result)) is not None:
+            result.artifacts.append(str(self.folder.write("report.html", page)))
         self.folder.write("result.json", json.dumps(jsonable(result), indent=2) + "\n")
 
 

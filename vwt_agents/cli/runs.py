@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vwt_agents.cli.options import emit_json, limit_options, run_async, terminal_width
+from vwt_agents.cli.run_pages import report, trace
+from vwt_agents.cli.run_show import show
+from vwt_agents.cli.run_top import top
 
 if TYPE_CHECKING:
     from vwt_agents.app import Job
-    from vwt_agents.entries import Entry, RunRecord
+    from vwt_agents.entries import RunRecord
     from vwt_agents.messages import Priority
 
 __all__ = ["runs"]
@@ -50,63 +52,6 @@ def list_runs(limit: int, pipeline: str | None, as_json: bool) -> int:
 def _row(record: RunRecord) -> list[str]:
     seconds = f"{(record.ended_at - record.started_at).total_seconds():.1f}" if record.ended_at is not None else "-"
     return [record.id, record.pipeline, record.status, seconds, record.out_dir]
-
-
-@runs.command("show")
-@click.argument("run")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def show_run(run: str, as_json: bool) -> int:
-    """Show a run: how it ended, its stages, attempts and calls."""
-    from vwt_agents.journal import JournalReader
-    from vwt_agents.render.columns import columns
-
-    async def work() -> tuple[RunRecord, list[Entry]]:
-        reader = JournalReader()
-        record = await reader.run(run)
-        return record, list(await reader.entries(record.id))
-
-    record, entries = run_async(work)
-    if as_json:
-        summary = json.loads(record.summary) if record.summary else None
-        emit_json({"run": record, "summary": summary, "entries": entries})
-        return 0
-    click.echo(f"{record.id}: {record.status} ({record.pipeline}, {record.file})")
-    click.echo(f"started {record.started_at:%Y-%m-%d %H:%M:%S} UTC, folder {record.out_dir}")
-    rows = [
-        [
-            str(entry.seq),
-            entry.kind,
-            entry.name,
-            entry.key,
-            entry.status,
-            f"{entry.seconds:.1f}" if entry.seconds else "",
-        ]
-        for entry in entries
-    ]
-    click.echo(columns(["entry", "kind", "stage", "key", "status", "seconds"], rows, width=terminal_width()))
-    if record.status == "interrupted":
-        click.echo(f"go on with it: python -m vwt_agents runs resume {record.id}")
-    return 0
-
-
-@runs.command("report")
-@click.argument("run")
-def report_run(run: str) -> int:
-    """Print a run's report."""
-    from vwt_agents.errors import UsageError
-    from vwt_agents.journal import JournalReader
-
-    async def work() -> RunRecord:
-        return await JournalReader().run(run)
-
-    record = run_async(work)
-    path = Path(record.out_dir) / "report.md"
-    if not path.exists():
-        raise UsageError(
-            f"run {record.id} has no report at {path}", hint="its folder was moved or deleted, or it never ended"
-        )
-    click.echo(path.read_text(encoding="utf-8"), nl=False)
-    return 0
 
 
 @runs.command("resume")
@@ -147,3 +92,9 @@ def metrics(out: Path | None) -> int:
     else:
         write_prometheus(records, out)
     return 0
+
+
+runs.add_command(report)
+runs.add_command(show)
+runs.add_command(trace)
+runs.add_command(top)

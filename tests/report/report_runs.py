@@ -1,0 +1,168 @@
+"""Runs to report on: one of every kind of thing on a scripted server, and one of as many calls as one likes."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from vwt_agents.app import App, Job
+from vwt_agents.entries import Entry, RunRecord, call_entry
+from vwt_agents.journal import JournalReader
+from vwt_agents.messages import Message, Options, Request, Response, Usage
+from vwt_agents.testing import OllamaServer, ServedModel
+
+MODELS = {"coder:7b": ServedModel(3000), "reviewer:7b": ServedModel(3500), "large:13b": ServedModel(4000)}
+EVIL = (
+    "</script><script>alert(1)</script><img src=x onerror=alert(1)> <!-- [x](javascript:alert(1)) \" ' \u2028 & \udc80"
+)
+
+PIPELINE = """
+from dataclasses import dataclass
+from vwt_agents import Agent, Pipeline, Run
+
+pipeline = Pipeline("busy", doc="Write, review <b>each</b>, prove.", defaults={"task": "do it", "files": 5})
+
+
+@dataclass
+class Outcome:
+    passed: bool
+    tests_passed: int
+    reason: str
+    tests_run: int = 3
+    backend: str = "bubblewrap"
+    level: str = "full"
+    integrity: str = "same-process"
+
+
+@pipeline.stage
+async def plan(coder: Agent, task: str, files: int) -> list[str]:
+    await coder.ask("plan", given=[task])
+    return [f"file {number}" for number in range(files)]
+
+
+@pipeline.stage(each={"item": "plan"})
+async def review(reviewer: Agent, task: str, item: str) -> str:
+    return await reviewer.ask("review " + item, given=[task])
+
+
+@pipeline.stage(importance="high")
+async def proven(coder: Agent, run: Run, plan: list[str], review: list[str]) -> str:
+    code = "def f(x):\\n    return x\\n"
+    async for attempt in run.attempts(3):
+        await coder.ask(f"repair {attempt.number}: {code}")
+        code += f"\\ndef g{attempt.number}(x):\\n    return x\\n"
+        run.say(f"attempt {attempt.number}")
+        outcome = Outcome(attempt.number == 3, attempt.number, f"{attempt.number} of 3 tests passed")
+        if await attempt.record(outcome, files={"mod.py": code}):
+            break
+    return code
+"""
+
+CONFIG = """
+[budget]
+cpu = "7000 MiB"
+[endpoints.here]
+kind = "ollama"
+url = "{url}"
+device = "cpu"
+parallel = 2
+[tiers.small]
+endpoint = "here"
+models = ["coder:7b", "reviewer:7b"]
+num_ctx = 2048
+[tiers.large]
+endpoint = "here"
+models = ["large:13b"]
+[routing]
+substitute = false
+[agents.coder]
+task = "code"
+model = "coder:7b"
+[agents.reviewer]
+model = "reviewer:7b"
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run that ended, as the journal has it, and its folder."""
+
+    record: RunRecord
+    entries: tuple[Entry, ...]
+    folder: Path
+
+    @property
+    def page(self) -> str:
+        """The page it left."""
+        return (self.folder / "report.html").read_text(encoding="utf-8")
+
+    def cut(self, count: int) -> Ran:
+        """As a process that was killed after so many entries left it."""
+        killed = replace(self.record, status="interrupted", ended_at=None, exit_code=None, summary=None)
+        return replace(self, record=killed, entries=self.entries[:count])
+
+
+async def busy_run(folder: Path, *, task: str = "do it", answer: str = "an answer") -> Ran:
+    """Three stages, nine calls, two models that do not fit side by side, three attempts."""
+    async with OllamaServer(MODELS, answer, parallel=2) as server:
+        (folder / "busy.py").write_text(PIPELINE)
+        (folder / "agents.toml").write_text(CONFIG.format(url=server.url))
+        inputs = folder / "inputs.json"
+        inputs.write_text(json.dumps({"task": task}))
+        result = await App().run(Job(folder / "busy.py", inputs_file=inputs, out=folder / "out"))
+    assert result.status == "good", result.error
+    reader = JournalReader()
+    record = await reader.run(result.run_id)
+    return Ran(record, await reader.entries(record.id), folder / "out")
+
+
+BEGAN = datetime(2026, 11, 24, 4, 15, tzinfo=UTC)
+
+
+def record_of(**more: Any) -> RunRecord:
+    """A run of a minute."""
+    made = RunRecord(
+        id="20261124-041500-many-1234",
+        pipeline="many",
+        file="/there/many.py",
+        started_at=BEGAN,
+        ended_at=BEGAN + timedelta(minutes=1),
+        status="good",
+        promoted=False,
+        tier="small",
+        inputs=json.dumps({"values": {"task": "do it"}, "seed": 0}),
+        settings="",
+        out_dir="/there",
+        exit_code=0,
+        summary=None,
+        parent=None,
+        parent_seq=None,
+        pid=1,
+    )
+    return replace(made, **more)
+
+
+def many_calls(count: int, *, words: Sequence[str], each: int = 300) -> tuple[Entry, ...]:
+    """So many calls of one stage, a tenth of a second apart, each with a prompt and an answer of its own of `each` words."""
+    entries = []
+    for number in range(count):
+        chosen = random.Random(number)
+        said = [" ".join(chosen.choices(words, k=each)) for _ in range(2)]
+        request = Request(
+            endpoint="here",
+            model="coder:7b",
+            messages=(Message("system", "You are careful. " * 40), Message("user", f"{number}: {said[0]}")),
+            num_ctx=4096,
+            options=Options(temperature=0.2, seed=number),
+            labels={"run": "r", "stage": "many", "agent": "coder", "tier": "small", "item": str(number)},
+        )
+        answer = Response(said[1], "coder:7b", "here", usage=Usage(each, each, 5, wait_s=0.05, load_s=0.0))
+        began = BEGAN + timedelta(seconds=number / 10)
+        entry = call_entry("r", request, answer, name="many", key=str(number), started_at=began, seconds=0.5)
+        entries.append(replace(entry, seq=number + 1))
+    return tuple(entries)

@@ -1,0 +1,132 @@
+"""`runs show`: one run in a terminal: how it ended, its stages, attempts, what its calls waited for and what they cost."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vwt_agents.cli.options import emit_json, run_async, terminal_width
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from vwt_agents.entries import Entry, RunRecord
+
+__all__ = ["show"]
+
+
+@click.command()
+@click.argument("run")
+@click.option(
+    "--entries", "all_entries", is_flag=True, help="Every entry of the journal, one a line, instead of the sums."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show(run: str, all_entries: bool, as_json: bool) -> int:
+    """Show a run: how it ended, its stages, attempts and verdict, what its calls waited for and what they cost."""
+    from vwt_agents.journal import JournalReader
+    from vwt_agents.render.columns import printable
+
+    async def work() -> tuple[RunRecord, list[Entry]]:
+        reader = JournalReader()
+        record = await reader.run(run)
+        return record, list(await reader.entries(record.id))
+
+    record, entries = run_async(work)
+    if as_json:
+        summary = json.loads(record.summary) if record.summary else None
+        emit_json({"run": record, "summary": summary, "entries": entries})
+        return 0
+    lines = [
+        f"{record.id}: {record.status} ({record.pipeline}, {record.file})",
+        f"started {record.started_at:%Y-%m-%d %H:%M:%S} UTC, folder {record.out_dir}",
+        *(_entries(entries) if all_entries else _sums(record, entries)),
+    ]
+    if record.status == "interrupted":
+        lines.append(f"go on with it: python -m vwt_agents runs resume {record.id}")
+    text = "\n".join(lines)
+    click.echo(text if terminal_width() is None else printable(text))
+    return 0
+
+
+def _entries(entries: Sequence[Entry]) -> list[str]:
+    rows = [
+        [str(one.seq), one.kind, one.name, one.key, one.status, f"{one.seconds:.1f}" if one.seconds else ""]
+        for one in entries
+    ]
+    return [_table(["entry", "kind", "stage", "key", "status", "seconds"], rows)]
+
+
+def _sums(record: RunRecord, entries: Sequence[Entry]) -> list[str]:
+    from vwt_agents.report import report_data
+    from vwt_agents.report.texts import Texts
+
+    data = report_data(record, entries, Texts(), datetime.now(UTC))
+    lines = _ending(data)
+    lines += ["", _table(_STAGE, [_stage(stage) for stage in data["stages"]])]
+    if data["attempts"]:
+        lines += ["", _table(["attempt", "verdict", "why"], [_attempt(one) for one in data["attempts"]])]
+    if waits := [one for one in data["waits"] if one["seconds"] >= 0.05]:
+        rows = [[f"{one['seconds']:.1f}", str(one["requests"]), ", ".join(one["stages"]), one["why"]] for one in waits]
+        lines += ["", _table(["waited s", "calls", "stages", "why"], rows)]
+    totals = data["totals"]
+    tokens = f"{totals['prompt']} tokens read, {totals['cached']} of them cached, {totals['output']} written"
+    peaks = [f"{one['name']}: peak {one['peak']} of {_budget(one)} MiB" for one in data["devices"]]
+    lines += ["", f"{totals['calls']} calls, {totals['failed']} failed; {tokens}"]
+    lines.append(
+        "; ".join([f"{totals['loads']} loads in {totals['load_s']:.1f} s, {totals['unloads']} unloads", *peaks])
+    )
+    return lines
+
+
+def _ending(data: Mapping[str, Any]) -> list[str]:
+    run, verdict = data["run"], data["verdict"]
+    lines = [f"{run['seconds']:.1f} s of work" + (f" in {run['sessions']} sessions" if run["sessions"] > 1 else "")]
+    if verdict is not None:
+        known = f"sandbox {verdict.get('backend', '?')}, level {verdict.get('level', '?')}"
+        lines.append(f"verdict: {verdict.get('reason', '')} ({known}, integrity {verdict.get('integrity', '?')})")
+        lines += [f"  {failure['test']}: {failure['kind']}" for failure in verdict.get("failures", ())[:5]]
+    if run["error"]:
+        lines.append(f"error: {run['error']}")
+    return lines
+
+
+_STAGE = ["stage", "status", "models", "attempts", "calls", "s", "waited s", "loading s", "read", "written"]
+
+
+def _stage(stage: Mapping[str, Any]) -> list[str]:
+    took = sum(ended - began for began, ended, _ in stage["spans"])
+    return [
+        stage["name"],
+        stage["status"],
+        ", ".join(stage["models"]),
+        str(stage["attempts"] or ""),
+        str(stage["calls"] or ""),
+        f"{took:.1f}",
+        f"{stage['wait']:.1f}" if stage["calls"] else "",
+        f"{stage['load']:.1f}" if stage["calls"] else "",
+        str(stage["in"] or ""),
+        str(stage["out"] or ""),
+    ]
+
+
+def _attempt(attempt: Mapping[str, Any]) -> list[str]:
+    item = f"[{attempt['item']}]" if attempt["item"] else ""
+    larger = ", on the large tier" if attempt["escalated"] else ""
+    return [
+        f"{attempt['stage']}{item} {attempt['number']}{larger}",
+        "good" if attempt["good"] else "bad",
+        str(attempt["outcome"].get("reason", "")),
+    ]
+
+
+def _budget(device: Mapping[str, Any]) -> int:
+    return device["budget"][-1][1] if device["budget"] else 0
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    from vwt_agents.render.columns import columns
+
+    return columns(head, rows, width=terminal_width())
