@@ -106,13 +106,15 @@ class Stage:
         object.__setattr__(self, "introduced", introduced)
 
     def fingerprint(self) -> str:
-        """The sha256 of what the stage does (for the journal): its code, and for an ask whom it asks for what.
+        """The sha256 of what the stage does (for the journal): its code with the helpers and types of the user's own that
+        it uses, and for an ask whom it asks for what.
 
         Taken once: neither changes.
         """
         if not self._mark:
             more = (self.agent, type_name(self.returns)) if self.agent is not None else ()
-            object.__setattr__(self, "_mark", fingerprint(self.func, *more))
+            types = (*(param.annotation for param in self.params), self.returns)
+            object.__setattr__(self, "_mark", fingerprint(self.func, *more, types=types))
         return self._mark
 
 
