@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vwt_agents.agents import Agent
     from vwt_agents.app import App
+    from vwt_agents.approval import Approval
     from vwt_agents.code import Code
     from vwt_agents.errors import VwtError
     from vwt_agents.examples import Example, find_examples, find_signature, function_name
-    from vwt_agents.pipeline import Pipeline
+    from vwt_agents.pipeline import Fallback, Pipeline
     from vwt_agents.result import RunResult
     from vwt_agents.run import Attempt, Run
     from vwt_agents.sandbox.judge import Verdict
@@ -33,9 +34,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "Agent": "agents",
     "App": "app",
+    "Approval": "approval",
     "Attempt": "run",
     "Code": "code",
     "Example": "examples",
+    "Fallback": "pipeline",
     "Pipeline": "pipeline",
     "Run": "run",
     "RunResult": "result",
@@ -52,9 +55,11 @@ _HOMES = {
 __all__ = [
     "Agent",
     "App",
+    "Approval",
     "Attempt",
     "Code",
     "Example",
+    "Fallback",
     "Pipeline",
     "Run",
     "RunResult",

@@ -31,6 +31,8 @@ Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 EVENTS: Final[frozenset[str]] = frozenset(
     {
+        "approval.asked",
+        "approval.given",
         "call.moved",
         "call.repeated",
         "call.retried",
@@ -71,8 +73,13 @@ EVENTS: Final[frozenset[str]] = frozenset(
         "run.ended",
         "run.started",
         "sandbox.chosen",
+        "stage.cached",
+        "stage.changed",
         "stage.done",
         "stage.failed",
+        "stage.forgiven",
+        "stage.kept",
+        "stage.retried",
         "stage.started",
     }
 )

@@ -108,7 +108,10 @@ _MEASUREMENTS: Final = (
     ) STRICT, WITHOUT ROWID""",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _SHORT_PAYLOADS, _MEASUREMENTS)
+# A result that other runs may use is found by its key; the entries of all other stages have none.
+_CACHED_STAGES: Final = ("CREATE INDEX stages_by_key ON entries (key) WHERE kind = 'stage' AND key <> ''",)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _SHORT_PAYLOADS, _MEASUREMENTS, _CACHED_STAGES)
 
 
 def version_of(connection: sqlite3.Connection, path: Path, *, newest: int = len(MIGRATIONS)) -> int:

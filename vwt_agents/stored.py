@@ -11,11 +11,12 @@ import types
 import typing
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass
+from enum import Enum
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from vwt_agents.values import encode
 
-__all__ = ["Unreadable", "read_value", "why_unreadable"]
+__all__ = ["Unreadable", "read_value", "says_all", "why_unreadable"]
 
 _KINDS: Final[tuple[tuple[type, str], ...]] = (
     (bool, "boolean"),
@@ -28,6 +29,7 @@ _KINDS: Final[tuple[tuple[type, str], ...]] = (
     (Sequence, "array"),
     (Set, "array"),
 )
+_PLAIN_MODULES: Final = frozenset({"builtins", "datetime", "decimal", "pathlib", "pathlib._local", "uuid"})
 
 
 class Unreadable(ValueError):
@@ -39,7 +41,7 @@ def read_value(text: str, annotation: Any) -> Any:
     if (why := why_unreadable(annotation)) is not None:
         raise Unreadable(why)
     try:
-        value = _adapter(annotation).validate_json(text)
+        value = _cached(_adapter, annotation).validate_json(text)
     except ValueError as error:
         raise Unreadable(f"what was kept is no {_name(annotation)} any more") from error
     if encode(value) != text:  # a part was lost on the way: a subclass's field, say
@@ -49,19 +51,37 @@ def read_value(text: str, annotation: Any) -> Any:
 
 def why_unreadable(annotation: Any) -> str | None:
     """Why values of this type cannot be read back, in words; None where they can."""
+    why: str | None = _cached(_why_ambiguous, annotation) or _cached(_why_indescribable, annotation)
+    return why
+
+
+def says_all(annotation: Any) -> bool:
+    """Whether equal JSON means equal values of this type. Cheap: nothing is imported for it."""
+    return _cached(_why_ambiguous, annotation) is None
+
+
+def _cached(function: Any, annotation: Any) -> Any:
     try:
-        return _why(annotation)
+        return function(annotation)
     except TypeError:  # not hashable, as an Annotated may be
-        return _why.__wrapped__(annotation)
+        return function.__wrapped__(annotation)
 
 
 @functools.lru_cache(maxsize=256)
-def _why(annotation: Any) -> str | None:
+def _why_ambiguous(annotation: Any) -> str | None:
     try:
         _check(annotation, set())
-        _adapter(annotation)
     except Unreadable as error:
         return str(error)
+    except (NameError, AttributeError, TypeError) as error:  # a field's type that cannot be found
+        return f"{_name(annotation)} cannot be read: {error}"
+    return None
+
+
+@functools.lru_cache(maxsize=256)
+def _why_indescribable(annotation: Any) -> str | None:
+    try:
+        _cached(_adapter, annotation)
     except Exception as error:  # noqa: BLE001 - pydantic's own, of many kinds, for types it cannot describe
         return f"{_name(annotation)} cannot be read: {type(error).__name__}"
     return None
@@ -84,15 +104,20 @@ def _check(annotation: Any, seen: set[int]) -> None:
         _check(get_args(annotation)[0], seen)
     elif origin in (Union, types.UnionType):
         _check_union(annotation, seen)
-    elif origin is Literal or annotation is None:
-        return
-    elif origin is not None:
+    elif origin is not None and origin is not Literal:
         for arg in get_args(annotation):
             if arg is not ...:
                 _check(arg, seen)
-    elif not isinstance(annotation, type) or annotation is object or _is_open(annotation):
+    elif origin is None and annotation is not None:
+        _check_class(annotation, seen)
+
+
+def _check_class(annotation: Any, seen: set[int]) -> None:
+    if not isinstance(annotation, type) or annotation is object or _is_open(annotation):
         raise Unreadable(f"{_name(annotation)} may be anything")
-    elif id(annotation) not in seen:
+    if not _is_data(annotation):
+        raise Unreadable(f"{_name(annotation)} is no type whose values JSON can hold")
+    if id(annotation) not in seen:
         seen.add(id(annotation))
         for part in _parts(annotation):
             _check(part, seen)
@@ -105,6 +130,17 @@ def _is_open(annotation: type) -> bool:
     if typing.is_typeddict(annotation) or hasattr(annotation, "_fields") or issubclass(annotation, str | bytes):
         return False
     return issubclass(annotation, Mapping | Sequence | Set) or annotation in (Mapping, Sequence, Set)
+
+
+def _is_data(annotation: type) -> bool:
+    return (
+        is_dataclass(annotation)
+        or typing.is_typeddict(annotation)
+        or issubclass(annotation, Enum)
+        or hasattr(annotation, "__pydantic_fields__")
+        or hasattr(annotation, "_fields")
+        or annotation.__module__ in _PLAIN_MODULES
+    )
 
 
 def _check_union(annotation: Any, seen: set[int]) -> None:

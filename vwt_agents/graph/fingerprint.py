@@ -122,7 +122,7 @@ class _Walk:
         wrapped = inspect.unwrap(value) if callable(value) else value
         if wrapped is not value:  # a cached function, say
             yield from self.of(wrapped)
-        elif is_dataclass(value) and value.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        elif is_dataclass(value) and value.__dataclass_params__.frozen:  # type: ignore[union-attr]
             for field in fields(value):
                 yield from self.of(getattr(value, field.name, None))
 

@@ -18,13 +18,14 @@ import anyio
 from vwt_agents.entries import Entry, EntryKind, RunRecord, Value
 from vwt_agents.errors import UsageError
 from vwt_agents.journal.measurements import all_measurements
-from vwt_agents.journal.rows import moment, unknown_run
+from vwt_agents.journal.rows import micros, moment, unknown_run
 from vwt_agents.journal.writer import as_journal_error
 from vwt_agents.migrations import MIGRATIONS, migrate, version_of
 from vwt_agents.processes import ProcessMark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from vwt_agents.footprint import Measurement
 
@@ -45,6 +46,10 @@ _ENTRIES: Final = """
     LEFT JOIN parts p ON p.run = e.run AND p.seq = e.seq
     LEFT JOIN contents c ON c.n = p.content
     WHERE e.run = (SELECT n FROM runs WHERE id = ?)"""
+_CACHED: Final = """
+    SELECT r.id, e.seq FROM entries e JOIN runs r ON r.n = e.run
+    WHERE e.kind = 'stage' AND e.key = ? AND e.key <> '' AND e.status = 'done' AND e.started_at >= ?
+    ORDER BY e.started_at DESC LIMIT 1"""
 
 
 def default_path() -> Path:
@@ -87,6 +92,20 @@ class JournalReader:
         """The entries of a run with this fingerprint, oldest first; the same request made twice is there twice."""
         where, values = " AND e.kind = ? AND e.fingerprint = ?", (kind, bytes.fromhex(fingerprint))
         return await self._read(lambda connection: _find_entries(connection, run, where, values))
+
+    async def cached(self, key: str, since: datetime | None = None) -> Entry | None:
+        """Of the stages of all runs that ended well under this key, the newest, from `since` on; None where none did."""
+        oldest = 0 if since is None else micros(since)
+        found = await self._read(lambda connection: connection.execute(_CACHED, (key, oldest)).fetchone())
+        if found is None:
+            return None
+        return next((entry for entry in await self.entries(found[0], "stage") if entry.seq == found[1]), None)
+
+    def touched(self) -> tuple[tuple[int, int], ...]:
+        """Another value as soon as somebody has written to the journal, as a rule; reads nothing of it."""
+        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        stats = [os.stat(file) for file in files if file.exists()]  # noqa: PTH116 - a stat of each, not an open
+        return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
 
     async def measurements(self) -> tuple[Measurement, ...]:
         """What models really took here, under all conditions they were loaded under."""
