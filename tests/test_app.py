@@ -107,6 +107,7 @@ async def test_every_stage_and_call_is_in_the_journal(tmp_path: Path, server: Ol
         ("call", "first"),
         ("stage", "first"),
         ("call", "second"),
+        ("event", "file.delivered"),
         ("stage", "second"),
         ("call", "third"),
         ("stage", "third"),

@@ -138,6 +138,7 @@ class Board:
 
     stages: Mapping[str, StageLine] = field(default_factory=dict)
     pull: str = ""
+    prompting: bool = False  # somebody is being asked at the terminal: nothing may be drawn over their answer
     waits: Callable[[RequestId], str] = lambda _request: ""
     # Made when they are first looked at: of many runs side by side, each with a board, few are painted.
     models: dict[tuple[str, str], ModelLine] = field(init=False, repr=False)

@@ -14,11 +14,22 @@ from vwt_agents.approval import Approval
 from vwt_agents.entries import Entry, read_call, request_fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from vwt_agents.messages import Response
 
-__all__ = ["ASKED", "DELIVERED", "GIVEN", "Delivery", "Past", "Question", "pending", "read_given", "read_past"]
+__all__ = [
+    "ASKED",
+    "DELIVERED",
+    "GIVEN",
+    "Delivery",
+    "Past",
+    "Question",
+    "inherited",
+    "pending",
+    "read_given",
+    "read_past",
+]
 
 DELIVERED: Final = "file.delivered"
 """The event of a file that a stage delivered: its key is the stage, its text the file's."""
@@ -63,31 +74,46 @@ class Past:
         return delivery in self.files.get(stage, ())
 
 
-def read_past(
-    entries: Iterable[Entry], code: Mapping[str, str] | None = None, *, without: Collection[str] = ()
-) -> Past:
-    """What these entries say, but for the stages that are to be done again (`without`)."""
+def read_past(entries: Iterable[Entry], code: Mapping[str, str] | None = None) -> Past:
+    """What these entries say, oldest first."""
     past = Past(code=code or {})
     for entry in entries:
-        if _stage_of(entry) not in without:
-            _take(past, entry)
+        _take(past, entry)
     return past
 
 
-def pending(entries: Iterable[Entry]) -> list[Question]:
-    """The questions of a run that nobody has answered yet, in their order."""
+def inherited(entries: Iterable[Entry], parent: str, upto: int | None, without: Collection[str] = ()) -> list[Entry]:
+    """Of what counts as the parent's own, what counts as a fork's: all that was there when it was begun (its own entries up
+    to that number), but for the stages that the fork does again.
+    """
+    old = (entry for entry in entries if entry.run != parent or upto is None or entry.seq <= upto)
+    return [entry for entry in old if _stage_of(entry) not in without]
+
+
+def questions(entries: Iterable[Entry]) -> list[Question]:
+    """All that a run has asked a person, in order, each once."""
     asked: dict[str, Question] = {}
     for entry in entries:
         if entry.kind == "event" and entry.name == ASKED:
             said = _said(entry)
-            asked[entry.key] = Question(
-                entry.key, said["stage"], said["question"], bool(said["default"]), said.get("until")
-            )
-        elif entry.kind == "event" and entry.name == GIVEN:
-            asked.pop(entry.key, None)
-        elif entry.kind == "stage":  # it has ended without the answer
-            asked = {key: one for key, one in asked.items() if one.stage != entry.name}
+            default, until = bool(said["default"]), said.get("until")
+            asked[entry.key] = Question(entry.key, said["stage"], said["question"], default, until)
     return list(asked.values())
+
+
+def pending(entries: Sequence[Entry]) -> list[Question]:
+    """The questions of a run that wait for an answer, in order."""
+    answered: dict[str, int] = {}
+    for entry in entries:
+        if entry.kind == "event" and entry.name == ASKED:
+            answered.pop(entry.key, None)  # it is asked anew
+        elif entry.kind == "event" and entry.name == GIVEN:
+            answered[entry.key] = entry.seq
+    ended = {entry.name: entry.seq for entry in entries if entry.kind == "stage"}
+    asked_at = {entry.key: entry.seq for entry in entries if entry.name == ASKED}
+    return [
+        one for one in questions(entries) if one.key not in answered and asked_at[one.key] > ended.get(one.stage, 0)
+    ]
 
 
 def read_given(entry: Entry) -> Approval:

@@ -183,7 +183,8 @@ class Recall:
         return _digest(payload if says_all(stage.result) else payload + self._mark(stage))
 
     def _what_changed(self, stage: Stage) -> str:
-        if self._past.code.get(stage.name, "") != stage.fingerprint()[:_MARK]:
+        now = stage.fingerprint()[:_MARK]
+        if self._past.code.get(stage.name, now) != now:
             return "its code, or code of its file that it uses, has changed"
         needs = [need for need in stage.needs if need not in self._past.stages or not self._is_old(need)]
         return f"what it needs has changed: {', '.join(needs)}" if needs else "its inputs have changed"

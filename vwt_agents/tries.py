@@ -7,7 +7,7 @@ seats stand still for a turn that waits for a person.
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
@@ -65,6 +65,7 @@ class Turn:
         self._limits: list[anyio.CancelScope] | None = None
         self._asked = 0
         self._waiting = 0
+        self._still: ExitStack | None = None
         self.item = item
         self.retry = 0
 
@@ -107,22 +108,29 @@ class Turn:
 
     @contextmanager
     def _standing_still(self) -> Iterator[None]:
+        """From the first question that is open to the last: a body may ask several at once."""
         self._waiting += 1
-        if self._waiting > 1:  # another question of the same body is open already
-            try:
-                yield
-            finally:
-                self._waiting -= 1
-            return
+        if self._still is None:
+            self._still = ExitStack()
+            self._still.enter_context(self._without_limits())
+            self._still.enter_context(self.away())
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                still, self._still = self._still, None
+                still.close()
+
+    @contextmanager
+    def _without_limits(self) -> Iterator[None]:
         limits = [(scope, scope.deadline) for scope in self._limits or ()]
         began = anyio.current_time()
         for scope, _ in limits:
             scope.deadline = math.inf
         try:
-            with self.away():
-                yield
+            yield
         finally:
-            self._waiting -= 1
             passed = anyio.current_time() - began
             for scope, deadline in limits:
                 scope.deadline = deadline + passed
@@ -177,6 +185,6 @@ def forgivable(error: VwtError) -> bool:
 
 
 def pause(backoff: Seconds, retry: int, seed: str) -> Seconds:
-    """The seconds before the so-manieth retry: they double, and half of them is by chance, the same for the same seed."""
+    """The seconds before a retry, numbered from 1: they double, give or take a quarter by chance, the same for one seed."""
     chance = int.from_bytes(sha256(f"{seed}/{retry}".encode()).digest()[:4], "big") / 2**32
-    return min(backoff * 2.0 ** (retry - 1), _LONGEST) * (0.75 + chance / 2)
+    return min(backoff * 2.0 ** min(retry - 1, 60), _LONGEST) * (0.75 + chance / 2)
