@@ -50,7 +50,7 @@ _LONGEST: Final[Seconds] = 300.0
 class Turn:
     """A turn, as what its body asks comes back to it. `retry` counts the tries that have failed."""
 
-    __slots__ = ("_approvals", "_aside", "_asked", "_limits", "_line", "_waiting", "item", "retry")
+    __slots__ = ("_approvals", "_aside", "_asked", "_limits", "_line", "_still", "_waiting", "item", "retry")
 
     def __init__(
         self,

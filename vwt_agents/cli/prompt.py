@@ -55,7 +55,7 @@ class _Prompt:
                 if line is None:
                     return None
                 word, _, note = line.strip().partition(" ")
-                approved = _WORDS.get(word.lower()) if word else default
+                approved = _WORDS.get(word.rstrip(".,:;").lower()) if word else default
                 if approved is not None:
                     return Approval(approved=approved, by=user_name(), at=datetime.now(UTC), note=note.strip())
                 click.echo("yes or no?", err=True)
@@ -69,7 +69,10 @@ class _Prompt:
         read = b""
         while not read.endswith(b"\n"):
             await anyio.wait_readable(self._terminal)
-            piece = os.read(self._terminal, 4096)
+            try:
+                piece = os.read(self._terminal, 4096)
+            except OSError:  # the terminal has gone
+                return None
             if not piece:
                 return None
             read += piece
