@@ -20,7 +20,7 @@ from vwt_agents.board import Board, StageLine
 from vwt_agents.errors import NotApproved, StageFailed, UsageError
 from vwt_agents.journal import Journal, default_path
 from vwt_agents.past import pending
-from vwt_agents.pipeline import Pipeline
+from vwt_agents.pipeline import Fallback, Pipeline
 from vwt_agents.run import Run
 
 
@@ -149,6 +149,17 @@ async def test_a_stage_that_is_not_approved_ends_the_run_and_can_be_approved_lat
 async def test_a_stage_that_is_not_approved_is_skipped_where_its_policy_says_so(runs: Staged) -> None:
     assert await runs.run(gated(on_error="skip"), terminal=Person(approved=False)) == {"after": "after None"}
     assert runs.status == {"deliver": "skipped", "after": "done"}
+
+
+async def test_a_fallback_for_a_stage_of_items_that_is_not_approved_is_one_for_each(runs: Staged) -> None:
+    pipeline = Pipeline("p", defaults={"names": ["a", "b"]})
+
+    @pipeline.stage(each={"name": "names"}, approve="All of them?", on_error=Fallback("nobody"))
+    async def greeted(name: str) -> str:
+        return name
+
+    assert await runs.run(pipeline, terminal=Person(approved=False)) == {"greeted": ["nobody", "nobody"]}
+    assert await runs.run(pipeline, terminal=Person(approved=True)) == {"greeted": ["a", "b"]}
 
 
 async def test_another_try_has_the_answers_of_the_first(runs: Staged) -> None:

@@ -14,7 +14,7 @@ from staged import Calls, Staged
 from vwt_agents.agents import Agent
 from vwt_agents.journal import Journal
 from vwt_agents.messages import Options
-from vwt_agents.pipeline import Pipeline
+from vwt_agents.pipeline import Fallback, Pipeline
 from vwt_agents.run import Run
 
 
@@ -98,3 +98,19 @@ async def test_a_resumed_run_keeps_what_it_had_from_the_cache(runs: Staged) -> N
     await runs.run(asking())
     await runs.resume(asking(), use_cache=False)
     assert runs.status == {"greeting": "kept", "loud": "kept"}
+
+
+async def test_a_result_that_something_stands_in_for_is_not_used_again(runs: Staged) -> None:
+    pipeline = Pipeline("p", defaults={"numbers": [0, 1]})
+
+    @pipeline.stage(cache=True, on_error=Fallback(0.0))
+    async def one() -> float:
+        return 1 / 0
+
+    @pipeline.stage(each={"number": "numbers"}, cache=True, on_error="skip")
+    async def several(number: int) -> float:
+        return 1 / number
+
+    for _ in range(2):
+        assert await runs.run(pipeline) == {"one": 0.0, "several": [1.0]}
+        assert runs.status == {"one": "fallback", "several": "partial"}

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["ENDED_WELL", "Board", "CallLine", "ModelLine", "StageLine", "StageStatus", "Swap"]
 
 StageStatus: TypeAlias = Literal[
-    "waiting", "ready", "running", "done", "kept", "cached", "fallback", "skipped", "failed", "stopped"
+    "waiting", "ready", "running", "done", "kept", "cached", "fallback", "partial", "skipped", "failed", "stopped"
 ]
 """`kept`: done before, by the run that is gone on with; `cached`: done by another run; `fallback`: it failed, and the value
-that stands for it was taken; `skipped`: it failed, or what it needs was skipped, and the run does without."""
+that stands for it was taken; `partial`: the same for some of its items, or they were left out; `skipped`: it failed, or what
+it needs was skipped, and the run does without."""
 
-ENDED_WELL: Final[frozenset[StageStatus]] = frozenset({"done", "kept", "cached", "fallback", "skipped"})
+ENDED_WELL: Final[frozenset[StageStatus]] = frozenset({"done", "kept", "cached", "fallback", "partial", "skipped"})
 
 
 @dataclass(slots=True, eq=False)

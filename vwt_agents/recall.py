@@ -110,7 +110,8 @@ class Recall:
         return Remembered(value)
 
     def recount(self, line: StageLine) -> None:
-        """Count the calls that the stage made before as its own."""
+        """Count the calls and attempts that the stage made before as its own."""
+        line.attempts = len({key for stage, key, _ in self._past.attempts if stage == line.name})
         for answer in self._past.answers.get(line.name, ()):
             line.answered(answer)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunResult", "StageResult", "Status"]
 
-_NOTED: Final = frozenset({"cached", "fallback", "skipped"})
+_NOTED: Final = frozenset({"cached", "fallback", "partial", "skipped"})
 
 Status: TypeAlias = Literal["good", "bad", "failed", "interrupted"]
 

@@ -65,7 +65,7 @@ class _Node(StageLine):
 
     stage: Stage = field(kw_only=True)
     lacks: int = field(kw_only=True)
-    stood_in: bool = False
+    stood_in: StageStatus | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -333,9 +333,10 @@ class Runner:
         log.warning("stage.forgiven", outcome=word, error=failure.message, exc_info=failure.__cause__)
         self._board.say(f"{_called_by(node.stage, item)}: {word}, because {failure.message}")
         if item:
+            node.stood_in = "partial"
             await self._event(f"item.{word}", node, item, error=failure.message)
         elif isinstance(on_error, Fallback):
-            node.stood_in = True
+            node.stood_in = "fallback"
         return on_error.value if isinstance(on_error, Fallback) else _LEFT_OUT
 
     async def _open(self, node: _Node) -> None:
@@ -376,7 +377,10 @@ class Runner:
             await self._fail(node, error)
             return
         try:
-            await self._end(node, await self._stand_in(node, on_error, error, ""))
+            value = await self._stand_in(node, on_error, error, "")
+            if node.stage.each is not None and value is not _LEFT_OUT:
+                value = [value for _ in self._items(node)]
+            await self._end(node, value)
         except Exception as unwritten:  # noqa: BLE001 - as above
             await self._fail(node, unwritten)
 
@@ -394,8 +398,8 @@ class Runner:
         if value is _LEFT_OUT:
             status, value = "skipped", None
             self._skipped = True
-        elif node.stood_in:
-            status = "fallback"
+        elif node.stood_in is not None:
+            status = node.stood_in
         self._values[name] = value
         await self._ended(node, status, value)
         log.info("stage.done", stage=name, seconds=node.seconds(self._clock()), status=status)

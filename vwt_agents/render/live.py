@@ -59,7 +59,16 @@ class _Follower:
         return lines
 
 
-_MARKS = {"done": "+", "kept": "=", "cached": "=", "fallback": "~", "skipped": "-", "failed": "x", "stopped": "-"}
+_MARKS = {
+    "done": "+",
+    "kept": "=",
+    "cached": "=",
+    "fallback": "~",
+    "partial": "~",
+    "skipped": "-",
+    "failed": "x",
+    "stopped": "-",
+}
 
 
 def _stage_lines(line: StageLine) -> list[str]:
@@ -73,7 +82,7 @@ def summary(line: StageLine) -> str:
     """One stage in a few words: seconds, models, calls, tokens, attempts."""
     if line.status == "kept":
         return "kept: done before"
-    if line.status in ("cached", "skipped", "fallback"):
+    if line.status in ("cached", "skipped", "fallback", "partial"):
         return f"{line.status}: {line.note}"
     parts = [f"{line.seconds(time.monotonic()):.1f} s"]
     if line.models:
