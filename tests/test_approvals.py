@@ -94,20 +94,21 @@ async def test_the_answer_of_the_terminal_is_journaled_with_who_and_when(runs: S
 
 
 async def test_a_resumed_run_does_not_ask_again(runs: Staged) -> None:
-    pipeline, stop = Pipeline("p"), [True]
+    pipeline, calls = Pipeline("p"), Calls(lambda _request: answers.pop())
 
     @pipeline.stage
-    async def deliver() -> bool:
+    async def deliver(coder: Agent) -> bool:
         approval = await pipeline.approve("Deliver?")
-        if stop:
+        if await coder.ask("what") == "stop":
             raise ValueError("stopped")
         return bool(approval)
 
+    answers = ["stop"]
+
     with pytest.raises(StageFailed):
-        await runs.run(pipeline, terminal=Person(approved=True))
-    stop.clear()
-    person = Person(approved=False)
-    assert await runs.resume(pipeline, terminal=person) == {"deliver": True}
+        await runs.run(pipeline, calls, terminal=Person(approved=True))
+    answers, person = ["go on"], Person(approved=False)
+    assert await runs.resume(pipeline, calls, terminal=person, seed=8) == {"deliver": True}
     assert (person.asked, runs.said[0].startswith("deliver: Deliver? yes, said 20")) == ([], True)
 
 
@@ -223,7 +224,32 @@ async def test_questions_are_told_apart_by_their_place(runs: Staged) -> None:
 
     await runs.run(pipeline, yes=True)
     events = await runs.journal.entries(runs.run_id, "event")
-    assert sorted(event.key for event in events) == ["deliver[0]#1", "deliver[0]#2", "deliver[1]#1", "deliver[1]#2"]
+    assert sorted(event.key.partition(" of ")[0] for event in events) == [
+        "deliver[0]#1",
+        "deliver[0]#2",
+        "deliver[1]#1",
+        "deliver[1]#2",
+    ]
+
+
+async def test_a_yes_is_for_what_was_shown_and_other_values_are_asked_for_anew(runs: Staged) -> None:
+    pipeline = Pipeline("p", defaults={"text": "harmless"})
+
+    @pipeline.stage(approve="Deliver?")
+    async def deliver(text: str) -> str:
+        return text
+
+    await runs.run(pipeline, terminal=Person(approved=True))
+    other = Person(approved=False)
+    with pytest.raises(NotApproved):
+        await runs.fork(pipeline, terminal=other, inputs={"text": "harmful"})
+    assert other.asked == [("Deliver?", False)]
+
+
+async def test_yes_to_everything_goes_over_a_no_that_was_said_before(runs: Staged) -> None:
+    with pytest.raises(NotApproved):
+        await runs.run(gated(), terminal=Person(approved=False))
+    assert (await runs.resume(gated(), yes=True))["deliver"] == "delivered"
 
 
 async def test_what_is_wrong_with_an_answer_is_said(runs: Staged) -> None:

@@ -69,7 +69,7 @@ class Approvals:
     ) -> Approval:
         """The answer to a stage's question; written down before it is returned."""
         before, known = self._past.get(key, ("", None))
-        if known is not None and before == question:
+        if known is not None and before == question and (known.approved or not self._everything):
             self._say(line, f"{question} {_word(known)}, said {known.at:%Y-%m-%d %H:%M} UTC by {known.by}")
             return known
         if self._everything:
@@ -122,9 +122,9 @@ class Approvals:
                     tasks.start_soon(at_terminal, self._terminal)
                 if self._journal is not None:
                     tasks.start_soon(elsewhere, self._journal)
-                elif self._terminal is None or patience is not None:
+                elif patience is not None:
                     tasks.start_soon(anyio.sleep_forever)
-        by = "the time limit" if patience is not None else "nobody: there is no one to ask"
+        by = "the time limit" if patience is not None else "nobody, as there is no one to ask"
         return answers[0] if answers else (Approval(default, by, datetime.now(UTC)), False)
 
     async def _from_journal(self, journal: Journal, key: str, asked: int) -> Approval:

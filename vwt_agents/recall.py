@@ -96,7 +96,7 @@ class Recall:
         ends = self._past.stages.get(stage.name)
         if not ends:
             return None
-        mark = self._mark(stage)
+        mark = self.mark(stage)
         entry = next((entry for entry in reversed(ends) if entry.fingerprint == mark), None)
         if entry is None:
             return Changed(self._what_changed(stage))
@@ -153,7 +153,7 @@ class Recall:
                 kind="stage",
                 name=stage.name,
                 key=key,
-                fingerprint=self._mark(stage),
+                fingerprint=self.mark(stage),
                 status=status,
                 seconds=seconds,
                 payload=payload,
@@ -166,7 +166,7 @@ class Recall:
         about = {"stage": stage.name} | ({"item": item} if item else {}) | said
         await self._journal.append(Entry(self._run, "event", name, stage.name, payload=encode(about)), at_once=True)
 
-    def _mark(self, stage: Stage) -> str:
+    def mark(self, stage: Stage) -> str:
         """Of the stage's code, the values it needs and the inputs it is given: by their digests, however long they are."""
         known = self._marks.get(stage.name)
         if known is None:
@@ -181,7 +181,7 @@ class Recall:
 
     def _value_digest(self, stage: Stage, payload: str) -> bytes:
         """Of a value whose JSON does not say all of it, also by what it was made of: equal JSON means little there."""
-        return _digest(payload if says_all(stage.result) else payload + self._mark(stage))
+        return _digest(payload if says_all(stage.result) else payload + self.mark(stage))
 
     def _what_changed(self, stage: Stage) -> str:
         now = stage.fingerprint()[:_MARK]
@@ -194,7 +194,7 @@ class Recall:
         return any(entry.fingerprint == self._marks.get(need) for entry in self._past.stages[need])
 
     def _cache_key(self, stage: Stage) -> str:
-        """Of all that shapes what the stage gives: what `_mark` has, and its agents with their models. "" where a model is
+        """Of all that shapes what the stage gives: what `mark` has, and its agents with their models. "" where a model is
         not known by its digest.
         """
         agents = []
@@ -207,7 +207,7 @@ class Recall:
                     return ""
                 agents.append([name, digest, route.num_ctx, settings.system, settings.options.as_ollama()])
                 route = route.escalated
-        return fingerprint("cached", self._mark(stage), agents, self._seed)
+        return fingerprint("cached", self.mark(stage), agents, self._seed)
 
 
 def _digest(text: str) -> bytes:

@@ -17,6 +17,7 @@ import inspect
 import types
 from collections import deque
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin
 
 import anyio
@@ -444,7 +445,8 @@ class Runner:
         if self._approvals is None:
             self._approvals = Approvals(self._run_id, self._journal, self._board, past=self._past.approvals)
         aside = self._crew.aside if seated and node.stage.agents else None
-        return Turn(node, item, self._approvals, aside)
+        mark = partial(self._recall.mark, node.stage) if self._recall is not None else None
+        return Turn(node, item, self._approvals, aside, mark)
 
     # -- its body ---------------------------------------------------------------------------------------------------
 

@@ -44,13 +44,16 @@ _UNFORGIVABLE: Final = (UsageError, LimitReached, JournalError, Unwritable)
 _HOPELESS: Final = (*_UNFORGIVABLE, NotApproved, Rejected, ModelMissing, SandboxUnavailable)
 """What the next try would end with again."""
 
+_MARK: Final = 12  # hex digits
 _LONGEST: Final[Seconds] = 300.0
 
 
 class Turn:
-    """A turn, as what its body asks comes back to it. `retry` counts the tries that have failed."""
+    """A turn, as what its body asks comes back to it. `retry` counts the tries that have failed; `mark` names the code and the
+    values of its stage.
+    """
 
-    __slots__ = ("_approvals", "_aside", "_asked", "_limits", "_line", "_still", "_waiting", "item", "retry")
+    __slots__ = ("_approvals", "_aside", "_asked", "_limits", "_line", "_mark", "_still", "_waiting", "item", "retry")
 
     def __init__(
         self,
@@ -58,7 +61,9 @@ class Turn:
         item: str,
         approvals: Approvals | None,
         aside: Callable[[], AbstractContextManager[None]] | None,
+        mark: Callable[[], str] | None = None,
     ) -> None:
+        self._mark = mark
         self._line = line
         self._approvals = approvals
         self._aside = aside
@@ -90,6 +95,8 @@ class Turn:
     async def _ask(self, number: int, question: str, *, default: bool, patience: Seconds | None) -> Approval:
         assert self._approvals is not None
         key = f"{self._line.name}[{self.item}]#{number}" if self.item else f"{self._line.name}#{number}"
+        if self._mark is not None:  # a yes is for what was shown: other code or values are another question
+            key = f"{key} of {self._mark()[:_MARK]}"
         with self._standing_still():
             return await self._approvals.ask(key, self._line, question, default=default, patience=patience)
 
