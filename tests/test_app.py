@@ -427,9 +427,29 @@ async def test_a_run_whose_proof_was_skipped_is_bad_and_when_resumed_does_it_aga
     tmp_path: Path, server: OllamaServer
 ) -> None:
     result = await App().run(job(tmp_path, server, UNPROVEN))
-    assert (result.status, result.exit_code, result.error) == ("bad", 1, "no verdict: proven was skipped")
+    assert (result.status, result.exit_code, result.error) == (
+        "bad",
+        1,
+        "no verdict: proven was skipped, or some of its items",
+    )
     (tmp_path / "pipeline.py").write_text(PROOF)
     assert (await App().run(await resumed(JournalReader(), result.run_id))).status == "good"
+
+
+async def test_a_run_that_left_out_what_it_could_not_prove_is_bad(tmp_path: Path, server: OllamaServer) -> None:
+    text = """
+from vwt_agents import Pipeline, Verdict
+
+pipeline = Pipeline("several", defaults={"numbers": [0, 1]})
+
+
+@pipeline.stage(each={"number": "numbers"}, on_error="skip")
+async def proven(number: int) -> Verdict:
+    return Verdict(passed=bool(1 / number), reason="yes", tests_run=1, tests_passed=1, tests_failed=0)
+"""
+    result = await App().run(job(tmp_path, server, text))
+    assert (result.status, result.stages[0].status) == ("bad", "partial")
+    assert len(result.outputs["proven"]) == 1
 
 
 async def test_a_run_of_which_all_is_done_is_resumed_to_the_same_end(tmp_path: Path, server: OllamaServer) -> None:

@@ -320,7 +320,7 @@ class _Execution:
             finally:
                 self._judge(runner.values)
         unproven = self._unproven()
-        why = f"no verdict: {', '.join(unproven)} was skipped" if unproven else None
+        why = f"no verdict: {', '.join(unproven)} was skipped, or some of its items" if unproven else None
         self._end("good" if self._passed else "bad", 0 if self._passed else 1, why)
 
     def _approvals(self) -> Approvals:
@@ -369,9 +369,13 @@ class _Execution:
         self.result.outputs = {name: jsonable(values[name]) for name in self.planned.graph.terminals if name in values}
 
     def _unproven(self) -> list[str]:
-        """The stages that would have had a verdict and were skipped: nobody may take the run for good without it."""
-        skipped = [stage for stage in self.planned.graph.stages if self.board.stages[stage.name].status == "skipped"]
-        return [stage.name for stage in skipped if _has_verdict(stage.returns)]
+        """The stages that would have had a verdict and were skipped, or one for each item, of which some were left out:
+        nobody may take the run for good without.
+        """
+        proving = [stage for stage in self.planned.graph.stages if _has_verdict(stage.returns)]
+        status = {stage.name: self.board.stages[stage.name].status for stage in proving}
+        left_out = [stage for stage in proving if stage.policy.on_error == "skip" and status[stage.name] == "partial"]
+        return [stage.name for stage in proving if status[stage.name] == "skipped" or stage in left_out]
 
     def _end(self, status: Status, exit_code: int, error: str | None) -> None:
         self.result.status, self.result.exit_code, self.result.error = status, exit_code, error
