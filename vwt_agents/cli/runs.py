@@ -13,7 +13,7 @@ from vwt_agents.cli.options import emit_json, limit_options, run_async, terminal
 
 if TYPE_CHECKING:
     from vwt_agents.app import Job
-    from vwt_agents.entries import Entry, RunRecord
+    from vwt_agents.entries import Entry, RunLine, RunRecord
     from vwt_agents.messages import Priority
 
 __all__ = ["runs"]
@@ -33,7 +33,7 @@ def list_runs(limit: int, pipeline: str | None, as_json: bool) -> int:
     from vwt_agents.journal import JournalReader
     from vwt_agents.render.columns import columns
 
-    async def work() -> list[RunRecord]:
+    async def work() -> list[RunLine]:
         return list(await JournalReader().list_runs(limit, pipeline=pipeline))
 
     records = run_async(work)
@@ -47,7 +47,7 @@ def list_runs(limit: int, pipeline: str | None, as_json: bool) -> int:
     return 0
 
 
-def _row(record: RunRecord) -> list[str]:
+def _row(record: RunLine) -> list[str]:
     seconds = f"{(record.ended_at - record.started_at).total_seconds():.1f}" if record.ended_at is not None else "-"
     return [record.id, record.pipeline, record.status, seconds, record.out_dir]
 
