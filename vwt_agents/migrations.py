@@ -112,6 +112,7 @@ _MEASUREMENTS: Final = (
 # within its page, so run and number are one integer; what was in parts stays there. A sum tells a damaged row.
 _SHORT_TEXTS: Final = (
     "ALTER TABLE runs ADD COLUMN sum INTEGER",  # crc32 of what never changes of it; NULL: of an earlier version
+    "ALTER TABLE runs ADD COLUMN entries INTEGER",  # how many it had when it ended last, at least
     "ALTER TABLE contents ADD COLUMN file INTEGER NOT NULL DEFAULT 0",  # 1: its data is a file beside the journal
     """
     CREATE TABLE entries4 (

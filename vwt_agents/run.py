@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from vwt_agents.entries import Entry
-from vwt_agents.errors import UsageError
+from vwt_agents.errors import UsageError, WorldError
 from vwt_agents.values import encode
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ __all__ = ["Attempt", "Outcome", "Run", "RunFolder"]
 
 _OURS: Final = frozenset({"log.jsonl", "report.md", "result.json"})
 """What the run itself leaves in its folder."""
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Outcome(Protocol):
@@ -54,6 +57,8 @@ class RunFolder:
             probe.touch()
             probe.unlink()
         except OSError as error:
+            if error.errno in _FULL:
+                raise _full(self.path, error) from error
             raise UsageError(
                 f"cannot make the run's folder {self.path}: {error.strerror}", hint="name another one with --out"
             ) from error
@@ -79,12 +84,18 @@ class RunFolder:
                 partial.unlink(missing_ok=True)
                 raise
         except OSError as error:
+            if error.errno in _FULL:
+                raise _full(target, error) from error
             raise UsageError(
                 f"cannot write {target}: {error.strerror}", hint="choose another name, or another folder with --out"
             ) from error
         if target not in self.delivered:
             self.delivered.append(target)
         return target
+
+
+def _full(path: Path, error: OSError) -> WorldError:
+    return WorldError(f"cannot write {path}: {error.strerror}", hint="make room on the disk, then `runs resume`")
 
 
 class Attempt:

@@ -304,7 +304,7 @@ class _Execution:
         self.result.artifacts = [str(path) for path in self.folder.delivered]
         try:
             self._report()
-        except UsageError as error:  # the folder went away, or is full: the journal still has to know
+        except VwtError as error:  # the folder went away, or the disk is full: the journal still has to know
             self.board.say(f"note: {error.message}")
         summary = encode(self.result)
         log.info("run.ended", status=self.result.status, exit_code=self.result.exit_code, seconds=self.result.seconds)

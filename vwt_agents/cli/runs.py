@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vwt_agents.cli import upkeep
 from vwt_agents.cli.options import emit_json, limit_options, run_async, terminal_width
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ __all__ = ["runs"]
 @click.group()
 def runs() -> None:
     """The runs in the journal. RUN is a run's id, the beginning of one, or `last`."""
+
+
+for _command in (upkeep.gc, upkeep.check, upkeep.repair):
+    runs.add_command(_command)
 
 
 @runs.command("list")

@@ -240,12 +240,11 @@ def finish_run(
     if summary is not None:
         raw = _raw(summary)
         content = keep(connection, files, raw, digest_of(raw))
-    changed = connection.execute(
-        "UPDATE runs SET status = ?, exit_code = ?, summary = ?, ended_at = ? WHERE id = ?",
-        (status, exit_code, content, micros(now), run_id),
+    number, entries = _last_entry(connection, run_id)
+    connection.execute(
+        "UPDATE runs SET status = ?, exit_code = ?, summary = ?, ended_at = ?, entries = ? WHERE n = ?",
+        (status, exit_code, content, micros(now), entries, number),
     )
-    if not changed.rowcount:
-        raise unknown_run(connection, run_id)
 
 
 def unknown_run(connection: sqlite3.Connection, run_id: str) -> UsageError:
