@@ -253,7 +253,7 @@ class Place:
 def killed_until_it_ends(place: Place, random_: random.Random, most: int) -> int:
     """Begin a run, kill it at random moments at most so often, and let it end; how often it was killed."""
     place.clear()
-    kills, known = 0, None
+    kills, slow, known = 0, 0, None
     while True:
         place.server.calls.clear()
         process = place.start(resume=known is not None)
@@ -268,8 +268,10 @@ def killed_until_it_ends(place: Place, random_: random.Random, most: int) -> int
         known = place.journaled()
         place.holds(before=before, known=known)
         kills += died
-        if not died:
-            assert process.returncode == 0, err + out
+        if not died:  # a machine with much else to do may let the server seem dead: that run is gone on with, too
+            assert process.returncode in {0, 3}, err + out
+            slow += process.returncode == 3
+            assert slow < 10, err + out
         if (result := place.ended()) is not None:  # also where it was killed after its last word
             place.ended_well(result)
             return kills

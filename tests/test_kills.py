@@ -1,4 +1,4 @@
-"""The promise that nothing finished is done twice or lost, whatever dies: runs are killed, and disks are full, at random moments.
+"""Nothing finished is done twice or lost, whatever dies: runs are killed, and disks are full, at random moments.
 
 Every time the run is gone on with and ends as an undisturbed one does: the same outputs and files; no call that was in the
 journal is asked for again; no delivered file is ever half there. See `killing.py`.
