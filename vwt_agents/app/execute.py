@@ -25,7 +25,7 @@ from vwt_agents.config import load_settings
 from vwt_agents.core import Scheduler
 from vwt_agents.dispatcher import Dispatcher
 from vwt_agents.entries import fingerprint
-from vwt_agents.errors import EndpointAsleep, RunError, Unwritable, UsageError, VwtError, did_you_mean
+from vwt_agents.errors import EndpointAsleep, RunError, UsageError, VwtError, did_you_mean
 from vwt_agents.eventlog import bound, get_logger
 from vwt_agents.graph import Graph, build_graph
 from vwt_agents.habits import Habits
@@ -388,7 +388,7 @@ class _Execution:
         self.result.artifacts = [str(path) for path in self.folder.delivered]
         try:
             self._report()
-        except (UsageError, Unwritable) as error:  # the folder went away, or is full: the journal still has to know
+        except VwtError as error:  # the folder went away, or the disk is full: the journal still has to know
             self.board.say(f"note: {error.message}")
         summary = encode(self.result)
         log.info("run.ended", status=self.result.status, exit_code=self.result.exit_code, seconds=self.result.seconds)

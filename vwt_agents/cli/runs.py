@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vwt_agents.cli import upkeep
 from vwt_agents.cli.options import approval_option, emit_json, limit_options, run_async, terminal_width
 
 if TYPE_CHECKING:
     from vwt_agents.app import Job
-    from vwt_agents.entries import Entry, RunRecord
+    from vwt_agents.entries import Entry, RunLine, RunRecord
     from vwt_agents.journal import JournalReader
     from vwt_agents.messages import Priority
     from vwt_agents.past import Question
@@ -26,6 +27,10 @@ def runs() -> None:
     """The runs in the journal. RUN is a run's id, the beginning of one, or `last`."""
 
 
+for _command in (upkeep.gc, upkeep.check, upkeep.repair):
+    runs.add_command(_command)
+
+
 @runs.command("list")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The newest so many.")
 @click.option("--pipeline", help="Only runs of this pipeline.")
@@ -35,7 +40,7 @@ def list_runs(limit: int, pipeline: str | None, as_json: bool) -> int:
     from vwt_agents.journal import JournalReader
     from vwt_agents.render.columns import columns
 
-    async def work() -> tuple[list[RunRecord], dict[str, list[Question]]]:
+    async def work() -> tuple[list[RunLine], dict[str, list[Question]]]:
         reader = JournalReader()
         found = list(await reader.list_runs(limit, pipeline=pipeline))
         return found, {one.id: await _open_questions(reader, one.id) for one in found if one.status == "running"}
@@ -59,7 +64,7 @@ async def _open_questions(reader: JournalReader, run: str) -> list[Question]:
     return pending(await reader.entries(run)) if asked else []
 
 
-def _row(record: RunRecord, asked: list[Question]) -> list[str]:
+def _row(record: RunLine, asked: list[Question]) -> list[str]:
     seconds = f"{(record.ended_at - record.started_at).total_seconds():.1f}" if record.ended_at is not None else "-"
     status = f"waits for a person: {asked[0].stage}" if asked else record.status
     return [record.id, record.pipeline, status, seconds, record.out_dir]
