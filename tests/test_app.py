@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,6 +109,7 @@ async def test_every_stage_and_call_is_in_the_journal(tmp_path: Path, server: Ol
         ("call", "first"),
         ("stage", "first"),
         ("call", "second"),
+        ("event", "file.delivered"),
         ("stage", "second"),
         ("call", "third"),
         ("stage", "third"),
@@ -415,3 +417,69 @@ async def test_two_tags_of_the_same_weights_are_loaded_once_and_each_is_asked_by
         assert sorted(call["model"] for call in server.calls) == ["mine:1b", "small:1b"]
         assert {call["options"]["num_ctx"] for call in server.calls} == {4096}
         assert {stage.name: stage.model for stage in result.stages} == {"first": "small:1b", "second": "mine:1b"}
+
+
+UNPROVEN = PROOF.replace("@pipeline.stage", '@pipeline.stage(on_error="skip")').replace(
+    "return await", "raise ValueError; await"
+)
+
+
+async def test_a_run_whose_proof_was_skipped_is_bad_and_when_resumed_does_it_again(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    result = await App().run(job(tmp_path, server, UNPROVEN))
+    assert (result.status, result.exit_code, result.error) == (
+        "bad",
+        1,
+        "no verdict: proven was skipped, or some of its items",
+    )
+    (tmp_path / "pipeline.py").write_text(PROOF)
+    assert (await App().run(await resumed(JournalReader(), result.run_id))).status == "good"
+
+
+async def test_a_run_that_left_out_what_it_could_not_prove_is_bad(tmp_path: Path, server: OllamaServer) -> None:
+    text = """
+from vwt_agents import Pipeline, Verdict
+
+pipeline = Pipeline("several", defaults={"numbers": [0, 1]})
+
+
+@pipeline.stage(each={"number": "numbers"}, on_error="skip")
+async def proven(number: int) -> Verdict:
+    return Verdict(passed=bool(1 / number), reason="yes", tests_run=1, tests_passed=1, tests_failed=0)
+"""
+    result = await App().run(job(tmp_path, server, text))
+    assert (result.status, result.stages[0].status) == ("bad", "partial")
+    assert len(result.outputs["proven"]) == 1
+
+
+async def test_a_run_of_which_all_is_done_is_resumed_to_the_same_end(tmp_path: Path, server: OllamaServer) -> None:
+    text = (
+        TWO_STAGES
+        + "\n\nfrom vwt_agents import Verdict\n\n\n@pipeline.stage\nasync def verdict(third: str) -> Verdict:\n"
+    )
+    text += '    return Verdict(passed=False, reason="no", tests_run=1, tests_passed=0, tests_failed=1)\n'
+    first = await App().run(job(tmp_path, server, text))
+    asked, loads = len(server.calls), len(server.loads)
+    again = await App().run(await resumed(JournalReader(), first.run_id))
+    assert (again.status, again.verdict) == ("bad", first.verdict)
+    assert {stage.status for stage in again.stages} == {"kept"}
+    assert (len(server.calls), len(server.loads)) == (asked, loads)
+
+
+@pytest.mark.slow
+async def test_a_stage_past_its_time_leaves_no_process_of_its_sandbox_and_no_half_file(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    def children() -> set[str]:
+        return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+    endless = PROOF.replace("import Pipeline, Sandbox", "import Pipeline, Run, Sandbox").replace(
+        "@pipeline.stage", '@pipeline.stage(timeout="2s", retries=1, backoff="10ms")'
+    )
+    before = children()
+    result = await App().run(job(tmp_path, server, endless, pairs=["code=while True: pass"]))
+    assert (result.status, result.stages[0].retries) == ("bad", 1)
+    assert "took longer than its limit of 2 s" in (result.error or "")
+    assert children() == before
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["log.jsonl", "report.md", "result.json"]

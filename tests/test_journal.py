@@ -338,7 +338,7 @@ async def test_a_full_disk_fails_each_append_with_the_path_and_goes_on_when_ther
         await journal._writer.do(lambda connection: connection.execute("PRAGMA max_page_count = 1").fetchone())
         for _ in range(2):
             with pytest.raises(JournalError, match="database or disk is full") as caught:
-                await journal.append(stage(run, "n" * 10, texts=(os.urandom(200_000),)))
+                await journal.append(stage(run, "n" * 10, texts=(os.urandom(60_000),)))
             assert str(path) in caught.value.message
             assert "make room" in str(caught.value)
         await journal._writer.do(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchone())

@@ -260,6 +260,32 @@ def test_the_live_view_shows_stages_waits_calls_and_the_budget() -> None:
         assert said in text
 
 
+def test_nothing_is_drawn_over_the_answer_of_who_is_asked_at_the_terminal() -> None:
+    made = board()
+    console, _out = terminal()
+    with LiveView(made, console) as view:
+        drawn = []
+        for made.prompting in (False, True, True, False):
+            made.changed()
+            drawn.append(view._live.is_started)
+    assert drawn == [True, False, False, True]
+    assert not view._live.is_started
+
+
+def test_how_a_stage_came_to_its_end_is_said_in_a_line() -> None:
+    made, out = board(), io.StringIO()
+    line = made.stages["draft"]
+    with PlainView(made, out):
+        for line.status, line.note in (("kept", ""), ("cached", "from run r1"), ("fallback", "no"), ("skipped", "bad")):
+            made.changed()
+    assert out.getvalue().splitlines() == [
+        "= draft kept: done before",
+        "= draft cached: from run r1",
+        "~ draft fallback: no",
+        "- draft skipped: bad",
+    ]
+
+
 def test_what_looks_like_markup_is_shown_as_it_is() -> None:
     made = board()
     console, out = terminal()

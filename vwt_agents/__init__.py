@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vwt_agents.agents import Agent
     from vwt_agents.app import App
+    from vwt_agents.approval import Approval
     from vwt_agents.candidates import Candidate, Candidates
     from vwt_agents.code import Code, extract_code
     from vwt_agents.code_profiles import PLAIN, CodeProfile, code_profile, module_source, stub_of
     from vwt_agents.errors import VwtError
     from vwt_agents.examples import Example, find_examples, find_signature, find_stub, function_name, function_names
-    from vwt_agents.pipeline import Pipeline
+    from vwt_agents.pipeline import Fallback, Pipeline
     from vwt_agents.result import RunResult
     from vwt_agents.run import Attempt, Run
     from vwt_agents.sandbox.judge import Verdict
@@ -35,12 +36,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "Agent": "agents",
     "App": "app",
+    "Approval": "approval",
     "Attempt": "run",
     "Candidate": "candidates",
     "Candidates": "candidates",
     "Code": "code",
     "CodeProfile": "code_profiles",
     "Example": "examples",
+    "Fallback": "pipeline",
     "PLAIN": "code_profiles",
     "Pipeline": "pipeline",
     "Run": "run",
@@ -65,12 +68,14 @@ __all__ = [
     "PLAIN",
     "Agent",
     "App",
+    "Approval",
     "Attempt",
     "Candidate",
     "Candidates",
     "Code",
     "CodeProfile",
     "Example",
+    "Fallback",
     "Pipeline",
     "Run",
     "RunResult",

@@ -38,7 +38,8 @@ _PRIORITIES: Final = get_args(Priority)
 class StageScope:
     """What the calls of one stage share: who they are, the seed they are sampled from, whether they are escalated.
 
-    `can_escalate`: some agent of the stage has a larger model to go to.
+    `can_escalate`: some agent of the stage has a larger model to go to. `retry` is the number of the try, from 0: another
+    try asks with other seeds.
     """
 
     run: str
@@ -48,10 +49,12 @@ class StageScope:
     can_escalate: bool = False
     escalated: bool = False
     attempt: int = 0
+    retry: int = 0
 
     def seed_of(self, agent: str, number: int) -> int:
         """A seed of its own for each call, the same in every run with the same seed: a replayed run asks the same questions."""
-        return _seed(f"{self.seed}/{self.stage}/{self.item}/{agent}/{number}")
+        again = f"/retry {self.retry}" if self.retry else ""
+        return _seed(f"{self.seed}/{self.stage}/{self.item}/{agent}/{number}{again}")
 
 
 def _seed(text: str) -> int:

@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from vwt_agents.messages import Response
     from vwt_agents.types import Mib, RequestId, Seconds
 
-__all__ = ["Board", "CallLine", "ModelLine", "StageLine", "StageStatus", "Swap"]
+__all__ = ["ENDED_WELL", "Board", "CallLine", "ModelLine", "StageLine", "StageStatus", "Swap"]
 
-StageStatus: TypeAlias = Literal["waiting", "ready", "running", "done", "failed", "stopped"]
+StageStatus: TypeAlias = Literal[
+    "waiting", "ready", "running", "done", "kept", "cached", "fallback", "partial", "skipped", "failed", "stopped"
+]
+"""`kept`: done before, by the run that is gone on with; `cached`: done by another run; `fallback`: it failed, and the value
+that stands for it was taken; `partial`: the same for some of its items, or they were left out; `skipped`: it failed, or what
+it needs was skipped, and the run does without."""
+
+ENDED_WELL: Final[frozenset[StageStatus]] = frozenset({"done", "kept", "cached", "fallback", "partial", "skipped"})
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +47,7 @@ class StageLine:
     started: Seconds | None = None
     ended: Seconds | None = None
     attempts: int = 0
+    retries: int = 0
     models: tuple[str, ...] = ()
     endpoints: tuple[str, ...] = ()
     calls: int = 0
@@ -62,6 +71,23 @@ class StageLine:
         """One less is."""
         assert isinstance(self.in_flight, list)
         self.in_flight.remove(call)
+
+    def answered(self, response: Response) -> None:
+        """Count an answer."""
+        usage = response.usage
+        self.calls += 1
+        if response.model not in self.models:  # where it was answered, which need not be where it was asked for
+            self.models += (response.model,)
+        if response.endpoint not in self.endpoints:
+            self.endpoints += (response.endpoint,)
+        if response.replayed:
+            self.replayed += 1
+        self.prompt_tokens += usage.prompt_tokens
+        self.output_tokens += usage.output_tokens
+        self.cached_tokens += usage.cached_tokens or 0
+        self.wait_s += usage.wait_s
+        self.load_s += usage.load_s
+        self.output_s += usage.output_s
 
     def seconds(self, now: Seconds) -> Seconds:
         """How long it has run, or ran."""
@@ -113,6 +139,7 @@ class Board:
 
     stages: Mapping[str, StageLine] = field(default_factory=dict)
     pull: str = ""
+    prompting: bool = False  # somebody is being asked at the terminal: nothing may be drawn over their answer
     waits: Callable[[RequestId], str] = lambda _request: ""
     # Made when they are first looked at: of many runs side by side, each with a board, few are painted.
     models: dict[tuple[str, str], ModelLine] = field(init=False, repr=False)

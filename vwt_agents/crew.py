@@ -10,6 +10,7 @@ third. A chain of turns is thus done in the task that called `run`, and turns th
 from __future__ import annotations
 
 import types
+from contextlib import contextmanager
 from contextvars import copy_context
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -18,7 +19,7 @@ import anyio
 import anyio.lowlevel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator, Iterator
     from contextvars import Context
 
     from anyio.abc import TaskGroup
@@ -54,7 +55,7 @@ class Crew:
         """Have `turn(*args)` done, after the turns that are ready already; a limited one once it has a seat."""
         if not limited:
             self._ready.append((turn, args, False))
-        elif self._seats:
+        elif self._seats > 0:
             self._seats -= 1
             self._ready.append((turn, args, True))
         elif self._seatless is None:
@@ -65,7 +66,9 @@ class Crew:
     async def run(self) -> None:
         """Do what was added, and what that adds; returns early when it is stopped."""
         self._until = monotonic() + _SLICE_S
-        while len(self._ready) == 1:  # a chain so far: there is nobody to share with, so no task group is needed
+        while (
+            len(self._ready) == 1 and not self._seatless
+        ):  # a chain so far: there is nobody to share with, so no task group is needed
             turn, limited = self._next()
             await _within(copy_context(), turn)
             if self._took_long(limited):
@@ -79,6 +82,20 @@ class Crew:
         """Whether the turn at work is the only one there is, so that nobody gains when it makes room for others."""
         return self._workers <= 1 and not self._ready
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """For a limited turn that waits for something else than a model: its seat is another's meanwhile.
+
+        It does not wait for a seat afterwards, so that for a while one more than the limit may be at work.
+        """
+        self._stand_up()
+        if self._ready:
+            self._call()
+        try:
+            yield
+        finally:
+            self._seats -= 1
+
     def stop(self) -> None:
         """Cancel the turns at work and begin no other."""
         self._ready.clear()
@@ -89,9 +106,8 @@ class Crew:
     async def _work(self) -> None:
         self._workers += 1
         while self._ready:
-            if len(self._ready) > 1 and not self._called and self._tasks is not None:
-                self._called = True
-                self._tasks.start_soon(self._join)
+            if len(self._ready) > 1:
+                self._call()
             turn, limited = self._next()
             await _within(copy_context(), turn)
             if self._took_long(limited):
@@ -113,12 +129,18 @@ class Crew:
         await anyio.lowlevel.checkpoint()
         self._until = monotonic() + _SLICE_S
 
+    def _call(self) -> None:
+        """Have another worker, if there is none on its way."""
+        if not self._called and self._tasks is not None:
+            self._called = True
+            self._tasks.start_soon(self._join)
+
     async def _join(self) -> None:
         self._called = False
         await self._work()
 
     def _stand_up(self) -> None:
-        if self._seatless:
+        if self._seatless and self._seats >= 0:
             self._ready.append((*self._seatless.pop(0), True))
         else:
             self._seats += 1

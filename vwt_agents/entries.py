@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Entry",
     "EntryKind",
+    "RunLine",
     "RunRecord",
     "RunStatus",
     "Value",
@@ -60,11 +61,11 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class RunRecord:
-    """One run. `status` reads "interrupted" also when the process that was running it is gone; times are UTC.
+class RunLine:
+    """A run as a list of runs has it. `status` reads "interrupted" also when the process that was running it is gone;
+    times are UTC.
 
-    `inputs` and `summary` are JSON as they were given; `settings` is a digest. A fork names its `parent`, whose
-    entries up to and including `parent_seq` count as its own.
+    `settings` is a digest. A fork names its `parent`, whose entries up to and including `parent_seq` count as its own.
     """
 
     id: str
@@ -75,14 +76,20 @@ class RunRecord:
     status: RunStatus
     promoted: bool
     tier: str
-    inputs: str
     settings: str
     out_dir: str
     exit_code: int | None
-    summary: str | None
     parent: str | None
     parent_seq: int | None
     pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord(RunLine):
+    """One run, with its `inputs` and its `summary` as they were given: JSON."""
+
+    inputs: str
+    summary: str | None
 
 
 def fingerprint(*parts: object) -> str:

@@ -22,9 +22,11 @@
     │   ├── CallFailed              a model call broke
     │   │   └── CallTimeout         it took longer than its limit
     │   ├── SandboxUnavailable      no sandbox works here
+    │   ├── Unwritable              the run's folder could not be written: its disk is full, say
     │   └── JournalError            the journal could not be written or read
     └── RunError          1     the run came to a bad end
         ├── StageFailed             a stage raised; names the stage
+        ├── NotApproved             a person said no
         ├── LimitReached            the run has spent what it may: calls, tokens, model time, or its deadline passed
         └── AnswerInvalid           the model's answer did not fit the type, also when asked again
 
@@ -58,6 +60,7 @@ __all__ = [
     "LoadsHang",
     "MemoryTaken",
     "ModelMissing",
+    "NotApproved",
     "PullFailed",
     "RecordingStale",
     "Rejected",
@@ -66,6 +69,7 @@ __all__ = [
     "Spilled",
     "StageFailed",
     "UnloadFailed",
+    "Unwritable",
     "UsageError",
     "VwtError",
     "WorldError",
@@ -209,6 +213,10 @@ class SandboxUnavailable(WorldError):
     """No sandbox works here; the hint says how to get one."""
 
 
+class Unwritable(WorldError):
+    """The run's folder could not be written, through no fault of a name: a full disk, say. The run can be resumed."""
+
+
 class JournalError(WorldError):
     """The journal could not be written or read."""
 
@@ -219,6 +227,10 @@ class RunError(VwtError):
 
 class StageFailed(RunError):
     """A stage raised an error that is not ours; the cause is chained."""
+
+
+class NotApproved(RunError):
+    """A person, or what stood in for one, said no."""
 
 
 class LimitReached(RunError):

@@ -152,18 +152,5 @@ class JournalingCaller:
         await self._journal.append(entry, at_once=True)  # answers seldom come together
 
     def _count(self, response: Response) -> None:
-        line, usage = self._line, response.usage
-        line.calls += 1
-        if response.model not in line.models:  # where it was answered, which need not be where it was asked for
-            line.models += (response.model,)
-        if response.endpoint not in line.endpoints:
-            line.endpoints += (response.endpoint,)
-        if response.replayed:
-            line.replayed += 1
-        line.prompt_tokens += usage.prompt_tokens
-        line.output_tokens += usage.output_tokens
-        line.cached_tokens += usage.cached_tokens or 0
-        line.wait_s += usage.wait_s
-        line.load_s += usage.load_s
-        line.output_s += usage.output_s
+        self._line.answered(response)
         self._board.changed()

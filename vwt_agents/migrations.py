@@ -108,7 +108,53 @@ _MEASUREMENTS: Final = (
     ) STRICT, WITHOUT ROWID""",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _SHORT_PAYLOADS, _MEASUREMENTS)
+# A call is one statement too: its short texts stand in its entry. A table with a rowid holds four times as long a row
+# within its page, so run and number are one integer; what was in parts stays there. A sum tells a damaged row.
+_SHORT_TEXTS: Final = (
+    "ALTER TABLE runs ADD COLUMN sum INTEGER",  # crc32 of what never changes of it; NULL: of an earlier version
+    "ALTER TABLE runs ADD COLUMN entries INTEGER",  # how many it had when it ended last, at least
+    "ALTER TABLE contents ADD COLUMN file INTEGER NOT NULL DEFAULT 0",  # 1: its data is a file beside the journal
+    """
+    CREATE TABLE entries4 (
+        id          INTEGER PRIMARY KEY, -- run << 32 | seq
+        kind        TEXT NOT NULL,
+        name        TEXT NOT NULL,
+        key         TEXT NOT NULL,
+        fingerprint BLOB,
+        status      TEXT NOT NULL,
+        started_at  INTEGER NOT NULL,
+        seconds     REAL,
+        is_text     INTEGER,             -- of the payload; NULL: there is none, or it is in parts
+        payload     BLOB,
+        texts       BLOB,                -- the texts, one after the other; those that are long are in parts
+        sum         INTEGER,             -- crc32 of all the entry says; NULL: of an earlier version
+        run         INTEGER GENERATED ALWAYS AS (id >> 32) VIRTUAL REFERENCES runs (n),
+        seq         INTEGER GENERATED ALWAYS AS (id & 4294967295) VIRTUAL
+    ) STRICT""",
+    """
+    INSERT INTO entries4 SELECT run << 32 | seq, kind, name, key, fingerprint, status, started_at, seconds, is_text,
+                                payload, NULL, NULL FROM entries""",
+    """
+    CREATE TABLE parts4 (          -- what an entry carries and is long, in contents
+        entry    INTEGER NOT NULL REFERENCES entries4 (id),
+        position INTEGER NOT NULL, -- 0 is the payload, from 1 on its texts
+        is_text  INTEGER NOT NULL, -- 1: str as UTF-8, 0: bytes
+        data     BLOB,             -- a short value of an earlier version
+        content  INTEGER REFERENCES contents (n),
+        PRIMARY KEY (entry, position)
+    ) STRICT, WITHOUT ROWID""",
+    "INSERT INTO parts4 SELECT run << 32 | seq, position, is_text, data, content FROM parts",
+    "DROP TABLE parts",
+    "DROP TABLE entries",
+    "ALTER TABLE entries4 RENAME TO entries",
+    "ALTER TABLE parts4 RENAME TO parts",
+    "CREATE INDEX parts_by_content ON parts (content) WHERE content IS NOT NULL",
+)
+
+# A result that other runs may use is found by its key; the entries of all other stages have none.
+_CACHED_STAGES: Final = ("CREATE INDEX stages_by_key ON entries (key) WHERE kind = 'stage' AND key <> ''",)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _SHORT_PAYLOADS, _MEASUREMENTS, _SHORT_TEXTS, _CACHED_STAGES)
 
 
 def version_of(connection: sqlite3.Connection, path: Path, *, newest: int = len(MIGRATIONS)) -> int:

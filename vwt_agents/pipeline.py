@@ -10,14 +10,16 @@ import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
+
+from vwt_agents.approval import Approval, approve
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from vwt_agents.types import Importance, Seconds
 
-__all__ = ["Declaration", "EachOf", "Inclusion", "Pipeline", "Place"]
+__all__ = ["Declaration", "EachOf", "Fallback", "Inclusion", "Pipeline", "Place", "PolicyOptions", "WrittenPolicy"]
 
 EachOf: TypeAlias = "str | Mapping[str, str]"
 """What a stage runs once per item of: `"files"`, or `{"file": "files"}` where the parameter has another name."""
@@ -40,6 +42,36 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Fallback:
+    """The value that stands in for a stage's result when the stage fails: `on_error=Fallback(value)`."""
+
+    value: Any
+
+
+class PolicyOptions(TypedDict, total=False):
+    """What `stage` and `ask` take beside importance, each and timeout: what becomes of a stage that fails, and may it run."""
+
+    retries: int
+    backoff: str | Seconds
+    deadline: str | Seconds | None
+    on_error: Literal["fail", "skip"] | Fallback
+    cache: bool | str | Seconds
+    approve: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPolicy:
+    """The same as it was written, not yet judged."""
+
+    retries: Any = 0
+    backoff: Any = "1s"
+    deadline: Any = None
+    on_error: Any = "fail"
+    cache: Any = False
+    approve: Any = None
+
+
+@dataclass(frozen=True, slots=True)
 class Declaration:
     """One stage as it was written. `agent` is set for the short form `ask`; `names` are the local names around it."""
 
@@ -50,6 +82,7 @@ class Declaration:
     agent: str | None
     returns: Any
     names: Mapping[str, Any]
+    policy: WrittenPolicy = WrittenPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +130,13 @@ class Pipeline:
     def stage(self, func: StageT, /) -> StageT: ...
     @overload
     def stage(
-        self, /, *, importance: Importance = "normal", each: EachOf | None = None, timeout: str | Seconds | None = None
+        self,
+        /,
+        *,
+        importance: Importance = "normal",
+        each: EachOf | None = None,
+        timeout: str | Seconds | None = None,
+        **policy: Unpack[PolicyOptions],
     ) -> Callable[[StageT], StageT]: ...
     def stage(
         self,
@@ -107,16 +146,22 @@ class Pipeline:
         importance: Importance = "normal",
         each: EachOf | None = None,
         timeout: str | Seconds | None = None,
+        **policy: Unpack[PolicyOptions],
     ) -> Any:
         """Declare an `async def` as a stage, unchanged; usable as `@pipeline.stage` and `@pipeline.stage(...)`.
 
         `each` runs it once per item of a stage's result or an input, side by side, and its result is the list in order.
         `timeout` is a duration such as `"90s"`, or seconds, for one run of the body.
+
+        What becomes of a stage (or of each item) that fails: `retries` more tries, after pauses that begin with `backoff`
+        and double; all of it within `deadline`; then, by `on_error`, the run fails, the stage is left out (`"skip"`), or
+        `Fallback(value)` stands in. With `cache`, a result of an earlier run is used where all that shaped it is the same
+        (`"7d"`: one of at most that age). With `approve`, a person is asked this question before the stage begins.
         """
-        names = _local_names(_caller())
+        names, written = _local_names(_caller()), WrittenPolicy(**policy)
 
         def declare(declared: StageT) -> StageT:
-            self._declarations.append(Declaration(declared, importance, each, timeout, None, None, names))
+            self._declarations.append(Declaration(declared, importance, each, timeout, None, None, names, written))
             return declared
 
         return declare if func is None else declare(func)
@@ -129,12 +174,16 @@ class Pipeline:
         importance: Importance = "normal",
         each: EachOf | None = None,
         timeout: str | Seconds | None = None,
+        **policy: Unpack[PolicyOptions],
     ) -> Callable[[PromptT], PromptT]:
-        """Declare a stage whose body only builds the prompt; its result is what `agent` answers, as `returns`."""
-        names = _local_names(_caller())
+        """Declare a stage whose body only builds the prompt; its result is what `agent` answers, as `returns`.
+
+        The other options are those of `stage`.
+        """
+        names, written = _local_names(_caller()), WrittenPolicy(**policy)
 
         def declare(func: PromptT) -> PromptT:
-            self._declarations.append(Declaration(func, importance, each, timeout, agent, returns, names))
+            self._declarations.append(Declaration(func, importance, each, timeout, agent, returns, names, written))
             return func
 
         return declare
@@ -149,6 +198,20 @@ class Pipeline:
     def output(self, name: str, /) -> None:
         """Make the result of this stage the pipeline's output, instead of what its last stages return."""
         self._outputs.append((name, _place(_caller())))
+
+    async def approve(
+        self,
+        question: str,
+        /,
+        *,
+        default: bool = False,
+        timeout: str | Seconds | None = None,  # noqa: ASYNC109 - it has a value when it is over
+    ) -> Approval:
+        """Within a stage: ask a person, and wait for the answer; true where it was yes.
+
+        The same as `run.approve`: see there.
+        """
+        return await approve(question, default=default, timeout=timeout)
 
     def __repr__(self) -> str:
         return f"Pipeline({self.name!r})"

@@ -64,6 +64,7 @@ def _start_ticks(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+@lru_cache(maxsize=1)
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -71,6 +72,7 @@ def _boot_id() -> str:
         return ""
 
 
+@lru_cache(maxsize=1)
 def _host() -> str:
     try:
         return f"{platform.node()}/{Path('/proc/self/ns/pid').readlink()}"

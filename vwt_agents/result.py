@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,12 +13,17 @@ if TYPE_CHECKING:
 
 __all__ = ["RunResult", "StageResult", "Status"]
 
+_NOTED: Final = frozenset({"cached", "fallback", "partial", "skipped"})
+
 Status: TypeAlias = Literal["good", "bad", "failed", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """One stage of a run that ended. Sums over its calls; `wait_seconds` includes `load_seconds`."""
+    """One stage of a run that ended. Sums over its calls; `wait_seconds` includes `load_seconds`.
+
+    `note` says why it was skipped, done without, or taken from where.
+    """
 
     name: str
     status: str
@@ -34,6 +39,8 @@ class StageResult:
     output_tokens: int
     cached: int
     replayed: int
+    retries: int = 0
+    note: str = ""
 
     @classmethod
     def of(cls, line: StageLine, now: Seconds) -> StageResult:
@@ -53,6 +60,8 @@ class StageResult:
             output_tokens=line.output_tokens,
             cached=line.cached_tokens,
             replayed=line.replayed,
+            retries=line.retries,
+            note=line.note if line.status in _NOTED else "",
         )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
+from vwt_agents.approval import Approval, approve
 from vwt_agents.entries import Entry
-from vwt_agents.errors import UsageError
+from vwt_agents.errors import Unwritable, UsageError
 from vwt_agents.eventlog import bind_here
+from vwt_agents.past import DELIVERED
 from vwt_agents.values import encode
 
 if TYPE_CHECKING:
@@ -17,8 +20,10 @@ if TYPE_CHECKING:
     from vwt_agents.agents import StageScope
     from vwt_agents.board import Board, StageLine
     from vwt_agents.journal import Journal
+    from vwt_agents.past import Past
+    from vwt_agents.types import Seconds
 
-__all__ = ["Attempt", "Outcome", "Run", "RunFolder"]
+__all__ = ["Attempt", "Outcome", "Run", "RunFolder", "delivered_entry"]
 
 _OURS: Final = frozenset({"log.jsonl", "report.html", "report.md", "result.json"})
 """What the run itself leaves in its folder."""
@@ -48,21 +53,23 @@ class RunFolder:
         self.delivered: list[Path] = []
 
     def make(self) -> None:
-        """Make the folder; UsageError when something else is in its place, or nothing can be written there."""
+        """Make the folder; UsageError when something else is in its place, or nothing may be written there; Unwritable
+        where its disk is full or broken.
+        """
         probe = self.path / f".{os.getpid()}.probe"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise UsageError(
-                f"cannot make the run's folder {self.path}: {error.strerror}", hint="name another one with --out"
-            ) from error
+            said = f"cannot make the run's folder {self.path}: {error.strerror}"
+            raise _unwritten(error, said, "name another one with --out") from error
 
     def write(self, name: str, text: str) -> Path:
-        """Write one file below the folder, atomically; UsageError for a name that would leave it or cannot be written.
+        """Write one file below the folder, atomically; a file that has this text already is left as it is.
 
-        Half a surrogate pair, which UTF-8 cannot hold and a model may well write, becomes a question mark.
+        UsageError for a name that would leave it or cannot be written, Unwritable where the disk is full or broken. Half a
+        surrogate pair, which UTF-8 cannot hold and a model may well write, becomes a question mark.
         """
         relative = PurePosixPath(name)
         if relative.is_absolute() or ".." in relative.parts or not relative.parts or "\0" in name:
@@ -71,21 +78,41 @@ class RunFolder:
         if not target.parent.resolve().is_relative_to(self.path.resolve()):
             raise UsageError(f"cannot deliver {name!r}: a link in {self.path} leads out of the run's folder")
         partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        data = text.encode("utf-8", errors="replace")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                partial.write_text(text, encoding="utf-8", errors="replace")
-                partial.replace(target)
-            except BaseException:
-                partial.unlink(missing_ok=True)
-                raise
+            if not _has(target, data):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    partial.write_bytes(data)
+                    partial.replace(target)
+                except BaseException:
+                    partial.unlink(missing_ok=True)
+                    raise
         except OSError as error:
-            raise UsageError(
-                f"cannot write {target}: {error.strerror}", hint="choose another name, or another folder with --out"
-            ) from error
+            hint = "choose another name, or another folder with --out"
+            raise _unwritten(error, f"cannot write {target}: {error.strerror}", hint) from error
         if target not in self.delivered:
             self.delivered.append(target)
         return target
+
+
+def _has(target: Path, data: bytes) -> bool:
+    return target.is_file() and target.stat().st_size == len(data) and target.read_bytes() == data
+
+
+_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
+"""What the disk is to blame for, and no name."""
+
+
+def _unwritten(error: OSError, said: str, hint: str) -> UsageError | Unwritable:
+    if error.errno in _DISK:
+        return Unwritable(said, hint="make room there; `runs resume` then goes on with the run")
+    return UsageError(said, hint=hint)
+
+
+def delivered_entry(run: str, stage: str, name: str, text: str) -> Entry:
+    """The entry of a file that a stage delivered."""
+    return Entry(run, "event", DELIVERED, stage, payload=encode({"stage": stage, "file": name}), texts=(text,))
 
 
 class Attempt:
@@ -122,7 +149,9 @@ class Run:
         board: Board,
         journal: Journal | None,
         folder: RunFolder,
+        past: Past | None = None,
     ) -> None:
+        self._past = past
         self.id = run_id
         self.seed = scope.seed
         self._scope = scope
@@ -176,13 +205,17 @@ class Run:
         if self._journal is None:
             return
         said = {"number": attempt.number, "escalated": attempt.escalated, "outcome": attempt.outcome}
+        key = f"{self._scope.item}/{attempt.number}" if self._scope.item else str(attempt.number)
+        status = "good" if attempt.outcome.passed else "bad"
+        if self._past is not None and (self._line.name, key, status) in self._past.attempts:
+            return  # it was done again on the way back to where the run stood
         await self._journal.append(
             Entry(
                 run=self.id,
                 kind="attempt",
                 name=self._line.name,
-                key=f"{self._scope.item}/{attempt.number}" if self._scope.item else str(attempt.number),
-                status="good" if attempt.outcome.passed else "bad",
+                key=key,
+                status=status,
                 payload=encode({**said, "files": list(attempt.files)} if attempt.files else said),
                 texts=tuple(attempt.files.values()),
             ),
@@ -190,13 +223,41 @@ class Run:
         )
 
     async def deliver(self, files: Mapping[str, str]) -> list[Path]:
-        """Write files (name -> text) into the run's folder, each whole or not at all; their paths."""
+        """Write files (name -> text) into the run's folder, each whole or not at all; their paths.
+
+        The journal has them too, so that a run that is resumed, forked or answered from the cache has the same files.
+        """
         for name in files:
             if str(PurePosixPath(name)) in _OURS:
                 raise UsageError(
                     f"cannot deliver {name!r}: the run writes a file of that name itself", hint="rename it"
                 )
-        return [self._folder.write(name, text) for name, text in files.items()]
+        paths = []
+        for name, text in files.items():
+            paths.append(self._folder.write(name, text))
+            await self._keep_delivery(name, text)
+        return paths
+
+    async def _keep_delivery(self, name: str, text: str) -> None:
+        stage = self._line.name
+        if self._journal is None or (self._past is not None and self._past.has_delivered(stage, (name, text))):
+            return
+        await self._journal.append(delivered_entry(self.id, stage, name, text), at_once=True)
+
+    async def approve(
+        self,
+        question: str,
+        *,
+        default: bool = False,
+        timeout: str | Seconds | None = None,  # noqa: ASYNC109 - it has a value when it is over
+    ) -> Approval:
+        """Ask a person, and wait for the answer, which is true where it was yes; `default` stands after `timeout`.
+
+        Asked are the terminal, where there is one, and whoever calls `runs approve`. The answer is journaled: a resumed
+        run, or another try of the stage, does not ask again. The stage holds no seat and no limit of its time runs
+        meanwhile; the run's own deadline does.
+        """
+        return await approve(question, default=default, timeout=timeout)
 
     def say(self, line: str) -> None:
         """A line for whoever watches the run."""

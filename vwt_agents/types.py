@@ -38,7 +38,7 @@ CacheType: TypeAlias = Literal["f32", "f16", "q8_0", "q4_0"]
 DeviceKind: TypeAlias = Literal["gpu", "cpu"]
 
 _SIZE_UNITS: Final = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_TIME_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_TIME_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _QUANTITY: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]+)\s*")
 
 
@@ -54,5 +54,7 @@ def parse_duration(text: str) -> Seconds:
     """Seconds in a duration such as `"90s"`, `"10m"` or `"250ms"`; ValueError says which units there are."""
     match = _QUANTITY.fullmatch(text)
     if match is None or match[2].lower() not in _TIME_UNITS:
-        raise ValueError(f"{text!r} is not a duration; write a number and a unit (ms, s, m, h), such as '15s' or '10m'")
+        raise ValueError(
+            f"{text!r} is not a duration; write a number and a unit (ms, s, m, h, d), such as '15s' or '10m'"
+        )
     return float(match[1]) * _TIME_UNITS[match[2].lower()]

@@ -4,7 +4,8 @@
 Everything below is handed what it needs; only here are things made.
 """
 
-from vwt_agents.app.execute import App, Job, PlannedRun, resumed
+from vwt_agents.app.execute import App, Job, PlannedRun
+from vwt_agents.app.resuming import forked, resumed
 from vwt_agents.app.world import World, open_world
 
-__all__ = ["App", "Job", "PlannedRun", "World", "open_world", "resumed"]
+__all__ = ["App", "Job", "PlannedRun", "World", "forked", "open_world", "resumed"]

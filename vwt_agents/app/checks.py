@@ -14,7 +14,7 @@ from vwt_agents.app.findings import Finding, Level
 from vwt_agents.app.inspection import look_at_servers
 from vwt_agents.app.matrix import model_matrix
 from vwt_agents.config import canonical
-from vwt_agents.errors import VwtError
+from vwt_agents.errors import JournalError, VwtError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +49,7 @@ async def check_all(world: World, *, load: bool = False) -> tuple[list[Finding],
         *await _models(world),
         await _ledger(),
         await _sandbox(world),
-        _state(),
+        await _state(),
     ]
     return findings, servers
 
@@ -199,10 +199,14 @@ async def _ledger() -> Finding:
     return Finding("ledger", "ok", f"{seen.where}: {held}{waits}")
 
 
-def _state() -> Finding:
-    from vwt_agents.journal import default_path
+async def _state() -> Finding:
+    from vwt_agents.journal import JournalReader, default_path
 
     path = default_path()
+    try:
+        await JournalReader(path).list_runs(1)
+    except JournalError as error:
+        return Finding("journal", "missing", error.message, error.hint or "")
     folder = next(parent for parent in path.parents if parent.exists())
     try:
         probe = folder / f".vwt-{Path(sys.executable).name}.probe"

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import anyio
 
@@ -22,20 +22,23 @@ from vwt_agents.app.outline import outline
 from vwt_agents.app.pages import page_at_the_end
 from vwt_agents.app.standby import with_failover
 from vwt_agents.app.world import THIS_MACHINE, World, measuring, open_world
+from vwt_agents.approvals import Approvals
 from vwt_agents.board import Board
 from vwt_agents.config import load_settings
 from vwt_agents.core import Scheduler
 from vwt_agents.dispatcher import Dispatcher
-from vwt_agents.entries import fingerprint, read_call, request_fingerprint
-from vwt_agents.errors import EndpointAsleep, RunError, UsageError, VwtError
+from vwt_agents.entries import fingerprint
+from vwt_agents.errors import EndpointAsleep, RunError, UsageError, VwtError, did_you_mean
 from vwt_agents.eventlog import bound, get_logger
 from vwt_agents.graph import Graph, build_graph
 from vwt_agents.habits import Habits
 from vwt_agents.inputs import read_inputs
-from vwt_agents.journal import Journal, JournalReader, new_run_id
+from vwt_agents.journal import Journal, new_run_id
 from vwt_agents.limits import RunLimits, Spent, deadline_passed
 from vwt_agents.lookahead import steps
+from vwt_agents.past import Past, inherited, read_past
 from vwt_agents.pipeline_file import load_pipeline
+from vwt_agents.recall import code_marks
 from vwt_agents.recording import recording
 from vwt_agents.result import RunResult, Status
 from vwt_agents.routing import Plan, plan_routes
@@ -48,24 +51,39 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from vwt_agents.app.outside import Outside
+    from vwt_agents.approvals import Terminal
     from vwt_agents.config import SandboxSettings, Settings
     from vwt_agents.endpoints.base import OnProgress
-    from vwt_agents.messages import Priority, Response
+    from vwt_agents.entries import Entry
+    from vwt_agents.messages import Priority
     from vwt_agents.sandbox.judge import Verdict
     from vwt_agents.sandbox.service import Sandbox
 
-__all__ = ["App", "Job", "PlannedRun", "resumed"]
+__all__ = ["App", "Fork", "Job", "PlannedRun"]
 
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """A run begun from another: whose entries count as its own, up to which of its numbers; but for the stage `redo` and
+    all that depend on it, where one is named. `code` has the marks of the parent's stages.
+    """
+
+    parent: str
+    seq: int
+    entries: tuple[Entry, ...]
+    code: Mapping[str, str]
+    redo: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What a run is asked to do, as the command line says it.
 
-    `resume` is the run to go on with: then `values` are its inputs as JSON data, and `known` the answers its journal has
-    to each request (by fingerprint), in the order in which they were given. `priority` and `limits` go over those of
-    agents.toml.
+    `resume` is the run to go on with and `past` what it has done; `fork` is the run that another one is begun from. In both
+    cases `values` are its inputs as JSON data; `pairs` go over them. `priority` and `limits` go over those of agents.toml.
+    `approve_all` says yes to every question to a person; with `use_cache` False, no other run's results are used.
     """
 
     pipeline: Path
@@ -76,9 +94,12 @@ class Job:
     seed: int = 0
     resume: str | None = None
     values: Mapping[str, Any] | None = None
-    known: Mapping[str, Sequence[Response]] = field(default_factory=dict)
+    past: Past | None = None
+    fork: Fork | None = None
     priority: Priority | None = None
     limits: RunLimits = field(default_factory=RunLimits)
+    approve_all: bool = False
+    use_cache: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +115,17 @@ class PlannedRun:
 
 
 class App:
-    """Runs jobs. `board` is what views watch; `outside` is what a test puts in the place of this machine."""
+    """Runs jobs. `board` is what views watch; `outside` is what a test puts in the place of this machine.
 
-    def __init__(self, board: Board | None = None, *, outside: Outside = THIS_MACHINE) -> None:
+    `terminal` asks whoever sits there what a run asks a person.
+    """
+
+    def __init__(
+        self, board: Board | None = None, *, outside: Outside = THIS_MACHINE, terminal: Terminal | None = None
+    ) -> None:
         self.board = board if board is not None else Board()
         self.outside = outside
+        self._terminal = terminal
 
     @asynccontextmanager
     async def planned(self, job: Job, *, need_inputs: bool = True, wake: bool = False) -> AsyncIterator[PlannedRun]:
@@ -109,7 +136,7 @@ class App:
         settings = load_settings(job.config, pipeline=job.pipeline, cwd=Path.cwd())
         settings = self.outside.adjust(replace(settings, run=settings.run.under(job.priority, job.limits)))
         graph = build_graph(load_pipeline(job.pipeline), agents=settings.agents)
-        inputs = _inputs(graph, job) if need_inputs else {}
+        inputs = _inputs(graph, job, self.board) if need_inputs else {}
         async with open_world(settings, say=self.board.say, outside=self.outside) as world:
             plan = await _plan(graph, world, wake=wake)
             yield PlannedRun(job, world.settings, graph, inputs, plan, world)
@@ -120,7 +147,7 @@ class App:
             for note in planned.plan.notes:
                 self.board.say(f"note: {note}")
             await pull_missing(planned, self.board, on_pull)
-            return await _Execution(planned, journal, self.board).run()
+            return await _Execution(planned, journal, self.board, self._terminal).run()
 
 
 async def _plan(graph: Graph, world: World, *, wake: bool) -> Plan:
@@ -135,11 +162,35 @@ async def _plan(graph: Graph, world: World, *, wake: bool) -> Plan:
             await world.wake(error.endpoint)
 
 
-def _inputs(graph: Graph, job: Job) -> dict[str, Any]:
+def _inputs(graph: Graph, job: Job, board: Board) -> dict[str, Any]:
     if job.values is None:
         return read_inputs(graph, job.pairs, job.inputs_file)
-    values = job.values
-    return read_inputs(graph, (), Path(f"the inputs of {job.resume}"), lambda _path: json.dumps(values))
+    known = {item.name for item in graph.inputs}
+    before = {name: value for name, value in job.values.items() if name in known}
+    for name in job.values.keys() - known:
+        board.say(f"note: the pipeline takes no input {name!r} any more")
+    run = job.resume or (job.fork.parent if job.fork is not None else "")
+    source = Path(f"the inputs of {run}")
+    return read_inputs(
+        graph,
+        job.pairs,
+        source,
+        lambda path: json.dumps(before) if path is source else path.read_text(encoding="utf-8"),
+    )
+
+
+def _redone(graph: Graph, stage: str | None) -> tuple[str, ...]:
+    """The stage, and all that depend on it; UsageError where the pipeline has none of this name."""
+    if stage is None:
+        return ()
+    names = [one.name for one in graph.stages]
+    if stage not in names:
+        raise UsageError(f"pipeline {graph.name} has no stage {stage!r}", hint=did_you_mean(stage, names))
+    found = {stage}
+    for one in graph.stages:  # each after all it needs
+        if not found.isdisjoint(one.needs):
+            found.add(one.name)
+    return tuple(name for name in names if name in found)
 
 
 async def pull_missing(planned: PlannedRun, board: Board, on_pull: OnProgress | None) -> None:
@@ -155,7 +206,8 @@ async def pull_missing(planned: PlannedRun, board: Board, on_pull: OnProgress | 
 class _Execution:
     """One run: from its line in the journal to its result."""
 
-    def __init__(self, planned: PlannedRun, journal: Journal, board: Board) -> None:
+    def __init__(self, planned: PlannedRun, journal: Journal, board: Board, terminal: Terminal | None) -> None:
+        self._terminal = terminal
         self.planned = planned
         self.journal = journal
         self.board = board
@@ -164,6 +216,8 @@ class _Execution:
         self.folder = RunFolder((job.out if job.out is not None else Path("runs") / self.id).absolute())
         self._habits = Habits()
         self._observer: Observer = Unobserved()
+        self._redo = _redone(graph, job.fork.redo) if job.fork is not None else ()
+        self._past = self._read_past()
         self._began = 0.0
         self._spent = Spent(planned.settings.run.limits)
         self.result = RunResult(
@@ -202,6 +256,12 @@ class _Execution:
                     await self._finish()
         return self.result
 
+    def _read_past(self) -> Past:
+        job = self.planned.job
+        if job.fork is None:
+            return job.past or Past()
+        return read_past(inherited(job.fork.entries, job.fork.parent, job.fork.seq, self._redo), job.fork.code)
+
     async def _begin(self) -> None:
         job = self.planned.job
         if job.resume is not None:
@@ -215,7 +275,10 @@ class _Execution:
             "config": config,
             "priority": job.priority,
             "limits": asdict(job.limits),
+            "code": code_marks(self.planned.graph.stages),
         }
+        if self._redo:
+            said["redo"] = self._redo
         self.id = await self.journal.new_run(
             self.planned.graph.name,
             run_id=self.id,
@@ -225,6 +288,8 @@ class _Execution:
             promoted=self.planned.plan.promoted,
             tier=self.planned.plan.tier,
             out_dir=str(self.folder.path),
+            parent=job.fork.parent if job.fork is not None else None,
+            parent_seq=job.fork.seq if job.fork is not None else None,
         )
 
     async def _walk(self) -> None:
@@ -257,7 +322,10 @@ class _Execution:
                 services=services,
                 board=self.board,
                 seed=planned.job.seed,
-                known=planned.job.known,
+                past=self._past,
+                approvals=self._approvals(),
+                digests={key: info.digest for key, info in world.infos.items()},
+                use_cache=planned.job.use_cache,
                 steps=steps(planned.graph, planned.plan, self._habits),
                 tell=dispatcher.post,
                 priority=priority,
@@ -268,7 +336,19 @@ class _Execution:
                     await self._in_time(runner)
             finally:
                 self._judge(runner.values)
-        self._end("good" if self._passed else "bad", 0 if self._passed else 1, None)
+        unproven = self._unproven()
+        why = f"no verdict: {', '.join(unproven)} was skipped, or some of its items" if unproven else None
+        self._end("good" if self._passed else "bad", 0 if self._passed else 1, why)
+
+    def _approvals(self) -> Approvals:
+        return Approvals(
+            self.id,
+            self.journal,
+            self.board,
+            past=self._past.approvals,
+            everything=self.planned.job.approve_all,
+            terminal=self._terminal,
+        )
 
     async def _in_time(self, runner: Runner) -> None:
         """Run the stages to their end; LimitReached when the run's deadline comes first, with all their calls ended."""
@@ -302,8 +382,17 @@ class _Execution:
     def _judge(self, values: Mapping[str, Any]) -> None:
         verdict = find_verdict(values, self.planned.graph)
         self.result.verdict = jsonable(verdict) if verdict is not None else None
-        self._passed = verdict is None or verdict.passed
+        self._passed = (verdict is None or verdict.passed) and not self._unproven()
         self.result.outputs = {name: jsonable(values[name]) for name in self.planned.graph.terminals if name in values}
+
+    def _unproven(self) -> list[str]:
+        """The stages that would have had a verdict and were skipped, or one for each item, of which some were left out:
+        nobody may take the run for good without.
+        """
+        proving = [stage for stage in self.planned.graph.stages if _has_verdict(stage.returns)]
+        status = {stage.name: self.board.stages[stage.name].status for stage in proving}
+        left_out = [stage for stage in proving if stage.policy.on_error == "skip" and status[stage.name] == "partial"]
+        return [stage.name for stage in proving if status[stage.name] == "skipped" or stage in left_out]
 
     def _end(self, status: Status, exit_code: int, error: str | None) -> None:
         self.result.status, self.result.exit_code, self.result.error = status, exit_code, error
@@ -316,7 +405,7 @@ class _Execution:
         self.result.artifacts = [str(path) for path in self.folder.delivered]
         try:
             await self._report()
-        except UsageError as error:  # the folder went away, or is full: the journal still has to know
+        except VwtError as error:  # the folder went away, or the disk is full: the journal still has to know
             self.board.say(f"note: {error.message}")
         summary = encode(self.result)
         log.info("run.ended", status=self.result.status, exit_code=self.result.exit_code, seconds=self.result.seconds)
@@ -358,36 +447,6 @@ async def open_sandbox(settings: SandboxSettings) -> Sandbox:
     )
 
 
-async def resumed(journal: JournalReader, run: str) -> Job:
-    """The job of a run in the journal, with every answer it already has; UsageError for a run that cannot be gone on with."""
-    record = await journal.run(run)
-    if record.status == "running":
-        raise UsageError(
-            f"run {record.id} is still running, in process {record.pid}",
-            hint="wait until it has ended, or stop it there",
-        )
-    if record.status == "good":
-        raise UsageError(f"run {record.id} has ended well; there is nothing to resume", hint="start it anew with `run`")
-    said = json.loads(record.inputs)
-    known: dict[str, list[Response]] = {}
-    for entry in await journal.entries(record.id, kind="call"):
-        if entry.status == "done":
-            request, answer = read_call(entry)
-            if not isinstance(answer, str):
-                known.setdefault(request_fingerprint(request), []).append(answer)
-    return Job(
-        Path(record.file),
-        values=said["values"],
-        config=Path(said["config"]) if said["config"] else None,
-        out=Path(record.out_dir),
-        seed=said["seed"],
-        resume=record.id,
-        known=known,
-        priority=said.get("priority"),  # a run of an earlier version has neither
-        limits=RunLimits(**said.get("limits", {})),
-    )
-
-
 def find_verdict(values: Mapping[str, Any], graph: Graph) -> Verdict | None:
     """The verdict a run stands by: of those that count the first that is bad, else the last; None where there is none.
 
@@ -403,6 +462,18 @@ def find_verdict(values: Mapping[str, Any], graph: Graph) -> Verdict | None:
             replaced |= before[stage.name]
     counting = [verdict for name, verdicts in found.items() if name not in replaced for verdict in verdicts]
     return next((verdict for verdict in counting if not verdict.passed), counting[-1] if counting else None)
+
+
+def _has_verdict(annotation: Any) -> bool:
+    """Whether values of this type are verdicts, or have one as `.verdict`; also each of several."""
+    from vwt_agents.sandbox.judge import Verdict
+
+    parts = get_args(annotation)
+    if parts:
+        return any(_has_verdict(part) for part in parts)
+    if not isinstance(annotation, type):
+        return False
+    return issubclass(annotation, Verdict) or "verdict" in getattr(annotation, "__annotations__", {})
 
 
 def _verdicts(value: Any) -> Iterator[Verdict]:

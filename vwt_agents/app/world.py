@@ -156,7 +156,9 @@ async def open_world(
     try:
         world.measurements = await JournalReader().measurements()
     except JournalError as error:  # then it is estimated
-        log.warning("footprint.unread", error=error.message)
+        log.info("footprint.unread", error=error.message)
+        if say is not None:
+            say(f"note: {error.message}; footprints are estimated")
     async with world.stack as stack:
         first = list(settings.endpoints) if everything else [tier.endpoint for tier in settings.tiers.values()]
         await _open(world, stack, first)

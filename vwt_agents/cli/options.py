@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "INTERRUPTED",
     "Command",
+    "approval_option",
     "emit_json",
     "job_of",
     "job_options",
@@ -87,6 +88,12 @@ _LIMIT_OPTIONS = [
         help="The seconds of model time it may use, summed over its calls.",
     ),
 ]
+
+
+def approval_option(command: Command) -> Command:
+    """`yes`: what a run asks a person is answered with yes."""
+    option = click.option("--yes", is_flag=True, help="Say yes to whatever the run asks a person.")
+    return option(command)
 
 
 def limit_options(command: Command) -> Command:

@@ -32,10 +32,11 @@ def plan(
     from vwt_agents.app import App
     from vwt_agents.render.tables import plan_text
 
-    job = job_of(pipeline, pairs, inputs_file, config)
+    job, app = job_of(pipeline, pairs, inputs_file, config), App()
+    app.board.on_line.append(lambda line: click.echo(line, err=True))
 
     async def work() -> PlannedRun:
-        async with App().planned(job, need_inputs=bool(pairs or inputs_file)) as planned:
+        async with app.planned(job, need_inputs=bool(pairs or inputs_file)) as planned:
             return planned
 
     planned = run_async(work)

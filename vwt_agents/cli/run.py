@@ -10,6 +10,7 @@ import click
 
 from vwt_agents.cli.options import (
     INTERRUPTED,
+    approval_option,
     emit_json,
     job_of,
     job_options,
@@ -34,6 +35,8 @@ __all__ = ["execute", "run"]
 )
 @click.option("--seed", type=int, default=0, help="Runs with the same seed ask the same questions the same way.")
 @limit_options
+@approval_option
+@click.option("--no-cache", is_flag=True, help="Do every stage, also those whose result another run has.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.option("--quiet", is_flag=True, help="Show nothing while it runs.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the log's events on stderr.")
@@ -45,6 +48,8 @@ def run(
     out: Path | None,
     seed: int,
     priority: Priority | None,
+    yes: bool,
+    no_cache: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -58,6 +63,7 @@ def run(
     from vwt_agents.limits import RunLimits
 
     more = {"out": out, "seed": seed, "priority": priority, "limits": RunLimits(**limits)}
+    more |= {"approve_all": yes, "use_cache": not no_cache}
     job = job_of(pipeline, pairs, inputs_file, config, **more)
     return execute(job, as_json=as_json, quiet=quiet, verbose=verbose)
 
@@ -65,18 +71,21 @@ def run(
 def execute(job: Job, *, as_json: bool, quiet: bool, verbose: bool) -> int:
     """Run a job in front of a view, print its result, and give its exit code."""
     from vwt_agents.app import App
+    from vwt_agents.board import Board
+    from vwt_agents.cli.prompt import open_terminal
     from vwt_agents.logs import configure
     from vwt_agents.render.live import open_view
     from vwt_agents.render.pulls import PullView
     from vwt_agents.render.tables import run_text
 
-    app = App()
+    board = Board()
+    app = App(board, terminal=open_terminal(board))
 
     async def work() -> RunResult:
-        return await app.run(job, on_pull=PullView(app.board).show)
+        return await app.run(job, on_pull=PullView(board).show)
 
     try:
-        with configure(level="info" if verbose else "error"), open_view(app.board, quiet=quiet):
+        with configure(level="info" if verbose else "error"), open_view(board, quiet=quiet):
             result = run_async(work)
     except KeyboardInterrupt:
         click.echo(_how_to_go_on(), err=True)

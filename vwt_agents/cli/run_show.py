@@ -44,11 +44,26 @@ def show(run: str, all_entries: bool, as_json: bool) -> int:
         f"started {record.started_at:%Y-%m-%d %H:%M:%S} UTC, folder {record.out_dir}",
         *(_entries(entries) if all_entries else _sums(record, entries)),
     ]
+    if record.parent is not None:
+        lines.append(f"begun from run {record.parent}, of which it has the first {record.parent_seq} entries")
+    if record.status in {"running", "interrupted"}:
+        lines += _questions(record, entries)
     if record.status == "interrupted":
         lines.append(f"go on with it: python -m vwt_agents runs resume {record.id}")
     text = "\n".join(lines)
     click.echo(text if terminal_width() is None else printable(text))
     return 0
+
+
+def _questions(record: RunRecord, entries: Sequence[Entry]) -> list[str]:
+    from vwt_agents.past import pending
+
+    lines = []
+    for one in pending(entries):
+        until = f"; {'yes' if one.default else 'no'} at {one.until}" if one.until else ""
+        lines.append(f"waits for a person, stage {one.stage}: {one.question}{until}")
+        lines.append(f"  python -m vwt_agents runs approve {record.id} {one.stage} [--deny]")
+    return lines
 
 
 def _entries(entries: Sequence[Entry]) -> list[str]:

@@ -114,6 +114,7 @@ def _stage(name: str, signature: Signature, params: Sequence[Param]) -> Stage:
         kind="stage" if declaration.agent is None else "ask",
         where=signature.where,
         agent=declaration.agent,
+        policy=signature.policy,
     )
 
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from vwt_agents.graph.fingerprint import fingerprint
+from vwt_agents.graph.policy import PLAIN, Policy
 from vwt_agents.graph.typenames import type_name
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Stage:
     kind: Kind
     where: str
     agent: str | None = None
+    policy: Policy = PLAIN
     fed: tuple[Param, ...] = field(init=False, repr=False, compare=False)
     """The parameters that are fed with values: all but agents, services and the item of an `each`."""
     introduced: bool = field(init=False, repr=False, compare=False)
@@ -105,14 +107,21 @@ class Stage:
         introduced = bool(self.agents) or any(param.role == "service" for param in self.params)
         object.__setattr__(self, "introduced", introduced)
 
+    @property
+    def result(self) -> Any:
+        """The type of what the stages that need it get: a list where it runs once per item."""
+        return self.returns if self.each is None else list[self.returns]  # type: ignore[name-defined]
+
     def fingerprint(self) -> str:
-        """The sha256 of what the stage does (for the journal): its code, and for an ask whom it asks for what.
+        """The sha256 of what the stage does (for the journal): its code with the helpers and types of the user's own that
+        it uses, and for an ask whom it asks for what.
 
         Taken once: neither changes.
         """
         if not self._mark:
             more = (self.agent, type_name(self.returns)) if self.agent is not None else ()
-            object.__setattr__(self, "_mark", fingerprint(self.func, *more))
+            types = (*(param.annotation for param in self.params), self.returns)
+            object.__setattr__(self, "_mark", fingerprint(self.func, *more, types=types))
         return self._mark
 
 

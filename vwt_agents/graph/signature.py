@@ -6,18 +6,21 @@ Owns every fault that can be seen in a single declaration; what a name refers to
 from __future__ import annotations
 
 import inspect
-import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FunctionType, SimpleNamespace
-from typing import Any, Final, Literal, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
 
 from vwt_agents.errors import Fault
+from vwt_agents.graph.policy import PLAIN, Policy, read_duration, read_policy
 from vwt_agents.graph.shape import REQUIRED, Each
 from vwt_agents.graph.typenames import contradict, plain, type_name, unwrapped
 from vwt_agents.pipeline import Declaration, Place
-from vwt_agents.types import Seconds, parse_duration
+from vwt_agents.stored import why_unreadable
+
+if TYPE_CHECKING:
+    from vwt_agents.types import Seconds
 
 __all__ = ["OWN_NAMES", "Parameter", "Signature", "declared_name", "read_signature"]
 
@@ -51,6 +54,7 @@ class Signature:
     each: Each | None
     timeout: Seconds | None
     where: str
+    policy: Policy = PLAIN
 
     @property
     def result(self) -> Any:
@@ -94,7 +98,11 @@ def read_signature(declaration: Declaration, faults: list[Fault], *, otherwise: 
     if each is not None and any(one.name == each.parameter and one.role != "value" for one in parameters):
         fault(f"each names {each.parameter!r}, an agent or a service, which has no items")
     returns = _returns(declaration, hints, fault)
-    return Signature(name, declaration, parameters, returns, each, _timeout(declaration.timeout, fault), where)
+    timeout = read_duration("timeout", declaration.timeout, fault)
+    policy = read_policy(declaration.policy, returns, fault)
+    if policy.cache and (why := why_unreadable(returns)) is not None:
+        fault(f"cache: {why}", "give it a result type that says what it holds, or leave cache out")
+    return Signature(name, declaration, parameters, returns, each, timeout, where, policy)
 
 
 _Report: TypeAlias = Callable[..., None]
@@ -211,17 +219,3 @@ def _returns(declaration: Declaration, hints: Mapping[str, Any], fault: _Report)
             "the answer's type is `returns=` of the decorator",
         )
     return declaration.returns
-
-
-def _timeout(written: str | Seconds | None, fault: _Report) -> Seconds | None:
-    if written is None:
-        return None
-    try:
-        seconds = parse_duration(written) if isinstance(written, str) else float(written)
-    except (TypeError, ValueError) as error:
-        fault(f"timeout: {error}")
-        return None
-    if not (0 < seconds < math.inf) or isinstance(written, bool):
-        fault(f"timeout {written!r} is no time to run in", "write a positive duration, such as '90s', or leave it out")
-        return None
-    return seconds

@@ -16,6 +16,7 @@ import anyio
 
 from vwt_agents.errors import UsageError
 from vwt_agents.journal import measurements, rows
+from vwt_agents.journal.contents import ContentFiles
 from vwt_agents.journal.reader import JournalReader, default_path
 from vwt_agents.journal.writer import Size, Writer
 
@@ -42,8 +43,9 @@ def new_run_id(pipeline: str, now: datetime) -> str:
 class Journal(JournalReader):
     """A journal open for writing; also reads. Made by `Journal.open`."""
 
-    def __init__(self, path: Path, writer: Writer, numbers: rows.Numbers) -> None:
+    def __init__(self, path: Path, writer: Writer, numbers: rows.Numbers, files: ContentFiles) -> None:
         super().__init__(path)
+        self._files = files
         self._writer = writer
         self._numbers = numbers
 
@@ -61,7 +63,7 @@ class Journal(JournalReader):
         writer = Writer(path, full=full, on_rollback=numbers.clear)
         await writer.start()
         try:
-            yield cls(path, writer, numbers)
+            yield cls(path, writer, numbers, ContentFiles(path, full=full))
         finally:
             with anyio.CancelScope(shield=True):
                 await writer.close()
@@ -102,7 +104,7 @@ class Journal(JournalReader):
             parent=parent,
             parent_seq=parent_seq,
         )
-        while not await self._writer.do(partial(rows.insert_run, start=start)):
+        while not await self._writer.do(partial(rows.insert_run, start=start, files=self._files)):
             if run_id is not None:
                 raise UsageError(f"there is a run {run_id!r} already", hint="leave run_id out to get a new one")
             start = start.renamed(new_run_id(pipeline, now))  # two runs of one pipeline in a second, then 1 in 65536
@@ -117,7 +119,9 @@ class Journal(JournalReader):
     async def finish_run(self, run_id: str, status: RunStatus, *, exit_code: int, summary: str | None = None) -> None:
         """Record how the run ended; `summary` is JSON."""
         now = datetime.now(UTC)
-        await self._writer.do(lambda connection: rows.finish_run(connection, run_id, status, exit_code, summary, now))
+        await self._writer.do(
+            lambda connection: rows.finish_run(connection, run_id, status, exit_code, summary, now, self._files)
+        )
         self._numbers.forget(run_id)
 
     async def append(self, entry: Entry, *, at_once: bool = False) -> int:
@@ -127,9 +131,9 @@ class Journal(JournalReader):
         turn of the event loop share a commit; `at_once` is for who knows that no other is about to come.
         """
         row = rows.entry_row(entry)
-        size = Size.LONG if row.size > _BRIEF else Size.BRIEF if row.parts else Size.STATEMENT
+        size = Size.LONG if row.size > _BRIEF else Size.BRIEF if row.longs else Size.STATEMENT
         return await self._writer.do(
-            lambda connection: rows.insert_entry(connection, row, self._numbers), size, at_once=at_once
+            lambda connection: rows.insert_entry(connection, row, self._numbers, self._files), size, at_once=at_once
         )
 
     async def remember(self, measurement: Measurement) -> Measurement:

@@ -1,50 +1,53 @@
-"""Reading a journal. Owns the read-only connections, one per read, so that a reader never blocks a writer nor waits
-for one.
+"""Reading a journal: rows back to runs and entries. A connection per read, so that a reader never blocks a writer nor
+waits for one.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import zlib
-from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import quote
 
 import anyio
 
-from vwt_agents.entries import Entry, EntryKind, RunRecord, Value
+from vwt_agents.entries import Entry, EntryKind, RunLine, RunRecord, Value
 from vwt_agents.errors import UsageError
+from vwt_agents.journal.connecting import damaged, open_to_read
+from vwt_agents.journal.contents import ContentFiles, unpacked
 from vwt_agents.journal.measurements import all_measurements
-from vwt_agents.journal.rows import moment, unknown_run
+from vwt_agents.journal.rows import SEQ, micros, moment, unknown_run
+from vwt_agents.journal.sums import entry_sum, parted
 from vwt_agents.journal.writer import as_journal_error
-from vwt_agents.migrations import MIGRATIONS, migrate, version_of
 from vwt_agents.processes import ProcessMark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from datetime import datetime
 
     from vwt_agents.footprint import Measurement
 
 __all__ = ["JournalReader", "default_path"]
 
 _T = TypeVar("_T")
-_RUNS: Final = """
-    SELECT r.id, r.pipeline, r.file, r.started_at, r.ended_at, r.status, r.promoted, r.tier, i.packed, i.data,
-           r.settings, r.out_dir, r.exit_code, s.packed, s.data, q.id, r.parent_seq, r.pid, r.pid_started, r.boot, r.host
+_LINES: Final = """
+    SELECT r.n, r.id, r.pipeline, r.file, r.started_at, r.ended_at, r.status, r.promoted, r.tier, r.settings, r.out_dir,
+           r.exit_code, q.id, r.parent_seq, r.pid, r.pid_started, r.boot, r.host
     FROM runs r
-    JOIN contents i ON i.n = r.inputs
-    LEFT JOIN contents s ON s.n = r.summary
     LEFT JOIN runs q ON q.n = r.parent"""
+_CONTENT: Final = "SELECT digest, size, packed, data, file FROM contents WHERE n = (SELECT {} FROM runs WHERE n = ?)"
 _ENTRIES: Final = """
-    SELECT e.seq, e.kind, e.name, e.key, e.fingerprint, e.status, e.started_at, e.seconds, e.is_text, e.payload,
-           p.position, p.is_text, coalesce(p.data, c.data), coalesce(c.packed, 0)
+    SELECT e.id, e.kind, e.name, e.key, e.fingerprint, e.status, e.started_at, e.seconds, e.is_text, e.payload, e.texts,
+           e.sum, p.position, p.is_text, p.data, c.digest, c.size, c.packed, c.data, c.file
     FROM entries e
-    LEFT JOIN parts p ON p.run = e.run AND p.seq = e.seq
+    LEFT JOIN parts p ON p.entry = e.id
     LEFT JOIN contents c ON c.n = p.content
-    WHERE e.run = (SELECT n FROM runs WHERE id = ?)"""
+    WHERE e.id BETWEEN ? AND ?"""
+_CACHED: Final = """
+    SELECT r.id, e.seq FROM entries e JOIN runs r ON r.n = e.run
+    WHERE e.kind = 'stage' AND e.key = ? AND e.key <> '' AND e.status = 'done' AND e.started_at >= ?
+    ORDER BY e.started_at DESC LIMIT 1"""
 
 
 def default_path() -> Path:
@@ -61,14 +64,15 @@ class JournalReader:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = default_path() if path is None else path
+        self._files = ContentFiles(self.path)
 
-    async def list_runs(self, limit: int = 20, *, pipeline: str | None = None) -> tuple[RunRecord, ...]:
-        """The last runs, newest first."""
+    async def list_runs(self, limit: int = 20, *, pipeline: str | None = None) -> tuple[RunLine, ...]:
+        """The last runs, newest first; nothing they were given or left is read for it."""
         where, values = ("", ()) if pipeline is None else (" WHERE r.pipeline = ?", (pipeline,))
         return await self._read(
             lambda connection: tuple(
-                _record(row)
-                for row in connection.execute(f"{_RUNS}{where} ORDER BY r.n DESC LIMIT ?", (*values, limit))
+                RunLine(**_line(row))
+                for row in connection.execute(f"{_LINES}{where} ORDER BY r.n DESC LIMIT ?", (*values, limit))
             )
         )
 
@@ -76,17 +80,31 @@ class JournalReader:
         """The run with this id, with the only id that begins so, or the newest for "last"; UsageError names what
         there is.
         """
-        return await self._read(lambda connection: _find_run(connection, run))
+        return await self._read(lambda connection: self._record(connection, _find_run(connection, run)))
 
     async def entries(self, run: str, kind: EntryKind | None = None) -> tuple[Entry, ...]:
         """The entries of a run (named as for `run`) in the order in which they were written."""
         where, values = ("", ()) if kind is None else (" AND e.kind = ?", (kind,))
-        return await self._read(lambda connection: _find_entries(connection, run, where, values))
+        return await self._read(lambda connection: self._entries(connection, run, where, values))
 
     async def find(self, run: str, kind: EntryKind, fingerprint: str) -> tuple[Entry, ...]:
         """The entries of a run with this fingerprint, oldest first; the same request made twice is there twice."""
         where, values = " AND e.kind = ? AND e.fingerprint = ?", (kind, bytes.fromhex(fingerprint))
-        return await self._read(lambda connection: _find_entries(connection, run, where, values))
+        return await self._read(lambda connection: self._entries(connection, run, where, values))
+
+    async def cached(self, key: str, since: datetime | None = None) -> Entry | None:
+        """Of the stages of all runs that ended well under this key, the newest, from `since` on; None where none did."""
+        oldest = 0 if since is None else micros(since)
+        found = await self._read(lambda connection: connection.execute(_CACHED, (key, oldest)).fetchone())
+        if found is None:
+            return None
+        return next((entry for entry in await self.entries(found[0], "stage") if entry.seq == found[1]), None)
+
+    def touched(self) -> tuple[tuple[int, int], ...]:
+        """Another value as soon as somebody has written to the journal, as a rule; reads nothing of it."""
+        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        stats = [os.stat(file) for file in files if file.exists()]  # noqa: PTH116 - a stat of each, not an open
+        return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
 
     async def measurements(self) -> tuple[Measurement, ...]:
         """What models really took here, under all conditions they were loaded under."""
@@ -97,90 +115,44 @@ class JournalReader:
 
     def _read_now(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
         try:
-            with closing(_connect(self.path)) as connection:
+            with open_to_read(self.path) as connection:
                 return query(connection)
         except (OSError, sqlite3.Error) as error:
             raise as_journal_error(self.path, error, "read") from error
+        except (ValueError, OverflowError, TypeError) as error:  # what no writer has written: a time, a length, UTF-8
+            raise damaged(self.path, str(error)) from error
 
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """A read-only connection to today's tables; to empty ones in memory where there is no file."""
-    if not path.exists():
-        connection = sqlite3.connect(":memory:", isolation_level=None)
-        migrate(connection, path)
-        return connection
-    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5, isolation_level=None)
-    try:
-        if version_of(connection, path) < len(MIGRATIONS):  # written by an earlier vwt_agents: bring it here first
-            with closing(sqlite3.connect(path, timeout=5, isolation_level=None)) as writing:
-                migrate(writing, path)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _find_run(connection: sqlite3.Connection, run: str) -> RunRecord:
-    if run == "last":
-        rows = connection.execute(f"{_RUNS} ORDER BY r.n DESC LIMIT 1").fetchall()
-    else:
-        rows = (
-            connection.execute(f"{_RUNS} WHERE r.id = ?", (run,)).fetchall()
-            or connection.execute(
-                f"{_RUNS} WHERE substr(r.id, 1, ?) = ? ORDER BY r.n DESC LIMIT 6", (len(run), run)
-            ).fetchall()
+    def _record(self, connection: sqlite3.Connection, row: tuple[Any, ...]) -> RunRecord:
+        inputs, summary = (
+            connection.execute(_CONTENT.format(column), (row[0],)).fetchone() for column in ("inputs", "summary")
         )
-    if not rows or not run:
-        raise unknown_run(connection, run)
-    if len(rows) > 1:
-        raise UsageError(f"{run!r} begins more than one run", hint=f"such as {', '.join(row[0] for row in rows[:5])}")
-    return _record(rows[0])
+        if inputs is None:
+            raise damaged(self.path, f"the inputs of run {row[1]} are not there")
+        text = _text(self._long(*inputs))
+        return RunRecord(**_line(row), inputs=text, summary=None if summary is None else _text(self._long(*summary)))
 
+    def _entries(
+        self, connection: sqlite3.Connection, run: str, where: str, values: tuple[Any, ...]
+    ) -> tuple[Entry, ...]:
+        number, run_id, *_ = _find_run(connection, run)
+        ids = number << 32, (number << 32) + SEQ
+        rows = connection.execute(f"{_ENTRIES}{where} ORDER BY e.id, p.position", (*ids, *values))
+        return tuple(self._entry(run_id, list(group)) for _, group in groupby(rows, key=lambda row: row[0]))
 
-def _find_entries(connection: sqlite3.Connection, run: str, where: str, values: tuple[Any, ...]) -> tuple[Entry, ...]:
-    run_id = _find_run(connection, run).id
-    sql = f"{_ENTRIES}{where} ORDER BY e.seq, p.position"
-    return tuple(_entries(run_id, connection.execute(sql, (run_id, *values))))
-
-
-def _record(row: tuple[Any, ...]) -> RunRecord:
-    (*head, started_at, ended_at, status, promoted, tier, i_packed, inputs, settings, out_dir) = row[:12]
-    (exit_code, s_packed, summary, parent, parent_seq, *mark) = row[12:]
-    if status == "running" and ProcessMark(*mark).gone():
-        status = "interrupted"
-    run_id, pipeline, file = head
-    return RunRecord(
-        id=run_id,
-        pipeline=pipeline,
-        file=file,
-        started_at=moment(started_at),
-        ended_at=None if ended_at is None else moment(ended_at),
-        status=status,
-        promoted=bool(promoted),
-        tier=tier,
-        inputs=_text(i_packed, inputs),
-        settings=settings,
-        out_dir=out_dir,
-        exit_code=exit_code,
-        summary=None if summary is None else _text(s_packed, summary),
-        parent=parent,
-        parent_seq=parent_seq,
-        pid=mark[0],
-    )
-
-
-def _entries(run: str, rows: sqlite3.Cursor) -> Iterator[Entry]:
-    """One entry per number: its rows, one for each part, stand together."""
-    for _, group in groupby(rows, key=lambda row: row[0]):
-        parts = list(group)
-        seq, kind, name, key, mark, status, started_at, seconds, is_text, data = parts[0][:10]
-        values = {
-            position: _value(part_is_text, packed, part)
-            for *_, position, part_is_text, part, packed in parts
-            if position is not None
-        }
-        payload = values.pop(0, None) if is_text is None else _value(is_text, 0, data)
-        yield Entry(
+    def _entry(self, run: str, rows: list[tuple[Any, ...]]) -> Entry:
+        """An entry from its rows, one for each long value, or one alone."""
+        number, *columns = rows[0][:11]
+        kind, name, key, mark, status, started_at, seconds, is_text, payload, texts = columns
+        longs = [row[12:] for row in rows if row[12] is not None]
+        if rows[0][11] not in {None, entry_sum(number, columns, [long[3] or b"" for long in longs])}:
+            raise damaged(self.path, f"entry {number & SEQ} of run {run} is not what was written")
+        found = {position: self._value(*long) for position, *long in longs}
+        short = [] if texts is None else parted(texts)
+        for position, (text, raw) in enumerate(short, 1):
+            if raw is not None:
+                found[position] = _text(raw) if text else raw
+        value = found.pop(0, None) if is_text is None else _text(payload) if is_text else payload
+        return Entry(
             run=run,
             kind=kind,
             name=name,
@@ -189,15 +161,61 @@ def _entries(run: str, rows: sqlite3.Cursor) -> Iterator[Entry]:
             status=status,
             started_at=moment(started_at),
             seconds=seconds,
-            payload=payload,
-            texts=tuple(values.values()),
-            seq=seq,
+            payload=value,
+            texts=tuple(found[position] for position in sorted(found)),
+            seq=number & SEQ,
         )
 
+    def _value(self, is_text: int, short: bytes | None, *content: Any) -> Value:
+        raw = self._long(*content) if short is None else short
+        return _text(raw) if is_text else raw
 
-def _value(is_text: int, packed: int, data: bytes) -> Value:
-    return _text(packed, data) if is_text else zlib.decompress(data) if packed else data
+    def _long(self, digest: bytes | None, size: int, is_packed: int, data: bytes, is_file: int) -> bytes:
+        if digest is None:
+            raise damaged(self.path, "a long value is not there")
+        return unpacked(self._files.read(digest) if is_file else data, is_packed=bool(is_packed), size=size)
 
 
-def _text(packed: int, data: bytes) -> str:
-    return (zlib.decompress(data) if packed else data).decode("utf-8", "surrogatepass")
+def _find_run(connection: sqlite3.Connection, run: str) -> tuple[Any, ...]:
+    if run == "last":
+        rows = connection.execute(f"{_LINES} ORDER BY r.n DESC LIMIT 1").fetchall()
+    else:
+        rows = (
+            connection.execute(f"{_LINES} WHERE r.id = ?", (run,)).fetchall()
+            or connection.execute(
+                f"{_LINES} WHERE substr(r.id, 1, ?) = ? ORDER BY r.n DESC LIMIT 6", (len(run), run)
+            ).fetchall()
+        )
+    if not rows or not run:
+        raise unknown_run(connection, run)
+    if len(rows) > 1:
+        raise UsageError(f"{run!r} begins more than one run", hint=f"such as {', '.join(row[1] for row in rows[:5])}")
+    found: tuple[Any, ...] = rows[0]
+    return found
+
+
+def _line(row: tuple[Any, ...]) -> dict[str, Any]:
+    _, run_id, pipeline, file, started_at, ended_at, status, promoted, tier, settings, out_dir = row[:11]
+    exit_code, parent, parent_seq, *mark = row[11:]
+    if status == "running" and ProcessMark(*mark).gone():
+        status = "interrupted"
+    return {
+        "id": run_id,
+        "pipeline": pipeline,
+        "file": file,
+        "started_at": moment(started_at),
+        "ended_at": None if ended_at is None else moment(ended_at),
+        "status": status,
+        "promoted": bool(promoted),
+        "tier": tier,
+        "settings": settings,
+        "out_dir": out_dir,
+        "exit_code": exit_code,
+        "parent": parent,
+        "parent_seq": parent_seq,
+        "pid": mark[0],
+    }
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogatepass")

@@ -4,21 +4,26 @@ transaction.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import time
-import zlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vwt_agents.errors import UsageError, did_you_mean
+from vwt_agents.journal.contents import digest_of, keep
+from vwt_agents.journal.sums import entry_sum, joined, run_sum
 from vwt_agents.processes import ProcessMark
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vwt_agents.entries import Entry, RunStatus, Value
+    from vwt_agents.journal.contents import ContentFiles
+    from vwt_agents.journal.sums import Text
 
 __all__ = [
+    "SEQ",
     "EntryRow",
     "Numbers",
     "RunStart",
@@ -32,7 +37,9 @@ __all__ = [
     "unknown_run",
 ]
 
+SEQ: Final = 0xFFFFFFFF  # of an entry's id; the rest is its run
 _INLINE: Final = 1024  # bytes; longer values are stored once, in contents
+_ROW: Final = 3600  # bytes of values in a row, so that it fits its page
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -58,16 +65,17 @@ class RunStart:
 
 
 class EntryRow(NamedTuple):
-    """An entry as its columns and parts, checked before it is queued, so that a fault is the caller's own."""
+    """An entry as its columns and long values, checked before it is queued, so that a fault is the caller's own."""
 
     run: str
-    columns: tuple[str, str, str, bytes | None, str, int, float | None, bool | None, bytes | None]
-    parts: tuple[tuple[int, bool, bytes], ...]
+    columns: tuple[str, str, str, bytes | None, str, int, float | None, int | None, bytes | None, bytes | None]
+    longs: tuple[tuple[int, bool, bytes], ...]
 
     @property
     def size(self) -> int:
         """Bytes of its payload and texts."""
-        return len(self.columns[-1] or b"") + sum(len(raw) for _, _, raw in self.parts)
+        *_, payload, texts = self.columns
+        return len(payload or b"") + len(texts or b"") + sum(len(raw) for _, _, raw in self.longs)
 
 
 def micros(when: datetime) -> int:
@@ -90,15 +98,31 @@ def entry_row(entry: Entry) -> EntryRow:
     else:
         started = micros(entry.started_at)
     mark = bytes.fromhex(entry.fingerprint) or None
-    parts = [(position, isinstance(text, str), _raw(text)) for position, text in enumerate(entry.texts, 1)]
-    is_text = payload = None
+    longs: list[tuple[int, bool, bytes]] = []
+    room = _ROW
+    is_text = payload = texts = None
     if entry.payload is not None:
         is_text, payload = isinstance(entry.payload, str), _raw(entry.payload)
         if len(payload) > _INLINE:
-            parts.insert(0, (0, is_text, payload))
+            longs.append((0, is_text, payload))
             is_text = payload = None
-    columns = (entry.kind, entry.name, entry.key, mark, entry.status, started, entry.seconds, is_text, payload)
-    return EntryRow(entry.run, columns, tuple(parts))
+        else:
+            room -= len(payload)
+    if entry.texts:
+        short: list[Text] = []
+        for position, value in enumerate(entry.texts, 1):
+            raw = _raw(value)
+            if len(raw) > min(_INLINE, room):
+                longs.append((position, isinstance(value, str), raw))
+                short.append((False, None))
+            else:
+                short.append((isinstance(value, str), raw))
+                room -= len(raw)
+        texts = joined(short)
+    seconds = None if entry.seconds is None else float(entry.seconds)
+    flag = None if is_text is None else int(is_text)
+    columns = (entry.kind, entry.name, entry.key, mark, entry.status, started, seconds, flag, payload, texts)
+    return EntryRow(entry.run, columns, tuple(longs))
 
 
 class Numbers:
@@ -115,59 +139,68 @@ class Numbers:
         """A run that has ended, or that somebody else has written to."""
         self._known.pop(run_id, None)
 
-    def insert(self, connection: sqlite3.Connection, row: EntryRow) -> tuple[int, int]:
-        """Insert the entry with the next number of its run; the run's number and the entry's."""
+    def insert(self, connection: sqlite3.Connection, row: EntryRow, digests: Sequence[bytes]) -> int:
+        """Insert the entry with the next number of its run; the entry's id."""
         run, last = self._known.get(row.run) or _last_entry(connection, row.run)
+        number = run << 32 | last + 1
         connection.execute(
-            "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (run, last + 1, *row.columns)
+            "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (number, *row.columns, entry_sum(number, row.columns, digests)),
         )
-        self._known[row.run] = numbers = (run, last + 1)
-        return numbers
+        self._known[row.run] = (run, last + 1)
+        return number
 
 
-def insert_entry(connection: sqlite3.Connection, row: EntryRow, numbers: Numbers) -> int:
-    """The entry's number in its run. One statement, if it has no parts and the run is known."""
+def insert_entry(connection: sqlite3.Connection, row: EntryRow, numbers: Numbers, files: ContentFiles) -> int:
+    """The entry's number in its run. One statement, if all its values are short and the run is known."""
+    digests = [digest_of(raw) for _, _, raw in row.longs]
     try:
-        run, seq = numbers.insert(connection, row)
+        number = numbers.insert(connection, row, digests)
     except sqlite3.IntegrityError:  # somebody else has written to this run
         numbers.forget(row.run)
-        run, seq = numbers.insert(connection, row)
-    if row.parts:
+        number = numbers.insert(connection, row, digests)
+    if row.longs:
         connection.executemany(
-            "INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO parts VALUES (?, ?, ?, NULL, ?)",
             [
-                (run, seq, position, is_text, raw, None)
-                if len(raw) <= _INLINE
-                else (run, seq, position, is_text, None, _content(connection, raw))
-                for position, is_text, raw in row.parts
+                (number, position, is_text, keep(connection, files, raw, digest))
+                for (position, is_text, raw), digest in zip(row.longs, digests, strict=True)
             ],
         )
-    return seq
+    return number & SEQ
 
 
 def _last_entry(connection: sqlite3.Connection, run_id: str) -> tuple[int, int]:
     found: tuple[int, int] | None = connection.execute(
-        "SELECT n, (SELECT coalesce(max(seq), 0) FROM entries WHERE run = n) FROM runs WHERE id = ?", (run_id,)
+        """
+        SELECT n, coalesce((SELECT max(e.id) & 4294967295 FROM entries e WHERE e.id BETWEEN n << 32 AND (n + 1 << 32) - 1), 0)
+        FROM runs WHERE id = ?""",
+        (run_id,),
     ).fetchone()
     if found is None:
         raise unknown_run(connection, run_id)
     return found
 
 
-def insert_run(connection: sqlite3.Connection, start: RunStart) -> bool:
+def insert_run(connection: sqlite3.Connection, start: RunStart, files: ContentFiles) -> bool:
     """Whether it was new: False where a run has this id already."""
     if connection.execute("SELECT 1 FROM runs WHERE id = ?", (start.id,)).fetchone():
         return False
     parent = None if start.parent is None else _number(connection, start.parent)
     mark = ProcessMark.here()
+    inputs = _raw(start.inputs)
+    digest = digest_of(inputs)
+    once = (
+        *(start.id, start.pipeline, start.file, micros(start.started_at), int(start.promoted), start.tier),
+        *(start.settings, start.out_dir, parent, start.parent_seq),
+    )
     connection.execute(
         """
-        INSERT INTO runs (id, pipeline, file, started_at, status, promoted, tier, inputs, settings, out_dir, parent,
-                          parent_seq, pid, pid_started, boot, host)
-        VALUES (?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        INSERT INTO runs (id, pipeline, file, started_at, promoted, tier, settings, out_dir, parent, parent_seq, status,
+                          inputs, sum, pid, pid_started, boot, host)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?)""",
         (
-            *(start.id, start.pipeline, start.file, micros(start.started_at), start.promoted, start.tier),
-            *(_content(connection, _raw(start.inputs)), start.settings, start.out_dir, parent, start.parent_seq),
+            *(*once, keep(connection, files, inputs, digest), run_sum(once, digest)),
             *(mark.pid, mark.started, mark.boot, mark.host),
         ),
     )
@@ -194,16 +227,24 @@ def reopen_run(connection: sqlite3.Connection, run_id: str) -> None:
 
 
 def finish_run(
-    connection: sqlite3.Connection, run_id: str, status: RunStatus, exit_code: int, summary: str | None, now: datetime
+    connection: sqlite3.Connection,
+    run_id: str,
+    status: RunStatus,
+    exit_code: int,
+    summary: str | None,
+    now: datetime,
+    files: ContentFiles,
 ) -> None:
     """Record the run's end."""
-    content = None if summary is None else _content(connection, _raw(summary))
-    changed = connection.execute(
-        "UPDATE runs SET status = ?, exit_code = ?, summary = ?, ended_at = ? WHERE id = ?",
-        (status, exit_code, content, micros(now), run_id),
+    content = None
+    if summary is not None:
+        raw = _raw(summary)
+        content = keep(connection, files, raw, digest_of(raw))
+    number, entries = _last_entry(connection, run_id)
+    connection.execute(
+        "UPDATE runs SET status = ?, exit_code = ?, summary = ?, ended_at = ?, entries = ? WHERE n = ?",
+        (status, exit_code, content, micros(now), entries, number),
     )
-    if not changed.rowcount:
-        raise unknown_run(connection, run_id)
 
 
 def unknown_run(connection: sqlite3.Connection, run_id: str) -> UsageError:
@@ -226,19 +267,3 @@ def _number(connection: sqlite3.Connection, run_id: str) -> int:
 def _raw(value: Value) -> bytes:
     # surrogatepass: a model may answer with half a surrogate pair, and that must not end a run
     return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
-
-
-def _content(connection: sqlite3.Connection, raw: bytes) -> int:
-    """The number of these bytes in contents, which holds them once."""
-    digest = hashlib.sha256(raw).digest()
-    found = connection.execute("SELECT n FROM contents WHERE digest = ?", (digest,)).fetchone()
-    if found is not None:
-        return int(found[0])
-    packed = zlib.compress(raw, 6) if len(raw) > 128 else raw
-    pays = len(packed) <= len(raw) * 0.9
-    inserted = connection.execute(
-        "INSERT INTO contents (digest, size, packed, data) VALUES (?, ?, ?, ?)",
-        (digest, len(raw), pays, packed if pays else raw),
-    )
-    assert inserted.lastrowid is not None
-    return inserted.lastrowid

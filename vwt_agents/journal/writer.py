@@ -13,6 +13,7 @@ moving the log into the database (checkpoints). Jobs stay in the order in which 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sqlite3
 import threading
@@ -40,17 +41,20 @@ _T = TypeVar("_T")
 _MOST_JOBS: Final = 256  # in one transaction, so that a flood can't hold the first caller back for long
 _BUSY_S: Final = 5.0  # how long another process may keep it locked
 _CHECKPOINT_EVERY: Final = 256  # transactions; of small ones, some 3 MiB of log
+_LOG_SIZE: Final = 4 << 20  # bytes; what a burst has made longer is given back
 _HINTS: Final = {
     sqlite3.SQLITE_FULL: "make room on the disk, or choose another folder with VWT_STATE",
     sqlite3.SQLITE_BUSY: "another process has kept it locked for 5 s: see which vwt_agents is running",
     sqlite3.SQLITE_NOTADB: "this file is no journal: choose another folder with VWT_STATE",
-    sqlite3.SQLITE_CORRUPT: "move the file away to start a new journal; `sqlite3 FILE .recover` may save what is in it",
+    sqlite3.SQLITE_CORRUPT: "`python -m vwt_agents runs repair` saves what can be read, and keeps the old file",
 }
 
 
 def as_journal_error(path: Path, error: BaseException, doing: str) -> JournalError:
     """The JournalError of a foreign error: which file, which reason, what to do next."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        code = sqlite3.SQLITE_FULL
     hint = _HINTS.get(code, "check that the folder exists and may be written, or choose another with VWT_STATE")
     reason = error.strerror or str(error) if isinstance(error, OSError) else str(error) or type(error).__name__
     return JournalError(f"the journal {path} could not be {doing}: {reason}", hint=hint)
@@ -193,7 +197,9 @@ class Writer:
             connection = sqlite3.connect(self._path, timeout=5, isolation_level=None, check_same_thread=False)
             try:
                 connection.execute("PRAGMA busy_timeout = 5000")
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file: `runs gc` gives back in steps
                 connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute(f"PRAGMA journal_size_limit = {_LOG_SIZE}")
                 connection.execute(f"PRAGMA synchronous = {'FULL' if self._full else 'NORMAL'}")
                 connection.execute("PRAGMA foreign_keys = ON")
                 connection.execute("PRAGMA wal_autocheckpoint = 0")  # a commit on the loop must not be the one to do it

@@ -11,6 +11,8 @@ import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
+from vwt_agents.board import ENDED_WELL
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -57,17 +59,31 @@ class _Follower:
         return lines
 
 
+_MARKS = {
+    "done": "+",
+    "kept": "=",
+    "cached": "=",
+    "fallback": "~",
+    "partial": "~",
+    "skipped": "-",
+    "failed": "x",
+    "stopped": "-",
+}
+
+
 def _stage_lines(line: StageLine) -> list[str]:
     if line.status == "running":
         return [f"> {line.name}" + (f" ({', '.join(line.agents)})" if line.agents else "")]
-    if line.status not in ("done", "failed", "stopped"):
-        return []
-    mark = "+" if line.status == "done" else "x" if line.status == "failed" else "-"
-    return [f"{mark} {line.name} {summary(line)}"]
+    mark = _MARKS.get(line.status)
+    return [f"{mark} {line.name} {summary(line)}"] if mark is not None else []
 
 
 def summary(line: StageLine) -> str:
     """One stage in a few words: seconds, models, calls, tokens, attempts."""
+    if line.status == "kept":
+        return "kept: done before"
+    if line.status in ("cached", "skipped", "fallback", "partial"):
+        return f"{line.status}: {line.note}"
     parts = [f"{line.seconds(time.monotonic()):.1f} s"]
     if line.models:
         parts.append(" + ".join(line.models))
@@ -77,6 +93,8 @@ def summary(line: StageLine) -> str:
         parts.append(f"{line.output_tokens / line.output_s:.0f} tok/s")
     if line.attempts:
         parts.append(f"{line.attempts} attempt{'s' if line.attempts > 1 else ''}")
+    if line.retries:
+        parts.append(f"{line.retries + 1} tries")
     if line.replayed:
         parts.append(f"{line.replayed} from the journal")
     return "  ".join(parts)
@@ -141,13 +159,20 @@ class LiveView(_Watching):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        self._live.__enter__()
+        self._live.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._look()
-        self._live.__exit__(None, None, None)
+        self._live.stop()
         super().__exit__(*exc)
+
+    def _look(self) -> None:
+        super()._look()
+        if self._board.prompting and self._live.is_started:
+            self._live.stop()
+        elif not self._board.prompting and not self._live.is_started:
+            self._live.start()
 
     def _say(self, line: str) -> None:
         from rich.text import Text
@@ -185,7 +210,7 @@ class LiveView(_Watching):
         return Group(table, *(_budget_bar(self._board, device) for device in devices if device in self._board.budgets))
 
     def _open(self, line: StageLine) -> list[str]:
-        return [need for need in line.needs if self._board.stages[need].status != "done"]
+        return [need for need in line.needs if self._board.stages[need].status not in ENDED_WELL]
 
 
 def _doing(board: Board, line: StageLine, now: float) -> str:

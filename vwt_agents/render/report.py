@@ -86,7 +86,9 @@ def _stages(result: RunResult) -> str:
         for stage in result.stages
     ]
     head = ["stage", "status", "agent", "model", "attempts", "s", "waited s", "loading s", "prompt (cached)", "output"]
-    return markdown_table(head, rows)
+    said = [f"- {stage.name}: {stage.status}, {stage.note}" for stage in result.stages if stage.note]
+    said += [f"- {stage.name}: {stage.retries + 1} tries" for stage in result.stages if stage.retries]
+    return "\n".join([markdown_table(head, rows), *([""] if said else []), *said])
 
 
 def _routes(plan: Plan) -> str:
