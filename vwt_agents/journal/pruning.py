@@ -127,37 +127,38 @@ def _counted(connection: sqlite3.Connection, doomed: list[int], pruned: Pruned) 
 
 def _pruned(connection: sqlite3.Connection, path: Path, doomed: list[int], pruned: Pruned) -> None:
     size = journal_bytes(path)
-    for number in doomed:
-        _drop_run(connection, number, pruned)
+    for chunk in _chunks(doomed):
+        _drop_runs(connection, chunk, pruned)
     connection.execute("DELETE FROM temp.doomed")  # from here on, what is there counts
     unused = [n for (n,) in connection.execute(f"SELECT c.n FROM contents c WHERE {_UNUSED}")]  # noqa: S608 - our own text
-    for chunk in _chunks(unused):
+    for some in _chunks(unused):
         with _writing(connection):
-            marks = ", ".join("?" * len(chunk))
+            marks = ", ".join("?" * len(some))
             pruned.contents += connection.execute(
                 f"DELETE FROM contents AS c WHERE c.n IN ({marks}) AND {_UNUSED}",  # noqa: S608 - our own text
-                chunk,
+                some,
             ).rowcount
     _drop_files(connection, ContentFiles(path), pruned)
     pruned.note = _give_back(connection)
     pruned.freed_bytes = max(0, size - journal_bytes(path))
 
 
-def _drop_run(connection: sqlite3.Connection, number: int, pruned: Pruned) -> None:
-    """Unless it has been resumed or forked since it was looked at."""
+def _drop_runs(connection: sqlite3.Connection, numbers: Sequence[int], pruned: Pruned) -> None:
+    """Unless they have been resumed or forked since they were looked at."""
     with _writing(connection):
-        row = connection.execute(
-            "SELECT id, status, pid, pid_started, boot, host FROM runs WHERE n = ?", (number,)
-        ).fetchone()
-        forked = connection.execute("SELECT 1 FROM runs WHERE parent = ?", (number,)).fetchone()
-        if row is None or _runs(*row[1:]) or forked:
-            return
-        ids = _ids(number)
-        connection.execute("DELETE FROM parts WHERE entry BETWEEN ? AND ?", ids)
-        entries = connection.execute("DELETE FROM entries WHERE id BETWEEN ? AND ?", ids).rowcount
-        connection.execute("DELETE FROM runs WHERE n = ?", (number,))
-    pruned.runs.append(row[0])
-    pruned.entries += entries
+        parents = {row[0]: row[1] for row in connection.execute("SELECT n, parent FROM runs WHERE parent IS NOT NULL")}
+        for number in numbers:
+            row = connection.execute(
+                "SELECT id, status, pid, pid_started, boot, host FROM runs WHERE n = ?", (number,)
+            ).fetchone()
+            if row is None or _runs(*row[1:]) or number in parents.values():
+                continue
+            ids = _ids(number)
+            connection.execute("DELETE FROM parts WHERE entry BETWEEN ? AND ?", ids)
+            pruned.entries += connection.execute("DELETE FROM entries WHERE id BETWEEN ? AND ?", ids).rowcount
+            connection.execute("DELETE FROM runs WHERE n = ?", (number,))
+            pruned.runs.append(row[0])
+            parents.pop(number, None)
 
 
 def _drop_files(connection: sqlite3.Connection, files: ContentFiles, pruned: Pruned) -> None:
