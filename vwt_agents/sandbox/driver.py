@@ -31,7 +31,11 @@ def main(fd: int, sentinel: str, code: str, tests: str) -> None:
     import pytest
 
     tell = _teller(fd, bytes.fromhex(settings["key"]))
-    sys.path.extend((tests, code))
+    sys.path.extend((tests, code, *settings["paths"]))
+    if settings["paths"]:
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            settings["paths"]
+        )  # for programs that tests start; -I ignores it here
     config = os.path.join(os.path.dirname(sentinel), "pytest.ini")
     arguments = [
         "-q",

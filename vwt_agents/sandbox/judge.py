@@ -41,7 +41,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Whether the tests truly passed, and how that is known. `reason` is one sentence; `stdout_tail` is shown, never judged."""
+    """Whether the tests truly passed, and how that is known. `reason` is one sentence; `stdout_tail` is shown, never judged.
+
+    `sound`: the run came to its end and its sentinels did as they must, so what it says of single tests can be believed.
+    """
 
     passed: bool
     reason: str
@@ -55,6 +58,7 @@ class Verdict:
     stopped: Stopped | None = None
     seconds: float = 0.0
     stdout_tail: str = ""
+    sound: bool = False
 
 
 @dataclass(slots=True)
@@ -79,7 +83,9 @@ class _Report:
     forged: bool = False
 
 
-async def judge(backend: Backend, code: Mapping[str, str], tests: Mapping[str, str], *, limits: Limits) -> Verdict:
+async def judge(
+    backend: Backend, code: Mapping[str, str], tests: Mapping[str, str], *, limits: Limits, paths: Sequence[str] = ()
+) -> Verdict:
     """Run the tests against the code and judge. UsageError for unusable files, SandboxUnavailable without sandbox or pytest."""
     from vwt_agents.sandbox.supervise import stage_folder, write_files
 
@@ -90,7 +96,7 @@ async def judge(backend: Backend, code: Mapping[str, str], tests: Mapping[str, s
         mounts = (Mount(trusted, _TRUSTED), Mount(write_files(_made(stage, "tests"), checked_files(tests)), _TESTS))
         work = write_files(_made(stage, "code"), checked_files(code))
         sentinel = f"{_TRUSTED}/test_{token}.py"
-        result, said = await _run(backend, sentinel, work, mounts, limits)
+        result, said = await _run(backend, sentinel, work, mounts, limits, _import_paths(paths))
     return _judge(result, _read(bytes(said.data), said.key), declared, token)
 
 
@@ -107,6 +113,12 @@ def _trusted_files(token: str) -> dict[str, str]:
 
 
 # ---- the files
+
+
+def _import_paths(names: Sequence[str]) -> list[str]:
+    """Where modules are looked for besides the tops, in the sandbox's words: first all of the tests, then those of the code."""
+    checked_files(dict.fromkeys((name for name in names if name != "."), ""))
+    return [f"{root}/{name}" for root in (_TESTS, BOX) for name in names if name != "."]
 
 
 def checked_files(files: Mapping[str, str]) -> Mapping[str, str]:
@@ -157,7 +169,7 @@ class _Said:
 
 
 async def _run(
-    backend: Backend, sentinel: str, work: Path, mounts: Sequence[Mount], limits: Limits
+    backend: Backend, sentinel: str, work: Path, mounts: Sequence[Mount], limits: Limits, paths: list[str]
 ) -> tuple[SandboxResult, _Said]:
     import anyio
 
@@ -165,7 +177,7 @@ async def _run(
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)  # noqa: FBT003
-        ours.send(json.dumps({"key": said.key.hex(), "sites": _sites()}).encode() + b"\n")
+        ours.send(json.dumps({"key": said.key.hex(), "sites": _sites(), "paths": paths}).encode() + b"\n")
         argv = (sys.executable, "-I", "-B", f"{_TRUSTED}/driver.py", str(theirs.fileno()), sentinel, BOX, _TESTS)
         async with anyio.create_task_group() as group:
             group.start_soon(_listen, ours, said)
@@ -288,6 +300,9 @@ def _judge(result: SandboxResult, report: _Report, declared: frozenset[str], tok
     if not tampered:
         failures += [Failure(test, "not run", "the test is declared but has no clean pass") for test in floor]
     reason = _stop_reason(result, report) or tampered or _count_reason(declared, tests, failures, len(clean))
+    sound = result.stopped is None and report.status == 1 and _sentinels_held(result, sentinels, token)
+    if reason is None and not sound:
+        reason = "the tests ended before it was clear that they can fail"
     return Verdict(
         passed=reason is None,
         reason=reason or f"all {len(clean)} tests passed",
@@ -300,6 +315,7 @@ def _judge(result: SandboxResult, report: _Report, declared: frozenset[str], tok
         stopped=result.stopped,
         seconds=result.wall_s,
         stdout_tail=(result.stdout + result.stderr).decode(errors="backslashreplace")[-4000:],
+        sound=sound and not report.forged and report.aborted is None,
     )
 
 
@@ -319,12 +335,17 @@ def _stop_reason(result: SandboxResult, report: _Report) -> str | None:
 def _tampered(result: SandboxResult, report: _Report, sentinels: Mapping[str, _Test], token: str) -> str | None:
     if report.collect or report.status in (2, 3, 4, 5):
         return None  # an honest end without a run; the failures say why, and nothing can be called passed
+    if report.status == 1 and _sentinels_held(result, sentinels, token):
+        return None
+    return "the code changed how tests are judged: a test that must fail did not, or one that must pass did not"
+
+
+def _sentinels_held(result: SandboxResult, sentinels: Mapping[str, _Test], token: str) -> bool:
+    """Whether the test that must pass did, the one that must fail did, and the process ended as the driver ends it."""
     good = [one.clean for test, one in sentinels.items() if test.endswith(f"::test_good_{token}")]
     bad = [one for test, one in sentinels.items() if test.endswith(f"::test_bad_{token}")]
     failed_as_it_must = len(bad) == 1 and bad[0].phases == {"setup": "passed", "call": "failed", "teardown": "passed"}
-    if good == [True] and failed_as_it_must and report.status == 1 and result.exit_code == 0:
-        return None
-    return "the code changed how tests are judged: a test that must fail did not, or one that must pass did not"
+    return good == [True] and failed_as_it_must and result.exit_code == 0
 
 
 def _count_reason(

@@ -51,9 +51,17 @@ class Sandbox:
         return tuple([await probe(name) for name in ORDER])
 
     async def test(
-        self, code: Mapping[str, str] | str, tests: Mapping[str, str] | str, *, limits: Limits | None = None
+        self,
+        code: Mapping[str, str] | str,
+        tests: Mapping[str, str] | str,
+        *,
+        limits: Limits | None = None,
+        paths: Sequence[str] = (),
     ) -> Verdict:
-        """Whether the tests truly pass on the code: file name -> text, or one text (`solution.py`, `test_solution.py`)."""
+        """Whether the tests truly pass on the code: file name -> text, or one text (`solution.py`, `test_solution.py`).
+
+        `paths` are folders of tests and code that are imported from beside their tops, such as `src`.
+        """
         from vwt_agents.sandbox.judge import judge
 
         async with self._turn():
@@ -62,6 +70,7 @@ class Sandbox:
                 _files(code, "solution.py"),
                 _files(tests, "test_solution.py"),
                 limits=limits or self.limits,
+                paths=paths,
             )
 
     async def run(
