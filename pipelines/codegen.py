@@ -1,26 +1,41 @@
 """Write a Python module for a task, and prove it with tests.
 
-Examples in the task (`f(1) => 2`, doctests, tables) are tests nobody may drop. A tester, who does not see the code, writes
-more. Code is called done when all tests have passed in the sandbox; if they don't, the run ends with exit code 1.
+Examples in the task (`f(1) => 2`, doctests, tables) are tests nobody may drop. Where the task states few, a tester, who does not
+see the code, writes more. Code is called done when all tests have passed in the sandbox; if they don't, the run ends with
+exit code 1.
 
     python -m vwt_agents run pipelines/codegen.py -i task=@task.md
+
+One greedy answer first, and nothing more where it holds. Else samples, a few at a time, until one does; of equals the one that
+most others agree with on new inputs; then repairs; without progress the calls go to the large tier. Each of these can be
+switched off by an input, so its worth can be measured (`bench/ablation.py`).
 """
 
 from __future__ import annotations
 
-import ast
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Literal
 
 from vwt_agents import (
+    PLAIN,
     Agent,
+    AnswerForm,
+    Candidate,
+    Candidates,
     Pipeline,
     Run,
     Sandbox,
     TestSuite,
     Verdict,
+    answer_form,
+    extract_code,
     find_examples,
     find_signature,
+    find_stub,
     function_name,
+    function_names,
+    module_source,
+    stub_of,
 )
 
 DEFAULT_TASK = """\
@@ -33,27 +48,32 @@ to_roman(3999) => "MMMCMXCIX"
 to_roman(0) raises ValueError
 """
 
-ENOUGH = 4  # tests that a verdict should rest on
+ENOUGH = 2  # examples in the task from which on no written tests are asked for, unless write_tests=always
+SUITE = 4  # tests, given and written, that a verdict should rest on where the task states too few
+ROUND = 3  # samples at a time: fewer waste less once one is good, more share one reading of the prompt
 APPROACHES = (
-    "Use a regular expression where it fits.",
+    "",
     "Use a plain loop, one step at a time.",
-    "Use what itertools, collections or math offer.",
     "Handle each rule of the task in a step of its own.",
+    "Use what itertools, collections, math or re offer.",
 )
+"""A sample is made different by its approach, not by temperature alone."""
 
 pipeline = Pipeline(
     "codegen",
     doc="Write a module for a task, and prove it with tests.",
-    defaults={"task": DEFAULT_TASK, "attempts": 4, "samples": 4},
+    defaults={"task": DEFAULT_TASK},
 )
 
 
 @dataclass(frozen=True)
 class Brief:
-    """What the task says that needs no model to be read: the function, its signature, the module, the given tests."""
+    """What the task says that needs no model to be read: the function, its head, the given tests."""
 
     function: str
     signature: str | None
+    stub: str | None
+    whole: bool  # the stub is the whole task: a prompt need not say it twice
     given: TestSuite
 
 
@@ -70,39 +90,44 @@ class Proven:
 @pipeline.stage
 async def brief(coder: Agent, task: str) -> Brief:
     """Find what is asked for; only a task that names no function costs a model call."""
-    function = function_name(task)
-    signature = find_signature(task)
+    function, signature, found = function_name(task), find_signature(task), find_stub(task)
     if function is None:
         prompt = "Give only the `def` line of the function this task asks for."
         line = "def " + await coder.ask(prompt, given=[task], prefill="```python\ndef ", stop=["\n"], num_predict=60)
         signature = find_signature(line)
         function = function_name(line) or "solve"
-    return Brief(function, signature, TestSuite(function).with_examples(find_examples(task, function)))
+    given = TestSuite(function).with_examples(find_examples(task, *(function_names(task) or (function,))))
+    whole = found is not None and found.source == task.strip()
+    return Brief(function, signature, stub_of(task, signature, found), whole, given)
 
 
 @pipeline.stage(importance="high")
-async def draft(coder: Agent, task: str, brief: Brief) -> str:
+async def draft(coder: Agent, task: str, brief: Brief, form: Literal["auto", "plain"] = "auto") -> str:
     """The first candidate: greedy, without a plan."""
-    return await write(coder, task, brief, temperature=0.0)
+    return (await write(coder, task, brief, form_for(coder, form), temperature=0.0))[0]
 
 
 @pipeline.stage(importance="high")
-async def tests(tester: Agent, task: str, brief: Brief) -> TestSuite:
-    """More tests than the task gives, by an agent that does not see the code; asked for again where they are too few."""
+async def tests(
+    tester: Agent, sandbox: Sandbox, task: str, brief: Brief, write_tests: Literal["auto", "always", "never"] = "auto"
+) -> TestSuite:
+    """More tests where the task states few, by an agent that does not see the code; those that pass on a stub prove nothing."""
+    suite = brief.given
+    if write_tests == "never" or (write_tests == "auto" and len(suite) >= ENOUGH):
+        return suite
     prompt = (
         f"Write six short pytest tests for `{brief.function}`, each a function with one assert. "
         "Use inputs that differ from those in the task."
     )
     opening = f"```python\nimport pytest\nfrom {brief.function} import {brief.function}\n\n\ndef test_"
-    suite = brief.given
     for temperature in (0.0, 0.8):
         answer = await tester.ask(
             prompt, given=[task], prefill=opening, temperature=temperature, num_predict=400, stop=["\n```"]
         )
         suite = suite.with_written(opening.removeprefix("```python\n") + answer).first(10)
-        if len(suite) >= ENOUGH:
+        if len(suite) >= SUITE:
             break
-    return suite
+    return await only_red(sandbox, brief, suite)
 
 
 @pipeline.stage(importance="high")
@@ -111,32 +136,47 @@ async def proven(
     sandbox: Sandbox,
     run: Run,
     task: str,
-    attempts: int,
-    samples: int,
     brief: Brief,
     draft: str,
     tests: TestSuite,
+    form: Literal["auto", "plain"] = "auto",
+    samples: int = 6,
+    repairs: int = 2,
+    probes: int = 12,
+    escalate: bool = True,
+    max_calls: int = 16,
+    max_tokens: int = 20_000,
 ) -> Proven:
-    """Run, try more candidates, repair: until every test that stands has passed, or the attempts are used up."""
-    bench = Bench(sandbox, brief, await only_red(sandbox, brief, tests))
-    async for attempt in run.attempts(attempts, escalate_after=2):
+    """Run, try more candidates, repair: until every test that stands has passed, or there is nothing left to spend."""
+    bench = Candidates(sandbox, tests, signature=brief.signature, probes=probes)
+    ways = form_for(coder, form)
+    rounds, fixes = -(-samples // ROUND), min(repairs, ways.repairs)
+    module = f"{brief.function}.py"
+    async for attempt in run.attempts(1 + rounds + fixes, escalate_after=2 if escalate else None):
         if attempt.number == 1:
-            await bench.judge(draft)
-        elif attempt.number == 2:
-            await spread(coder, task, brief, samples, bench)
+            programs = [draft]
+        elif attempt.number <= 1 + rounds:
+            done = (attempt.number - 2) * ROUND
+            programs = await spread(coder, task, brief, ways, done, min(ROUND, samples - done))
         else:
-            await bench.judge(await repair(coder, task, bench.best))
-        if await attempt.record(bench.best.verdict):
+            programs = [await repair(coder, task, brief, bench.best)]
+        await bench.judge([{module: program} for program in programs])
+        if await attempt.record(bench.best):
             break
         run.say(f"attempt {attempt.number}: {bench.best.verdict.reason}")
+        if run.calls >= max_calls or run.tokens >= max_tokens:
+            run.say(f"stopped: {run.calls} calls and {run.tokens} tokens are spent")
+            break
     if bench.disputed:
         run.say(f"left out, because no candidate agrees with them: {', '.join(bench.disputed)}")
-    return Proven(bench.best.code, bench.suite, tuple(bench.disputed), bench.best.verdict)
+    return Proven(bench.best.files[module], bench.suite, bench.disputed, bench.best.verdict)
 
 
 @pipeline.stage
-async def review(reviewer: Agent, task: str, proven: Proven) -> str:
+async def review(reviewer: Agent, task: str, proven: Proven, advice: bool = True) -> str:
     """A second model reads the result; its notes are advice and change no verdict."""
+    if not advice:
+        return ""
     code = f"This code was written for the task:\n\n```python\n{proven.code}\n```"
     prompt = f"{code}\n\nName at most three faults or risks, one line each."
     return await reviewer.ask(prompt, given=[task], num_predict=160)
@@ -161,140 +201,68 @@ async def deliver(run: Run, brief: Brief, proven: Proven, review: str) -> list[s
 # -- how code is asked for ----------------------------------------------------------------------------------------------
 
 
-def opening_of(brief: Brief, task: str) -> str:
-    """What the answer is made to begin with. The end, newline and three spaces, makes a small model write a body at once."""
-    if brief.signature is None:
-        return "```python\n"
-    words = " ".join(task.strip().split("\n\n")[0].split()).replace('"""', "'").replace("\\", "/")
-    return f'```python\n{brief.signature}\n    """{words[:300]}"""\n   '
+def form_for(coder: Agent, wanted: str) -> AnswerForm:
+    """How the model that answers now is made to answer; `plain` switches that off."""
+    return PLAIN if wanted == "plain" else answer_form(coder.model)
 
 
-async def write(coder: Agent, task: str, brief: Brief, *, hint: str = "", temperature: float) -> str:
-    """One candidate."""
-    opening = opening_of(brief, task)
-    prompt = (
-        f"Write the module `{brief.function}.py`. Answer with one Python code block, without examples of use. {hint}"
+def prompt_for(task: str, brief: Brief, ways: AnswerForm, hint: str) -> tuple[str, list[str]]:
+    """The prompt, and what goes before it; a task that is only a stub stands in the answer's beginning already."""
+    if brief.whole and ways.opening(brief.stub).count(brief.stub or "\0"):
+        return f"Complete this function. Answer with one Python code block. {hint}".strip(), []
+    words = f"Write the module `{brief.function}.py`. Answer with one Python code block, without examples of use."
+    return f"{words} {hint}".strip(), [task]
+
+
+async def write(
+    coder: Agent, task: str, brief: Brief, ways: AnswerForm, *, hint: str = "", n: int = 1, temperature: float
+) -> list[str]:
+    """`n` programs from one prompt."""
+    opening, stops = ways.opening(brief.stub), ways.stops(brief.stub)
+    prompt, shared = prompt_for(task, brief, ways, hint)
+    answers = await coder.sample(
+        prompt, n=n, given=shared, prefill=opening, stop=stops, num_predict=600, temperature=temperature
     )
-    answer = await coder.ask(
-        prompt, given=[task], prefill=opening, stop=["\n```"], num_predict=700, temperature=temperature
-    )
-    return module_text(opening.removeprefix("```python\n") + answer)
+    return [program_in(opening, answer) for answer in answers]
 
 
-async def spread(coder: Agent, task: str, brief: Brief, samples: int, bench: Bench) -> None:
-    """More candidates until one passes: the other answer form first, then hot ones, each with another approach."""
-    await bench.judge(await write(coder, task, replace(brief, signature=None), temperature=0.0))
-    for number in range(samples):
-        if bench.best.verdict.passed:
-            return
-        hint = APPROACHES[number % len(APPROACHES)]
-        await bench.judge(await write(coder, task, brief, hint=hint, temperature=0.8))
+def program_in(opening: str, answer: str) -> str:
+    """The module in an answer that was made to begin with `opening`."""
+    if opening:
+        return module_source(opening.removeprefix("```python\n") + answer)
+    try:
+        return module_source(extract_code(answer).text)
+    except ValueError:
+        return module_source(answer)
 
 
-async def repair(coder: Agent, task: str, best: Result) -> str:
-    """A new try from the best candidate and its first failure; the prompt starts anew, so that nothing piles up."""
-    failure = best.verdict.failures[0] if best.verdict.failures else None
+async def spread(coder: Agent, task: str, brief: Brief, ways: AnswerForm, done: int, count: int) -> list[str]:
+    """`count` more programs: at first more answers to the draft's prompt, which is read already; then other approaches."""
+    if done < ROUND:
+        return await write(coder, task, brief, ways, n=count, temperature=ways.temperature)
+    hints = [APPROACHES[(done + number) % len(APPROACHES)] for number in range(count)]
+    other = ways.without_head()
+    found = [await write(coder, task, brief, other, hint=hint, temperature=ways.temperature) for hint in hints]
+    return [program for programs in found for program in programs]
+
+
+async def repair(coder: Agent, task: str, brief: Brief, best: Candidate) -> str:
+    """A new try from the best candidate and its smallest failure; the prompt starts anew, so that nothing piles up."""
+    failure = best.smallest_failure
     seen = f"{failure.test} fails:\n{failure.message}" if failure is not None else best.verdict.reason
-    prompt = f"This code is wrong:\n\n```python\n{best.code}\n```\n\n{seen[-800:]}\n\nWrite the whole module again, corrected."
+    code = best.files[f"{brief.function}.py"]
+    prompt = (
+        f"This code is wrong:\n\n```python\n{code}\n```\n\n{seen[-800:]}\n\nWrite the whole module again, corrected."
+    )
     answer = await coder.ask(
         prompt, given=[task], prefill="```python\n", stop=["\n```"], num_predict=800, temperature=0.4
     )
-    return module_text(answer)
-
-
-def module_text(source: str) -> str:
-    """The source less what is no part of a module: a cut-off end, and statements that would run on import."""
-    lines = source.strip("\n").splitlines()
-    while lines:
-        try:
-            tree = ast.parse("\n".join(lines))
-            break
-        except (SyntaxError, ValueError):
-            lines.pop()
-    else:
-        return source.strip("\n") + "\n"
-    keep = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
-    spans = [(_first_line(node) - 1, node.end_lineno or 0) for node in tree.body if isinstance(node, keep)]
-    return "\n\n".join("\n".join(lines[start:end]) for start, end in spans) + "\n"
-
-
-def _first_line(node: ast.stmt) -> int:
-    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
-
-
-# -- how code is judged -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Result:
-    """A candidate and how it did."""
-
-    code: str
-    verdict: Verdict
-
-    @property
-    def ran(self) -> bool:
-        """Whether the tests came to run at all: not where the module cannot be imported or never ends."""
-        return self.verdict.tests_passed > 0
-
-    @property
-    def failed(self) -> set[str]:
-        """The names of the tests that did not pass."""
-        return {failure.test.rpartition("::")[2] for failure in self.verdict.failures}
-
-    def rank(self) -> tuple[bool, int, int]:
-        """Better is larger: passed, then more tests passed, then the shorter code."""
-        return self.verdict.passed, self.verdict.tests_passed, -len(self.code)
-
-
-class Bench:
-    """Judges candidates by one suite and keeps the best; finds out tests that no good candidate agrees with.
-
-    A test of a small model is wrong more often than several candidates that agree on all the rest. What the task gives is
-    never dropped. Where it gives nothing, at least half of the written tests, and three, have to stand.
-    """
-
-    def __init__(self, sandbox: Sandbox, brief: Brief, suite: TestSuite) -> None:
-        self.sandbox = sandbox
-        self.brief = brief
-        self.suite = suite
-        self.disputed: list[str] = []
-        self.results: dict[str, Result] = {}
-
-    @property
-    def best(self) -> Result:
-        """The best candidate so far."""
-        return max(self.results.values(), key=Result.rank)
-
-    async def judge(self, code: str) -> None:
-        """Run a candidate, once for each text; then drop what is disputed now and judge the best by what stands."""
-        if code in self.results:
-            return
-        self.results[code] = await self._result(code)
-        dropped = self._disputed()
-        if dropped and not self.best.verdict.passed:
-            self.disputed += sorted(dropped)
-            self.suite = self.suite.without(dropped)
-            self.results = {text: await self._result(text) for text in self.results}
-
-    async def _result(self, code: str) -> Result:
-        files = {f"{self.brief.function}.py": code}
-        return Result(code, await self.sandbox.test(files, {self.suite.file_name: self.suite.render()}))
-
-    def _disputed(self) -> set[str]:
-        given = {case.name for case in self.suite.given}
-        written = {case.name for case in self.suite.written}
-        agreeing = [result for result in self.results.values() if result.ran and not result.failed & given]
-        if len(agreeing) < (2 if len(given) >= 2 else 3):
-            return set()
-        failed = set.intersection(*(result.failed for result in agreeing)) & written
-        stands = len(written) - len(failed)
-        return failed if len(given) >= 2 or (stands >= 3 and stands >= len(failed)) else set()
+    return module_source(answer)
 
 
 async def only_red(sandbox: Sandbox, brief: Brief, suite: TestSuite) -> TestSuite:
     """The suite less the written tests that pass against a stub: they would pass whatever the code does."""
     stub = f"def {brief.function}(*args, **kwargs):\n    return NotImplemented\n"
     verdict = await sandbox.test({f"{brief.function}.py": stub}, {suite.file_name: suite.render()})
-    return suite.without({case.name for case in suite.written} - Result(stub, verdict).failed)
+    failed = {failure.test.rpartition("::")[2] for failure in verdict.failures}
+    return suite.without({case.name for case in suite.written} - failed)

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vwt_agents.agents import Agent
+    from vwt_agents.answer_forms import PLAIN, AnswerForm, answer_form, module_source, stub_of
     from vwt_agents.app import App
-    from vwt_agents.code import Code
+    from vwt_agents.candidates import Candidate, Candidates
+    from vwt_agents.code import Code, extract_code
     from vwt_agents.errors import VwtError
-    from vwt_agents.examples import Example, find_examples, find_signature, function_name
+    from vwt_agents.examples import Example, find_examples, find_signature, find_stub, function_name, function_names
     from vwt_agents.pipeline import Pipeline
     from vwt_agents.result import RunResult
     from vwt_agents.run import Attempt, Run
@@ -32,10 +34,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Agent": "agents",
+    "AnswerForm": "answer_forms",
     "App": "app",
     "Attempt": "run",
+    "Candidate": "candidates",
+    "Candidates": "candidates",
     "Code": "code",
     "Example": "examples",
+    "PLAIN": "answer_forms",
     "Pipeline": "pipeline",
     "Run": "run",
     "RunResult": "result",
@@ -44,15 +50,25 @@ _HOMES = {
     "TestSuite": "suites",
     "Verdict": "sandbox.judge",
     "VwtError": "errors",
+    "answer_form": "answer_forms",
+    "extract_code": "code",
     "find_examples": "examples",
     "find_signature": "examples",
+    "find_stub": "examples",
     "function_name": "examples",
+    "function_names": "examples",
+    "module_source": "answer_forms",
+    "stub_of": "answer_forms",
 }
 
 __all__ = [
+    "PLAIN",
     "Agent",
+    "AnswerForm",
     "App",
     "Attempt",
+    "Candidate",
+    "Candidates",
     "Code",
     "Example",
     "Pipeline",
@@ -64,9 +80,15 @@ __all__ = [
     "Verdict",
     "VwtError",
     "__version__",
+    "answer_form",
+    "extract_code",
     "find_examples",
     "find_signature",
+    "find_stub",
     "function_name",
+    "function_names",
+    "module_source",
+    "stub_of",
 ]
 
 

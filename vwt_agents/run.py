@@ -131,6 +131,16 @@ class Run:
         """The folder the run delivers into."""
         return self._folder.path
 
+    @property
+    def calls(self) -> int:
+        """Model calls this stage has had answered, those from the journal included."""
+        return self._line.calls
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompts and answers of those calls; what the engine had in its cache is left out, where it says so."""
+        return self._line.prompt_tokens - self._line.cached_tokens + self._line.output_tokens
+
     async def attempts(self, limit: int, *, escalate_after: int | None = None) -> AsyncIterator[Attempt]:
         """At most `limit` attempts; after `escalate_after` in a row without progress, calls go to the large tier.
 

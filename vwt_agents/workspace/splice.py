@@ -57,14 +57,15 @@ def _names(text: str) -> Counter[str]:
     return Counter([*(one.name for one in _defined(body)), *methods, *_assigned(body), *imports])
 
 
-def splice(old: str, new: str, *, module: str = "") -> str:
+def splice(old: str, new: str, *, module: str = "", within: str = "") -> str:
     """The old module with the definitions, constants and imports of the new one in it; SpliceError says what does not fit.
 
-    `module` is the name the file is imported by: an answer that imports from it means itself.
+    `module` is the name the file is imported by: an answer that imports from it means itself. `within` is the class that
+    functions standing alone belong to, where it has methods of their names.
     """
     newline = "\r\n" if "\r\n" in old else "\n"
     whole = old if old.endswith("\n") or not old else old + newline
-    splicing = _Splicing(whole, new)
+    splicing = _Splicing(whole, new, within)
     splicing.definitions()
     splicing.constants(splicing.new.body, splicing.old.body)
     splicing.imports(module)
@@ -78,11 +79,12 @@ def splice(old: str, new: str, *, module: str = "") -> str:
 class _Splicing:
     """Collects edits of the old lines: (first line, end, lines instead), counted from 0."""
 
-    def __init__(self, old: str, new: str) -> None:
+    def __init__(self, old: str, new: str, within: str) -> None:
         self.old = _parsed(old, "the file")
         self.new = _parsed(new, "it")
         self.lines = _lines(old)
         self.source = _Source(new)
+        self.within = within
         self.edits: list[tuple[int, int, list[str]]] = []
 
     def result(self, newline: str) -> str:
@@ -94,7 +96,7 @@ class _Splicing:
     def definitions(self) -> None:
         added: list[str] = []
         for node in _defined(self.new.body):
-            place = _find(self.old, node)
+            place = _find(self.old, node, self.within)
             if place is None:
                 added += ["", "", *self.source.of(node, "")] if self.lines else self.source.of(node, "")
             elif isinstance(node, ast.ClassDef) and isinstance(place, ast.ClassDef):
@@ -219,8 +221,11 @@ def _parsed(text: str, what: str) -> ast.Module:
         raise SpliceError(f"{what} does not parse: {error}") from error
 
 
-def _find(tree: ast.Module, node: _Definition) -> _Definition | None:
+def _find(tree: ast.Module, node: _Definition, within: str) -> _Definition | None:
     """The definition in the old module that a new one at its top stands for."""
+    for owner in tree.body:
+        if isinstance(owner, ast.ClassDef) and owner.name == within and (one := _same_name(owner.body, node)) is not None:
+            return one
     found = _same_name(tree.body, node)
     if found is not None:
         return found

@@ -1,0 +1,151 @@
+"""Candidates: several programs for one task, judged by one suite, the best of them chosen. Owns what "best" means.
+
+What the task states is never dropped and comes first. Among those that do equally well there, the one the others agree with
+on inputs nobody has seen is taken, and a written test that every good candidate fails is taken for wrong. Asks no model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from vwt_agents.agents import side_by_side
+from vwt_agents.consensus import agreement
+from vwt_agents.probes import probe_calls
+from vwt_agents.sandbox.observe import observe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from vwt_agents.sandbox.judge import Failure, Verdict
+    from vwt_agents.sandbox.service import Sandbox
+    from vwt_agents.suites import TestSuite
+
+__all__ = ["Candidate", "Candidates"]
+
+_FEW: Final = 2
+"""Examples of the task from which on two candidates that hold them all are enough to doubt a written test; below, three."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A program, file name -> text, and how it did. `agreement` is the share of its equals that give what it gives."""
+
+    files: Mapping[str, str]
+    verdict: Verdict
+    given_passed: int = 0
+    agreement: float = 1.0
+
+    @property
+    def failed(self) -> frozenset[str]:
+        """The names of the tests that did not pass."""
+        return frozenset(failure.test.rpartition("::")[2].partition("[")[0] for failure in self.verdict.failures)
+
+    @property
+    def ran(self) -> bool:
+        """Whether the tests came to run at all: not where the module cannot be imported or never ends."""
+        return self.verdict.tests_passed > 0
+
+    @property
+    def smallest_failure(self) -> Failure | None:
+        """The failed test with least to read: the best one to repair by."""
+        return min(self.verdict.failures, key=lambda failure: len(failure.message), default=None)
+
+    @property
+    def passed(self) -> bool:
+        """Whether all tests that stand have passed."""
+        return self.verdict.passed
+
+    @property
+    def tests_passed(self) -> int:
+        """How many have."""
+        return self.verdict.tests_passed
+
+
+class Candidates:
+    """Judges programs, each once, and keeps the best.
+
+    `probes` is how many inputs are tried to see which candidates agree; 0 leaves the choice to the tests alone.
+    """
+
+    def __init__(self, sandbox: Sandbox, suite: TestSuite, *, signature: str | None = None, probes: int = 12) -> None:
+        self.suite = suite
+        self.disputed: tuple[str, ...] = ()
+        self._sandbox = sandbox
+        self._signature = signature
+        self._probes = probes
+        self._all: dict[tuple[tuple[str, str], ...], Candidate] = {}
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def best(self) -> Candidate:
+        """The best so far; of equals the first one judged. LookupError before any was."""
+        if not self._all:
+            raise LookupError("no candidate has been judged yet")
+        return max(self._all.values(), key=_rank)
+
+    async def judge(self, programs: Sequence[Mapping[str, str]]) -> Candidate:
+        """Judge these side by side, those already known not again; then choose anew. The best."""
+        new = {tuple(sorted(files.items())): files for files in programs}
+        fresh = [files for key, files in new.items() if key not in self._all]
+        for candidate in await side_by_side(lambda index: self._judged(fresh[index]), len(fresh)):
+            self._all[tuple(sorted(candidate.files.items()))] = candidate
+        if fresh and not self.best.passed:
+            await self._drop_disputed()
+        if fresh:
+            await self._agree()
+        return self.best
+
+    async def _judged(self, files: Mapping[str, str]) -> Candidate:
+        verdict = await self._sandbox.test(files, {self.suite.file_name: self.suite.render()})
+        candidate = Candidate(files, verdict)
+        given = {case.name for case in self.suite.given}
+        return Candidate(files, verdict, len(given - candidate.failed) if candidate.ran else 0)
+
+    async def _drop_disputed(self) -> None:
+        dropped = self._disputed()
+        if dropped:
+            self.disputed += tuple(sorted(dropped))
+            self.suite = self.suite.without(dropped)
+            again = list(self._all.values())
+            judged = await side_by_side(lambda index: self._judged(again[index].files), len(again))
+            self._all = dict(zip(self._all, judged, strict=True))
+
+    def _disputed(self) -> frozenset[str]:
+        """Written tests that all good candidates fail: the test of a small model is wrong more often than they all are.
+
+        Where the task states little, at least half of the written tests, and three, have to stand.
+        """
+        given = len(self.suite.given)
+        written = {case.name for case in self.suite.written}
+        agreeing = [one for one in self._all.values() if one.ran and one.given_passed == given]
+        if len(agreeing) < (_FEW if given >= _FEW else _FEW + 1):
+            return frozenset()
+        failed = frozenset.intersection(*(one.failed for one in agreeing)) & written
+        stands = len(written) - len(failed)
+        return failed if given >= _FEW or (stands >= 3 and stands >= len(failed)) else frozenset()
+
+    async def _agree(self) -> None:
+        """See which of the candidates that do equally well on what the task states agree with one another."""
+        most = max(one.given_passed for one in self._all.values())
+        equals = {key: one for key, one in self._all.items() if one.given_passed == most}
+        if len(equals) < 3 or not self._probes:  # two either agree or do not: nobody is outvoted
+            return
+        calls = [case.source.split("assert ")[-1] for case in self.suite.cases]
+        module = self.suite.module
+        probes = probe_calls(
+            [call.partition(" == ")[0] for call in calls], module, signature=self._signature, count=self._probes
+        )
+        observed = await observe(self._sandbox, module, [one.files for one in equals.values()], probes)
+        shares = agreement({str(number): given for number, given in enumerate(observed)})
+        for number, (key, one) in enumerate(equals.items()):
+            share = round(shares[str(number)], 3)
+            self._all[key] = Candidate(one.files, one.verdict, one.given_passed, share)
+
+
+def _rank(one: Candidate) -> tuple[int, float, bool]:
+    """Better is larger: more of what the task states, then agreement and written tests together, then a good verdict."""
+    tests = max(1, one.verdict.tests_run)
+    return one.given_passed, one.agreement + one.verdict.tests_passed / tests, one.passed
