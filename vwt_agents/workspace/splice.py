@@ -224,7 +224,11 @@ def _parsed(text: str, what: str) -> ast.Module:
 def _find(tree: ast.Module, node: _Definition, within: str) -> _Definition | None:
     """The definition in the old module that a new one at its top stands for."""
     for owner in tree.body:
-        if isinstance(owner, ast.ClassDef) and owner.name == within and (one := _same_name(owner.body, node)) is not None:
+        if (
+            isinstance(owner, ast.ClassDef)
+            and owner.name == within
+            and (one := _same_name(owner.body, node)) is not None
+        ):
             return one
     found = _same_name(tree.body, node)
     if found is not None:
