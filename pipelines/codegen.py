@@ -307,7 +307,8 @@ async def brief_of_folder(sandbox: Sandbox, run: Run, task: str, repo: str) -> B
             f"left out, because the sandbox's Python has no {', '.join(folder.before.missing)}: those tests cannot run"
         )
     function = names[0] if names else folder.module
-    return Brief(function, None, None, False, suite.with_examples(find_examples(task, *names)), folder)
+    given = suite.with_examples(find_examples(task, *names))
+    return Brief(function, signature=None, stub=None, whole=False, given=given, folder=folder)
 
 
 def bench_of(sandbox: Sandbox, brief: Brief, tests: TestSuite, probes: int) -> Candidates:

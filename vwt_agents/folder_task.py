@@ -18,7 +18,6 @@ import anyio.to_thread
 
 from vwt_agents.answer_forms import PLAIN, AnswerForm, module_source
 from vwt_agents.errors import UsageError
-from vwt_agents.sandbox.judge import Failure
 from vwt_agents.trial import Baseline, Trial, baseline, source_of
 from vwt_agents.workspace import (
     Changes,
@@ -40,6 +39,7 @@ from vwt_agents.workspace import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from vwt_agents.sandbox.judge import Failure
     from vwt_agents.sandbox.service import Sandbox
 
 __all__ = ["Ask", "FolderTask"]
@@ -76,7 +76,9 @@ class Ask:
             new = splice(old, source, module=self.workspace.module_of(self.path), within=self.within)
         except SpliceError as fault:
             return Changes({}, (f"`{self.path}`: {fault}.",))
-        return Changes({self.path: new}) if new != old else Changes({}, ("The function is as it was.",))
+        if _tree(new) == _tree(old):
+            return Changes({}, ("The function is as it was: write what has to be different.",))
+        return Changes({self.path: new})
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class FolderTask:
         """The lines a test of these names begins with; what the folder does not define yet comes by the star."""
         known = definitions(self.workspace.files.get(self._first, ""))
         lines = [f"from {self.module} import {name}" for name in names if name in known]
-        return tuple([*lines, *(f"from {self.workspace.module_of(path)} import *" for path in self.files[1:])])
+        return (*lines, *(f"from {self.workspace.module_of(path)} import *" for path in self.files[1:]))
 
     def test_file(self) -> str:
         """A path for new tests, beside the folder's own, that is not taken."""
@@ -198,6 +200,11 @@ class FolderTask:
             fenced = f"\n```python\n{textwrap.dedent(source)}\n```" if source else ""
             parts.append(f"This test fails:{fenced}\n{_said(one)}")
         return "\n\n".join(parts)
+
+
+def _tree(text: str) -> str:
+    """What a module does, whatever its layout: models copy a function with other blanks and take it for changed."""
+    return ast.dump(ast.parse(text))
 
 
 def _said(failure: Failure) -> str:
