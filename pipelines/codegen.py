@@ -1,8 +1,8 @@
 """Write a Python module for a task, and prove it with tests.
 
-Examples in the task (`f(1) => 2`, doctests, tables) are tests nobody may drop. Where the task states few, a tester, who does not
-see the code, writes more. Code is called done when all tests have passed in the sandbox; if they don't, the run ends with
-exit code 1.
+Examples in the task (`f(1) => 2`, doctests, tables) are tests nobody may drop. Where the task states few, a tester, who does
+not see the code, writes more. Code is called done when all tests have passed in the sandbox; if they don't, the run ends
+with exit code 1.
 
     python -m vwt_agents run pipelines/codegen.py -i task=@task.md
     python -m vwt_agents run pipelines/codegen.py -i repo=DIR -i task="`total` leaves out the first price"
@@ -24,15 +24,15 @@ from typing import Literal
 from vwt_agents import (
     PLAIN,
     Agent,
-    AnswerForm,
     Candidate,
     Candidates,
+    CodeProfile,
     Pipeline,
     Run,
     Sandbox,
     TestSuite,
     Verdict,
-    answer_form,
+    code_profile,
     extract_code,
     find_examples,
     find_signature,
@@ -55,7 +55,6 @@ to_roman(3999) => "MMMCMXCIX"
 to_roman(0) raises ValueError
 """
 
-ENOUGH = 2  # examples in the task from which on no written tests are asked for, unless write_tests=always
 SUITE = 4  # tests, given and written, that a verdict should rest on where the task states too few
 ROUND = 3  # samples at a time: fewer waste less once one is good, more share one reading of the prompt
 APPROACHES = (
@@ -125,7 +124,9 @@ async def tests(
 ) -> TestSuite:
     """More tests where the task states few, by an agent that does not see the code; those that pass on a stub prove nothing."""
     suite = brief.given
-    enough = len(suite) >= ENOUGH or (brief.folder is not None and bool(brief.folder.targets))
+    enough = len(suite) >= code_profile(tester.model).enough or (
+        brief.folder is not None and bool(brief.folder.targets)
+    )
     if write_tests == "never" or (write_tests == "auto" and enough):
         return suite
     prompt = (
@@ -154,17 +155,18 @@ async def proven(
     draft: Mapping[str, str],
     tests: TestSuite,
     form: Literal["auto", "plain"] = "auto",
-    samples: int = 6,
-    repairs: int = 2,
+    samples: int | None = None,
+    repairs: int | None = None,
     probes: int = 12,
     escalate: bool = True,
-    max_calls: int = 16,
+    max_calls: int = 24,
     max_tokens: int = 20_000,
 ) -> Proven:
     """Run, try more candidates, repair: until every test that stands has passed, or there is nothing left to spend."""
     bench = bench_of(sandbox, brief, tests, probes)
     ways = form_for(coder, form)
-    rounds, fixes = -(-samples // ROUND), min(repairs, ways.repairs)
+    samples = ways.samples if samples is None else samples
+    rounds, fixes = -(-samples // ROUND), ways.repairs if repairs is None else repairs
     async for attempt in run.attempts(1 + rounds + fixes, escalate_after=2 if escalate else None):
         if attempt.number == 1:
             programs = [draft]
@@ -215,12 +217,12 @@ async def deliver(run: Run, brief: Brief, proven: Proven, review: str) -> list[s
 # -- how code is asked for ----------------------------------------------------------------------------------------------
 
 
-def form_for(coder: Agent, wanted: str) -> AnswerForm:
+def form_for(coder: Agent, wanted: str) -> CodeProfile:
     """How the model that answers now is made to answer; `plain` switches that off."""
-    return PLAIN if wanted == "plain" else answer_form(coder.model)
+    return PLAIN if wanted == "plain" else code_profile(coder.model)
 
 
-def prompt_for(task: str, brief: Brief, ways: AnswerForm, hint: str) -> tuple[str, list[str]]:
+def prompt_for(task: str, brief: Brief, ways: CodeProfile, hint: str) -> tuple[str, list[str]]:
     """The prompt, and what goes before it; a task that is only a stub stands in the answer's beginning already."""
     if brief.whole and ways.opening(brief.stub).count(brief.stub or "\0"):
         return f"Complete this function. Answer with one Python code block. {hint}".strip(), []
@@ -229,7 +231,7 @@ def prompt_for(task: str, brief: Brief, ways: AnswerForm, hint: str) -> tuple[st
 
 
 async def write(
-    coder: Agent, task: str, brief: Brief, ways: AnswerForm, *, hint: str = "", n: int = 1, temperature: float
+    coder: Agent, task: str, brief: Brief, ways: CodeProfile, *, hint: str = "", n: int = 1, temperature: float
 ) -> list[dict[str, str]]:
     """`n` programs from one prompt."""
     opening, stops = ways.opening(brief.stub), ways.stops(brief.stub)
@@ -251,7 +253,7 @@ def program_in(opening: str, answer: str) -> str:
 
 
 async def spread(
-    coder: Agent, task: str, brief: Brief, ways: AnswerForm, done: int, count: int
+    coder: Agent, task: str, brief: Brief, ways: CodeProfile, done: int, count: int
 ) -> list[Mapping[str, str]]:
     """`count` more programs: at first more answers to the draft's prompt, which is read already; then other approaches."""
     if brief.folder is not None:
@@ -265,7 +267,7 @@ async def spread(
     return [program for programs in found for program in programs]
 
 
-async def repair(coder: Agent, task: str, brief: Brief, ways: AnswerForm, best: Candidate) -> Mapping[str, str]:
+async def repair(coder: Agent, task: str, brief: Brief, ways: CodeProfile, best: Candidate) -> Mapping[str, str]:
     """A new try from the best candidate and its smallest failure; the prompt starts anew, so that nothing piles up."""
     failure = best.smallest_failure
     if brief.folder is not None:
@@ -319,7 +321,7 @@ def bench_of(sandbox: Sandbox, brief: Brief, tests: TestSuite, probes: int) -> C
 
 
 async def change(
-    coder: Agent, folder: FolderTask, ways: AnswerForm, *, number: int = 0, temperature: float
+    coder: Agent, folder: FolderTask, ways: CodeProfile, *, number: int = 0, temperature: float
 ) -> Mapping[str, str]:
     """One program for a folder, file -> text: each file that is to be written in turn, else one change of what is there.
 
@@ -336,7 +338,7 @@ async def change(
     return await answered(coder, ask, ways, temperature=temperature)
 
 
-async def answered(coder: Agent, ask: Ask, ways: AnswerForm, *, temperature: float) -> Mapping[str, str]:
+async def answered(coder: Agent, ask: Ask, ways: CodeProfile, *, temperature: float) -> Mapping[str, str]:
     """What one answer changes; an answer that is no use is asked for once more, with the reason."""
     form = ask.form(ways)
     opening = form.opening(ask.stub)

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vwt_agents.agents import Agent
-    from vwt_agents.answer_forms import PLAIN, AnswerForm, answer_form, module_source, stub_of
     from vwt_agents.app import App
     from vwt_agents.candidates import Candidate, Candidates
     from vwt_agents.code import Code, extract_code
+    from vwt_agents.code_profiles import PLAIN, CodeProfile, code_profile, module_source, stub_of
     from vwt_agents.errors import VwtError
     from vwt_agents.examples import Example, find_examples, find_signature, find_stub, function_name, function_names
     from vwt_agents.pipeline import Pipeline
@@ -34,14 +34,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Agent": "agents",
-    "AnswerForm": "answer_forms",
     "App": "app",
     "Attempt": "run",
     "Candidate": "candidates",
     "Candidates": "candidates",
     "Code": "code",
+    "CodeProfile": "code_profiles",
     "Example": "examples",
-    "PLAIN": "answer_forms",
+    "PLAIN": "code_profiles",
     "Pipeline": "pipeline",
     "Run": "run",
     "RunResult": "result",
@@ -50,26 +50,26 @@ _HOMES = {
     "TestSuite": "suites",
     "Verdict": "sandbox.judge",
     "VwtError": "errors",
-    "answer_form": "answer_forms",
+    "code_profile": "code_profiles",
     "extract_code": "code",
     "find_examples": "examples",
     "find_signature": "examples",
     "find_stub": "examples",
     "function_name": "examples",
     "function_names": "examples",
-    "module_source": "answer_forms",
-    "stub_of": "answer_forms",
+    "module_source": "code_profiles",
+    "stub_of": "code_profiles",
 }
 
 __all__ = [
     "PLAIN",
     "Agent",
-    "AnswerForm",
     "App",
     "Attempt",
     "Candidate",
     "Candidates",
     "Code",
+    "CodeProfile",
     "Example",
     "Pipeline",
     "Run",
@@ -80,7 +80,7 @@ __all__ = [
     "Verdict",
     "VwtError",
     "__version__",
-    "answer_form",
+    "code_profile",
     "extract_code",
     "find_examples",
     "find_signature",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 
-from vwt_agents.answer_forms import PLAIN, AnswerForm, module_source
+from vwt_agents.code_profiles import PLAIN, CodeProfile, module_source
 from vwt_agents.errors import UsageError
 from vwt_agents.trial import Baseline, Trial, baseline, source_of
 from vwt_agents.workspace import (
@@ -59,7 +59,7 @@ class Ask:
     stub: str | None = None
     within: str = ""
 
-    def form(self, form: AnswerForm) -> AnswerForm:
+    def form(self, form: CodeProfile) -> CodeProfile:
         """The form to answer in: a file or a function as the model does it best; several files never behind an opened fence."""
         return form if self.path is not None else PLAIN
 
