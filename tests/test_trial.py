@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from vwt_agents.errors import WorldError
+from vwt_agents.sandbox.base import Limits
 from vwt_agents.sandbox.judge import Failure, Verdict
 from vwt_agents.sandbox.service import Sandbox
 from vwt_agents.trial import Baseline, Trial, baseline, verdict_of_change
@@ -25,7 +26,8 @@ SHOP = Workspace(
         "tests/conftest.py": "import pytest\n\n\n@pytest.fixture\ndef prices():\n    return [1, 2]\n",
         "tests/helper.py": "from pathlib import Path\n\nEXPECTED = int(Path(__file__).with_name('sum.txt').read_text())\n",
         "tests/sum.txt": "3",
-        "tests/test_cart.py": "import subprocess, sys\n\nimport pytest\nfrom helper import EXPECTED\nfrom shop import total\n\n\n"
+        "tests/test_cart.py": "import subprocess, sys\n\nimport pytest\nfrom helper import EXPECTED\n"
+        "from shop import total\n\n\n"
         "def test_total(prices):\n    assert total(prices) == EXPECTED\n\n\n"
         "def test_as_program():\n    run = [sys.executable, '-c', 'import shop; print(shop.NAME)']\n"
         "    assert subprocess.run(run, capture_output=True, text=True).stdout == 'shop\\n'\n\n\n"
@@ -40,7 +42,7 @@ TOTAL = "tests/test_cart.py::test_total"
 
 @pytest.fixture
 async def sandbox() -> Sandbox:
-    return await Sandbox.open()
+    return await Sandbox.open(limits=Limits(wall_s=120))
 
 
 async def test_a_bug_is_fixed_when_its_test_passes_and_all_others_do_as_before(sandbox: Sandbox) -> None:

@@ -99,6 +99,11 @@ def test_a_moved_method_keeps_the_text_of_its_strings() -> None:
     assert '        """Add.\n\n        More.\n        """\n' in added
 
 
+def test_lambdas_and_conditions_are_no_bodies() -> None:
+    new = "def total(prices, key=lambda x: x[0]):\n    return prices[1] if prices else 0\n"
+    assert new in splice(OLD, new)
+
+
 def test_line_ends_and_a_missing_last_newline_are_kept() -> None:
     assert (
         splice("x = 1\r\ndef f():\r\n    return 1", "def f():\n    return 2\n") == "x = 1\r\ndef f():\r\n    return 2"

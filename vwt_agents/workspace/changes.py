@@ -121,9 +121,12 @@ def _resolved(marked: str, workspace: Workspace) -> str:
 
 
 def _owner(text: str, workspace: Workspace) -> str | None:
-    """The one source that already defines something the block defines."""
+    """The one source that already defines something the block defines; a method may stand there without its class."""
     names = {name for name in definitions(text) if "." not in name}
-    owners = [path for path in workspace.sources if names & definitions(workspace.files[path]).keys()]
+    defined = {
+        path: {name.rpartition(".")[2] for name in definitions(workspace.files[path])} for path in workspace.sources
+    }
+    owners = [path for path in workspace.sources if names & defined[path]]
     if not owners and len(workspace.sources) == 1 and names:
         return workspace.sources[0]
     return owners[0] if len(owners) == 1 else None

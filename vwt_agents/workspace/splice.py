@@ -189,10 +189,9 @@ class _Source:
 def _inside_strings(text: str) -> Iterator[int]:
     """The numbers of the lines that begin inside a string; not those of docstrings, which move with their function."""
     docstrings = {
-        one.lineno
+        node.body[0].lineno
         for node in ast.walk(ast.parse(text))
-        for one in (getattr(node, "body", None) or [])[:1]
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and _is_docstring(one)
+        if isinstance(node, _DEFINES) and _is_docstring(node.body[0])
     }
     depth, opened = 0, 0
     begins = {getattr(tokenize, name, -1) for name in ("FSTRING_START", "TSTRING_START")}
