@@ -65,6 +65,8 @@ APPROACHES = (
 )
 """A sample is made different by its approach, not by temperature alone."""
 
+MOST_SHOWN = 6000  # characters of a patch that a reviewer is shown
+
 pipeline = Pipeline(
     "codegen",
     doc="Write a module for a task, and prove it with tests.",
@@ -302,7 +304,7 @@ async def only_red(sandbox: Sandbox, brief: Brief, suite: TestSuite) -> TestSuit
 async def brief_of_folder(sandbox: Sandbox, run: Run, task: str, repo: str) -> Brief:
     """What the task is about in the folder, by its names, its imports and the tests that fail now."""
     folder = await FolderTask.open(task, sandbox, repo)
-    names = function_names(task) or tuple(one.name for one in folder.suspects[:1])
+    names = function_names(task) or tuple(part for one in folder.suspects[:1] for part in one.name.split("."))
     suite = TestSuite(folder.module, preamble=folder.imports(names), file=folder.test_file())
     if folder.before.missing:
         run.say(
@@ -368,5 +370,5 @@ def budget_of(coder: Agent) -> int:
 def shown_result(brief: Brief, files: Mapping[str, str]) -> str:
     """What was written, for a reader: the files, or the patch of a folder."""
     if brief.folder is not None and brief.folder.exists:
-        return f"```diff\n{brief.folder.patch(files)}```"
+        return f"```diff\n{brief.folder.patch(files)[:MOST_SHOWN]}\n```"
     return "\n\n".join(f"`{path}`:\n```python\n{text}\n```" for path, text in files.items())
