@@ -56,7 +56,7 @@ to_roman(0) raises ValueError
 """
 
 SUITE = 4  # tests, given and written, that a verdict should rest on where the task states too few
-ROUND = 3  # samples at a time: fewer waste less once one is good, more share one reading of the prompt
+ROUND = 2  # samples at a time: fewer waste less once one is good, more are through sooner
 APPROACHES = (
     "",
     "Use a plain loop, one step at a time.",
@@ -70,7 +70,7 @@ MOST_SHOWN = 6000  # characters of a patch that a reviewer is shown
 pipeline = Pipeline(
     "codegen",
     doc="Write a module for a task, and prove it with tests.",
-    defaults={"task": DEFAULT_TASK, "repo": ""},
+    defaults={"task": DEFAULT_TASK},
 )
 
 
@@ -95,12 +95,30 @@ class Proven:
     disputed: tuple[str, ...]
     verdict: Verdict
 
+    @property
+    def code(self) -> str:
+        """All of the code as one text."""
+        return "\n".join(self.files.values())
+
 
 @pipeline.stage
-async def brief(coder: Agent, sandbox: Sandbox, run: Run, task: str, repo: str) -> Brief:
+async def folder(sandbox: Sandbox, run: Run, task: str, repo: str = "") -> FolderTask | None:
+    """The folder the task is about, and how its tests do now; an empty one where the task names several files, else None."""
+    if not repo and len(named_files(task)) < 2:
+        return None
+    found = await FolderTask.open(task, sandbox, repo)
+    if found.before.missing:
+        run.say(
+            f"left out, because the sandbox's Python has no {', '.join(found.before.missing)}: those tests cannot run"
+        )
+    return found
+
+
+@pipeline.stage
+async def brief(coder: Agent, task: str, folder: FolderTask | None = None) -> Brief:
     """Find what is asked for; only a task that names no function costs a model call."""
-    if repo or len(named_files(task)) > 1:
-        return await brief_of_folder(sandbox, run, task, repo)
+    if folder is not None:
+        return brief_of_folder(task, folder)
     function, signature, found = function_name(task), find_signature(task), find_stub(task)
     if function is None:
         prompt = "Give only the `def` line of the function this task asks for."
@@ -139,7 +157,7 @@ async def tests(
     opening = f"```python\nimport pytest\n{imports}\n\n\ndef test_"
     for temperature in (0.0, 0.8):
         answer = await tester.ask(
-            prompt, given=[task], prefill=opening, temperature=temperature, num_predict=400, stop=["\n```"]
+            prompt, given=[task], prefill=opening, temperature=temperature, num_predict=300, stop=["\n```"]
         )
         suite = suite.with_written(opening.removeprefix("```python\n") + answer).first(10)
         if len(suite) >= SUITE:
@@ -174,7 +192,7 @@ async def proven(
             programs = [draft]
         elif attempt.number <= 1 + rounds:
             done = (attempt.number - 2) * ROUND
-            programs = await spread(coder, task, brief, ways, done, min(ROUND, samples - done))
+            programs = await spread(coder, task, brief, ways, done, min(ROUND, samples - done, max_calls - run.calls))
         else:
             programs = [await repair(coder, task, brief, ways, bench.best)]
         await bench.judge(programs)
@@ -261,7 +279,7 @@ async def spread(
     if brief.folder is not None:
         numbers = range(done + 1, done + 1 + count)
         return [await change(coder, brief.folder, ways, number=n, temperature=ways.temperature) for n in numbers]
-    if done < ROUND:
+    if done < 2 * ROUND or not ways.hints:
         return [*await write(coder, task, brief, ways, n=count, temperature=ways.temperature)]
     hints = [APPROACHES[(done + number) % len(APPROACHES)] for number in range(count)]
     other = ways.without_head()
@@ -301,17 +319,12 @@ async def only_red(sandbox: Sandbox, brief: Brief, suite: TestSuite) -> TestSuit
 # -- folders, and tasks for several files --------------------------------------------------------------------------------
 
 
-async def brief_of_folder(sandbox: Sandbox, run: Run, task: str, repo: str) -> Brief:
-    """What the task is about in the folder, by its names, its imports and the tests that fail now."""
-    folder = await FolderTask.open(task, sandbox, repo)
+def brief_of_folder(task: str, folder: FolderTask) -> Brief:
+    """What the task is about in the folder: what it names, else the likeliest function."""
     names = function_names(task) or tuple(part for one in folder.suspects[:1] for part in one.name.split("."))
     suite = TestSuite(folder.module, preamble=folder.imports(names), file=folder.test_file())
-    if folder.before.missing:
-        run.say(
-            f"left out, because the sandbox's Python has no {', '.join(folder.before.missing)}: those tests cannot run"
-        )
-    function = names[0] if names else folder.module
     given = suite.with_examples(find_examples(task, *names))
+    function = names[0] if names else folder.module
     return Brief(function, signature=None, stub=None, whole=False, given=given, folder=folder)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vwt_agents.examples import Example, find_examples, find_signature, function_name
+from vwt_agents.examples import Example, find_examples, find_signature, find_stub, function_name, function_names
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,87 @@ def test_an_example_becomes_a_test_that_holds_just_it() -> None:
     assert "pytest.approx(0.5)" in Example("f(1)", "0.5").as_test(2)
     assert "== [0.5]" in Example("f(1)", "[0.5]").as_test(3)
     assert "with pytest.raises(ValueError):" in Example("f(1)", raises="ValueError").as_test(4)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "f(1) ==> 2", "f(1) ➞ 2", "f(1) = 2", "assert f(1) == 2", "for f(1) == 2", "f(1) should return 2.", "f(1) must be 2",
+        ">>> f(1) == 2", ">>> f(1) => 2", ">>> f(1)  # why\n2", "f(1)   # returns 2", "for example f(1) gives 2, as said",
+    ],
+)  # fmt: skip
+def test_the_marks_and_words_people_use_are_read(line: str) -> None:
+    assert find_examples(f"Write `f(x)`.\n\n{line}\n") == (Example("f(1)", "2"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "call"),
+    [
+        ('For s = "a, b", n = 2 the result should be 7', 'f("a, b", 2)'),
+        ('Given n = 2 and s = "x", the output is 7.', 'f("x", 2)'),
+        ("Input: s = [1, 2], n = 3\nOutput: 7  # why", "f([1, 2], 3)"),
+        ("Input:\n  text : [1]\n  times : 3\nOutput: 7", "f([1], 3)"),
+        ("Example 1:\n    Input: 'a', 3\n    Output: 7", "f('a', 3)"),
+        ("| s | n | result |\n|---|---|---|\n| 'a' | 2 | 7 |", "f('a', 2)"),
+    ],
+)
+def test_inputs_given_by_name_are_put_in_the_order_of_the_signature(text: str, call: str) -> None:
+    assert find_examples(f"def f(s, n):\n\n{text}\n") == (Example(call, "7"),)
+
+
+def test_a_doctest_brings_the_statements_before_it_and_shows_values_that_are_no_literals() -> None:
+    task = """Write a class Stack.
+
+    >>> s = Stack()
+    >>> s.push(1)
+    >>> s.pop()
+    1
+    >>> s
+    Stack([])
+    """
+    setup = ("s = Stack()", "s.push(1)")
+    assert find_examples(task) == (Example("s.pop()", "1", setup=setup),)
+    counted = ">>> f('aa')\nCounter({'a': 2})\n"
+    assert find_examples(counted, "f") == (Example("f('aa')", "Counter({'a': 2})", shown=True),)
+    ast.parse(find_examples(counted, "f")[0].as_test(1))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["f(n) = 1 + n", "f(2) = 1 + (2 / 2) = 2", "f(2) = f(1) + 1", "f(x) => 2", "f(1) => 2, 3 for others", "is f(1) 2?"],
+)
+def test_a_rule_or_a_sentence_is_no_example(line: str) -> None:
+    assert find_examples(f"`f(x)`\n{line}\n") == ()
+
+
+def test_words_for_truth_and_nothing_are_read_as_people_mean_them() -> None:
+    assert [each.expected for each in find_examples("`f(x)`\nf(1) => true\nf(2) => null\nf(3) => False\n")] == [
+        "True",
+        "None",
+        "False",
+    ]
+
+
+def test_a_stub_is_code_that_ends_where_a_body_is_missing() -> None:
+    code = 'def helper(a):\n    return a\n\n\ndef f(b):\n    """Do."""'
+    for task in (code + "\n", f"Please:\n\n```python\n{code}\n```\n"):
+        stub = find_stub(task)
+        assert stub is not None
+        assert (stub.function, stub.source, function_name(task)) == ("f", code, "f")
+    assert find_stub("def f(b):\n    return b\n") is None
+    assert find_stub("Write f.") is None
+
+
+def test_all_that_a_task_asks_for_is_named_in_its_order() -> None:
+    task = (
+        "Write `read(path: str) -> str` and `write(path: str, text: str)`; read(1) is no good. `class Log` keeps all."
+    )
+    assert function_names(task) == ("read", "write", "Log")
+    assert function_names("class A:\n    def m(self): ...\n") == ("A",)
+    assert {str(each) for each in find_examples("`f(x: int)` and `g(x: int)`\nf(1) => 2\ng(1) => 3\n")} == {
+        "f(1) == 2",
+        "g(1) == 3",
+    }
 
 
 @given(st.text(alphabet="f(1)=>-|`\"' \n,[]{}:#abc", max_size=80))

@@ -29,7 +29,7 @@ class CodeProfile:
     whole indentation, because the space that is missing is part of the model's next token.
 
     `temperature` is that of samples; `samples` and `repairs` are how many have been worth their tokens; from `enough` examples
-    in a task on, tests the model writes itself were not.
+    in a task on, tests the model writes itself were not. `hints`: it follows a word on how to go about a task.
     """
 
     fence: bool = True
@@ -39,6 +39,7 @@ class CodeProfile:
     samples: int = 6
     repairs: int = 2
     enough: int = 3
+    hints: bool = True
 
     def opening(self, stub: str | None) -> str:
         """What the answer begins with; `stub` is the code up to where the function's body is missing."""
@@ -61,10 +62,10 @@ PLAIN: Final = CodeProfile(fence=False, completes=False)
 """Nothing is prefilled: the code is taken from the answer's fenced block."""
 
 # By the beginning of the name, the first that fits. Measured (bench/humaneval.py) is the 0.5B coder alone. Its tests are
-# wrong more often than not, and it seldom repairs what it wrote, but of nine samples one is often good.
+# wrong more often than not, it neither repairs what it wrote nor follows hints, but of some samples one is often good.
 _PROFILES: Final = (
-    ("qwen2.5-coder:0.5b", CodeProfile(completes=True, samples=9, repairs=0, enough=1)),
-    ("smollm2", CodeProfile(completes=True, samples=9, repairs=0, enough=1)),
+    ("qwen2.5-coder:0.5b", CodeProfile(completes=True, repairs=0, enough=1, hints=False)),
+    ("smollm2", CodeProfile(completes=True, repairs=0, enough=1, hints=False)),
     ("qwen2.5-coder", CodeProfile(completes=True)),
 )
 
