@@ -348,7 +348,7 @@ async def change(
         files |= await answered(coder, folder.ask_for(path, budget, now=files), ways, temperature=temperature)
     if files:
         return files
-    asks = folder.asks(budget)
+    asks = folder.asks(budget, anew=ways.repairs == 0)  # a model that seldom repairs what it wrote copies what it sees
     ask = asks[0] if number % 2 == 0 else asks[(number + 1) // 2 % len(asks)]
     return await answered(coder, ask, ways, temperature=temperature)
 

@@ -50,6 +50,15 @@ def test_the_likeliest_function_is_asked_for_first_with_the_file_the_task_and_th
     assert second.stub == "def free(a,\n         b):"
 
 
+def test_a_small_model_does_not_see_the_body_it_is_to_write_anew() -> None:
+    anew, _, shown, *_ = TASK.asks(2000, anew=True)
+    assert "prices[1:]" not in anew.given[0]
+    assert '"""Their sum."""\n        ...\n' in anew.given[0]
+    assert "return 1" in anew.given[0]
+    assert anew.stub == shown.stub
+    assert "prices[1:]" in shown.given[0]
+
+
 def test_the_body_a_model_writes_goes_into_its_place() -> None:
     first = TASK.asks(2000)[0]
     text = first.form(COMPLETES).opening(first.stub) + " return sum(prices)\n"

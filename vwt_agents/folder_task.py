@@ -156,9 +156,12 @@ class FolderTask:
 
     # -- asking
 
-    def asks(self, budget: int, *, now: Mapping[str, str] | None = None, failure: Failure | None = None) -> list[Ask]:
+    def asks(
+        self, budget: int, *, now: Mapping[str, str] | None = None, failure: Failure | None = None, anew: bool = False
+    ) -> list[Ask]:
         """The ways to ask for a change of what is there, the likeliest first; `budget` is in tokens, for the files shown.
 
+        `anew`: at first the body a function has is not shown, because a small model copies what it sees, fault included.
         `now` are changes made already, and `failure` what is wrong with them: then it asks for what is still missing.
         """
         workspace = self.workspace.with_changes(now or {})
@@ -169,6 +172,8 @@ class FolderTask:
         told = self._told(workspace, failures)
         functions = [one for one in found if _lines(workspace, one) <= _MOST_FUNCTION]
         rewrites = [_function(workspace, one, budget, self.task, told) for one in functions[:3]]
+        if anew and functions:
+            rewrites.insert(0, _function(workspace, functions[0], budget, self.task, told, hidden=True))
         return [*rewrites[:1], self._free(workspace, budget, told), *rewrites[1:]]
 
     def ask_for(self, path: str, budget: int, *, now: Mapping[str, str]) -> Ask:
@@ -222,12 +227,15 @@ def _lines(workspace: Workspace, one: Suspect) -> int:
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
-def _function(workspace: Workspace, one: Suspect, budget: int, task: str, told: str) -> Ask:
+def _function(workspace: Workspace, one: Suspect, budget: int, task: str, told: str, *, hidden: bool = False) -> Ask:
     """The way to ask for one function: its head and docstring are given, and its body is to be written anew.
 
-    The rest of its file is shown, and the body it has: what is nearly right is copied, and the fault is what the task says.
+    The rest of its file is shown, and unless it is `hidden` the body it has.
     """
     text = shown(workspace, [one.path], budget=budget, keep={one.name.rpartition(".")[2]})
+    if hidden:
+        seen = workspace.with_changes({one.path: without_body(workspace.files[one.path], one.name)})
+        text = shown(seen, [one.path], budget=budget)
     node = definitions(workspace.files[one.path])[one.name]
     owner, _, name = one.name.rpartition(".")
     kind = "class" if isinstance(node, ast.ClassDef) else "method" if owner else "function"
@@ -236,6 +244,20 @@ def _function(workspace: Workspace, one: Suspect, budget: int, task: str, told: 
     given = tuple(part for part in (text, task, told) if part)
     stub = None if isinstance(node, ast.ClassDef) else _stub(workspace.files[one.path], node)
     return Ask(workspace, given, prompt, one.path, stub, owner)
+
+
+def without_body(text: str, name: str) -> str:
+    """A module in which one function has dots for a body, below its docstring."""
+    node = definitions(text)[name]
+    if isinstance(node, ast.ClassDef):
+        return text
+    lines = text.splitlines()
+    is_doc = ast.get_docstring(node, clean=False) is not None
+    first = node.body[0]
+    start = (first.end_lineno or first.lineno) if is_doc else first.lineno - 1
+    if start < node.lineno:  # all on one line
+        return text
+    return "\n".join([*lines[:start], " " * first.col_offset + "...", *lines[node.end_lineno :]]) + "\n"
 
 
 def _stub(text: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
