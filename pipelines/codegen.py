@@ -37,7 +37,6 @@ from vwt_agents import (
     find_examples,
     find_signature,
     find_stub,
-    function_name,
     function_names,
     module_source,
     stub_of,
@@ -76,9 +75,10 @@ pipeline = Pipeline(
 
 @dataclass(frozen=True)
 class Brief:
-    """What the task says that needs no model to be read: the function, its head, the given tests; the folder it is about."""
+    """What the task says that needs no model to be read: what is asked for, its head, the given tests; the folder it is about."""
 
-    function: str
+    function: str  # what the module is named after: the only thing asked for, or the first of several
+    names: tuple[str, ...]
     signature: str | None
     stub: str | None
     whole: bool  # the stub is the whole task: a prompt need not say it twice
@@ -119,15 +119,16 @@ async def brief(coder: Agent, task: str, folder: FolderTask | None = None) -> Br
     """Find what is asked for; only a task that names no function costs a model call."""
     if folder is not None:
         return brief_of_folder(task, folder)
-    function, signature, found = function_name(task), find_signature(task), find_stub(task)
-    if function is None:
+    names, signature, found = function_names(task), find_signature(task), find_stub(task)
+    if not names:
         prompt = "Give only the `def` line of the function this task asks for."
         line = "def " + await coder.ask(prompt, given=[task], prefill="```python\ndef ", stop=["\n"], num_predict=60)
-        signature = find_signature(line)
-        function = function_name(line) or "solve"
-    given = TestSuite(function).with_examples(find_examples(task, *(function_names(task) or (function,))))
+        signature, names = find_signature(line), function_names(line) or ("solve",)
+    if len(names) > 1 or names[0][0].isupper():
+        signature = None  # a head of its own is only put into the answer where it is all there is
+    given = TestSuite(names[0]).with_examples(find_examples(task, *names))
     whole = found is not None and found.source == task.strip()
-    return Brief(function, signature, stub_of(task, signature, found), whole, given)
+    return Brief(names[0], names, signature, stub_of(task, signature, found), whole, given)
 
 
 @pipeline.stage(importance="high")
@@ -150,10 +151,10 @@ async def tests(
     if write_tests == "never" or (write_tests == "auto" and enough):
         return suite
     prompt = (
-        f"Write six short pytest tests for `{brief.function}`, each a function with one assert. "
+        f"Write six short pytest tests for `{'`, `'.join(brief.names)}`, each a function with one assert. "
         "Use inputs that differ from those in the task."
     )
-    imports = "\n".join(suite.preamble) or f"from {suite.module} import {brief.function}"
+    imports = "\n".join(suite.preamble) or f"from {suite.module} import {', '.join(brief.names)}"
     opening = f"```python\nimport pytest\n{imports}\n\n\ndef test_"
     for temperature in (0.0, 0.8):
         answer = await tester.ask(
@@ -259,17 +260,17 @@ async def write(
     answers = await coder.sample(
         prompt, n=n, given=shared, prefill=opening, stop=stops, num_predict=600, temperature=temperature
     )
-    return [{f"{brief.function}.py": program_in(opening, answer)} for answer in answers]
+    return [{f"{brief.function}.py": program_in(opening, answer, brief.stub)} for answer in answers]
 
 
-def program_in(opening: str, answer: str) -> str:
-    """The module in an answer that was made to begin with `opening`."""
+def program_in(opening: str, answer: str, stub: str | None) -> str:
+    """The module in an answer that was made to begin with `opening`, with what the task's own code has above the function."""
     if opening:
-        return module_source(opening.removeprefix("```python\n") + answer)
+        return module_source(opening.removeprefix("```python\n") + answer, stub=stub)
     try:
-        return module_source(extract_code(answer).text)
+        return module_source(extract_code(answer).text, stub=stub)
     except ValueError:
-        return module_source(answer)
+        return module_source(answer, stub=stub)
 
 
 async def spread(
@@ -301,7 +302,7 @@ async def repair(coder: Agent, task: str, brief: Brief, ways: CodeProfile, best:
     answer = await coder.ask(
         prompt, given=[task], prefill="```python\n", stop=["\n```"], num_predict=800, temperature=0.4
     )
-    return {f"{brief.function}.py": module_source(answer)}
+    return {f"{brief.function}.py": module_source(answer, stub=brief.stub)}
 
 
 async def only_red(sandbox: Sandbox, brief: Brief, suite: TestSuite) -> TestSuite:
@@ -310,7 +311,7 @@ async def only_red(sandbox: Sandbox, brief: Brief, suite: TestSuite) -> TestSuit
     if brief.folder is not None:
         verdict = await brief.folder.trial(sandbox).test({}, rendered)
     else:
-        stub = f"def {brief.function}(*args, **kwargs):\n    return NotImplemented\n"
+        stub = "\n\n".join(f"def {name}(*args, **kwargs):\n    return NotImplemented\n" for name in brief.names)
         verdict = await sandbox.test({f"{brief.function}.py": stub}, rendered)
     failed = {failure.test.rpartition("::")[2] for failure in verdict.failures}
     return suite.without({case.name for case in suite.written} - failed)
@@ -324,14 +325,14 @@ def brief_of_folder(task: str, folder: FolderTask) -> Brief:
     names = function_names(task) or tuple(part for one in folder.suspects[:1] for part in one.name.split("."))
     suite = TestSuite(folder.module, preamble=folder.imports(names), file=folder.test_file())
     given = suite.with_examples(find_examples(task, *names))
-    function = names[0] if names else folder.module
-    return Brief(function, signature=None, stub=None, whole=False, given=given, folder=folder)
+    names = names or (folder.module,)
+    return Brief(names[0], names, signature=None, stub=None, whole=False, given=given, folder=folder)
 
 
 def bench_of(sandbox: Sandbox, brief: Brief, tests: TestSuite, probes: int) -> Candidates:
     """Who judges: the sandbox a module, a trial the changes of a folder. Probes are for single functions."""
     if brief.folder is None:
-        return Candidates(sandbox, tests, signature=brief.signature, probes=probes)
+        return Candidates(sandbox, tests, names=brief.names, signature=brief.signature, probes=probes)
     return Candidates(sandbox, tests, probes=0, judge=brief.folder.trial(sandbox))
 
 

@@ -48,6 +48,15 @@ def test_a_module_keeps_definitions_and_loses_what_would_run_or_was_cut_off() ->
     assert module_source("no code at all!") == "no code at all!\n"
 
 
+def test_what_stands_above_a_stub_is_put_back_where_the_answer_left_it_out() -> None:
+    stub = 'import math\nfrom typing import List\n\n\ndef helper(a):\n    return a\n\n\ndef f(b):\n    """Do."""'
+    answer = "import math\n\n\ndef f(b):\n    return helper(b)\n"
+    assert module_source(answer, stub=stub) == (
+        "from typing import List\n\ndef helper(a):\n    return a\n\nimport math\n\ndef f(b):\n    return helper(b)\n"
+    )
+    assert module_source(answer, stub="def f(:") == "import math\n\ndef f(b):\n    return helper(b)\n"
+
+
 @given(st.text(alphabet="def f(x):\n    return 1'\"#@=[]", max_size=60))
 def test_whatever_a_model_says_gives_a_text_with_an_end(text: str) -> None:
     assert module_source(text).endswith("\n")

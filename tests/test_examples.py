@@ -159,6 +159,8 @@ def test_all_that_a_task_asks_for_is_named_in_its_order() -> None:
         "Write `read(path: str) -> str` and `write(path: str, text: str)`; read(1) is no good. `class Log` keeps all."
     )
     assert function_names(task) == ("read", "write", "Log")
+    assert function_names("`c_to_f(c)` and `f_to_c(f)`; `c_to_f(0)` is 32") == ("c_to_f", "f_to_c")
+    assert function_names("A class `Stack` with `push(item)` and `pop()`.") == ("Stack",)
     assert function_names("class A:\n    def m(self): ...\n") == ("A",)
     assert {str(each) for each in find_examples("`f(x: int)` and `g(x: int)`\nf(1) => 2\ng(1) => 3\n")} == {
         "f(1) == 2",

@@ -230,13 +230,16 @@ class Agent:
         deadline: str | Seconds | None = None,
         **options: Any,
     ) -> list[Any]:
-        """`n` answers to one prompt, each from a seed of its own; those that do not fit the type are left out."""
+        """`n` answers to one prompt, from seeds that follow one another; those that do not fit the type are left out.
+
+        They are asked for at once, and an engine that can, reads the prompt once for all of them.
+        """
+        if n < 1:
+            return []
         shape = shape_of(returns)
-        terms = self._terms(priority, deadline)
-        requests = [self._request(prompt, shape, given, prefill, terms, options) for _ in range(n)]
-        if len({request.options.seed for request in requests}) < n:
-            first = requests[0].options.seed  # one seed was given: the first answer is drawn from it
-            requests[1:] = [each.with_seed(_seed(f"{first}/{number}")) for number, each in enumerate(requests[1:], 1)]
+        first = self._request(prompt, shape, given, prefill, self._terms(priority, deadline), options)
+        first = replace(first, together=n)
+        requests = [first.with_seed((first.options.seed or 0) + number) for number in range(n)]
         responses = await side_by_side(lambda index: self._caller.call(requests[index]), n)
         values: list[Any] = []
         for response in responses:

@@ -73,8 +73,9 @@ class Judge(Protocol):
 class Candidates:
     """Judges programs, each once, and keeps the best.
 
-    `probes` is how many inputs are tried to see which candidates agree; 0 leaves the choice to the tests alone. `judge` is
-    who runs the tests, where that is not the sandbox itself.
+    `names` are the functions that are called to see which candidates agree (by default the one the module is named after),
+    `probes` how many inputs are tried for that; 0 leaves the choice to the tests alone. `judge` is who runs the tests, where
+    that is not the sandbox itself.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Candidates:
         sandbox: Sandbox,
         suite: TestSuite,
         *,
+        names: Sequence[str] = (),
         signature: str | None = None,
         probes: int = 12,
         judge: Judge | None = None,
@@ -91,6 +93,7 @@ class Candidates:
         self._sandbox = sandbox
         self._judge: Judge = judge if judge is not None else sandbox
         self._signature = signature
+        self._names = names or (suite.module,)
         self._probes = probes
         self._all: dict[tuple[tuple[str, str], ...], Candidate] = {}
 
@@ -152,12 +155,12 @@ class Candidates:
         equals = {key: one for key, one in self._all.items() if one.given_passed == most}
         if len(equals) < 3 or not self._probes:  # two either agree or do not: nobody is outvoted
             return
-        calls = [case.source.split("assert ")[-1] for case in self.suite.cases]
-        module = self.suite.module
-        probes = probe_calls(
-            [call.partition(" == ")[0] for call in calls], module, signature=self._signature, count=self._probes
-        )
-        observed = await observe(self._sandbox, module, [one.files for one in equals.values()], probes)
+        calls = [case.source.split("assert ")[-1].partition(" == ")[0] for case in self.suite.cases]
+        each = -(-self._probes // len(self._names))
+        probes = [
+            probe for name in self._names for probe in probe_calls(calls, name, signature=self._signature, count=each)
+        ]
+        observed = await observe(self._sandbox, self.suite.module, [one.files for one in equals.values()], probes)
         shares = agreement({str(number): given for number, given in enumerate(observed)})
         for number, (key, one) in enumerate(equals.items()):
             share = round(shares[str(number)], 3)

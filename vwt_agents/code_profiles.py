@@ -86,8 +86,11 @@ def stub_of(task: str, signature: str | None, found: Stub | None) -> str | None:
     return f'{signature}\n    """{words[:_MOST_DOC]}"""'
 
 
-def module_source(text: str) -> str:
-    """The source less what is no part of a module: an end that was cut off, and statements that would run on import."""
+def module_source(text: str, *, stub: str | None = None) -> str:
+    """The source less what is no part of a module: an end that was cut off, and statements that would run on import.
+
+    What `stub` has above the function it leaves open, imports and helpers, is put before it where the text left it out.
+    """
     lines = text.strip("\n").splitlines()
     while lines:
         try:
@@ -99,7 +102,31 @@ def module_source(text: str) -> str:
         return text.strip("\n") + "\n"
     keep = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
     spans = [(_first_line(node) - 1, node.end_lineno or 0) for node in tree.body if isinstance(node, keep)]
-    return "\n\n".join("\n".join(lines[start:end]) for start, end in spans) + "\n"
+    parts = ["\n".join(lines[start:end]) for start, end in spans]
+    return "\n\n".join([*_left_out(stub, tree), *parts]) + "\n"
+
+
+def _left_out(stub: str | None, module: ast.Module) -> list[str]:
+    """The definitions above the open function of a stub that the module does not have."""
+    try:
+        above = ast.parse(stub or "").body[:-1]
+    except (SyntaxError, ValueError):
+        return []
+    there = {name for node in module.body for name in _names(node)}
+    missing = [node for node in above if _names(node) - there]
+    return [ast.get_source_segment(stub or "", node) or "" for node in missing]
+
+
+def _names(node: ast.stmt) -> set[str]:
+    match node:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return {name}
+        case ast.Import(names=names) | ast.ImportFrom(names=names):
+            return {(alias.asname or alias.name).partition(".")[0] for alias in names}
+        case ast.Assign(targets=targets):
+            return {target.id for target in targets if isinstance(target, ast.Name)}
+        case _:
+            return set()
 
 
 def _first_line(node: ast.stmt) -> int:

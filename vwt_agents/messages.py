@@ -75,6 +75,8 @@ class Request:
     change the answer and are left out of the fingerprint. `timeout` bounds the call itself, from grant to last token;
     `deadline`, in seconds from the asking, bounds the wait and the call together. `priority` is the class it waits in
     (None: the run's), `prefix` names the text its prompt shares with others, so that they can be served one after another.
+    `together` is how many requests, this one included, are made at once that differ in their seeds alone, which follow one
+    another: an endpoint that can, reads their prompt once.
     """
 
     endpoint: str
@@ -88,6 +90,7 @@ class Request:
     deadline: float | None = None
     priority: Priority | None = None
     prefix: str = ""
+    together: int = 1
 
     def with_seed(self, seed: int) -> Request:
         """The same call, sampled from another seed."""
@@ -104,7 +107,8 @@ class Request:
 class Usage:
     """What a call cost: tokens, and seconds by part. `cached_tokens` is None where the engine does not say.
 
-    `wait_s` is the time in our queue (for a slot, or for the model to be loaded); `load_s` the part of it the load took.
+    Where a prompt was read once for several answers, the first one carries its tokens, the others none. `wait_s` is the time
+    in our queue (for a slot, or for the model to be loaded); `load_s` the part of it the load took.
     """
 
     prompt_tokens: int = 0

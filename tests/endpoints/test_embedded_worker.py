@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 from embedded_files import entry_for, gguf_bytes, write
 
+from vwt_agents.agents import side_by_side
 from vwt_agents.endpoints.embedded import EmbeddedEndpoint
 from vwt_agents.endpoints.embedded.catalogue import Catalogue, load_catalogue
 from vwt_agents.endpoints.embedded.store import Store
@@ -56,6 +58,17 @@ async def test_a_repeated_prompt_is_read_from_the_cache(endpoint):
     await endpoint.call(ask("Say hello to the whole world."))
     again = await endpoint.call(ask("Say hello to the whole world."))
     assert again.usage.cached_tokens == again.usage.prompt_tokens - 1
+
+
+@pytest.mark.model
+async def test_samples_of_one_prompt_read_it_once_and_are_those_their_seeds_give_alone(endpoint):
+    alone = [await endpoint.call(ask("Name a colour.", temperature=1.0, seed=seed)) for seed in (5, 6)]
+    pair = [replace(ask("Name a colour.", temperature=1.0, seed=seed), together=2) for seed in (5, 6)]
+    together = await side_by_side(lambda index: endpoint.call(pair[index]), 2)
+    assert [one.text for one in together] == [one.text for one in alone]
+    assert together[0].usage.prompt_tokens == alone[0].usage.prompt_tokens
+    assert together[1].usage.prompt_tokens == 0
+    assert all(one.usage.output_tokens > 0 for one in together)
 
 
 @pytest.mark.model
@@ -127,7 +140,7 @@ async def test_a_residence_says_what_the_process_takes_and_unload_ends_it(endpoi
     (residence,) = await endpoint.resident()
     assert residence.model == MODEL
     assert residence.num_ctx == CTX
-    assert 150 < residence.size_mib == residence.device_mib < 500
+    assert 100 < residence.size_mib == residence.device_mib < 500
     pid = endpoint._workers[MODEL].process.pid
     await endpoint.unload(MODEL)
     assert not running(pid)

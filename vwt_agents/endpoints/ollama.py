@@ -240,6 +240,8 @@ class OllamaClient:
         }
         if request.format is not None:
             body["format"] = dict(request.format)
+        if request.together > 1:
+            body["together"] = request.together  # our embedded workers know it; Ollama takes no notice
         with self._mapped("asked to answer", CallFailed, request.model):
             import httpx
             import ollama

@@ -45,17 +45,19 @@ def function_names(task: str) -> tuple[str, ...]:
     if stub is not None:
         return (stub.function,)
     named = [match for pattern in (_CLASS, _DEF, _BACKTICK_CALL) for match in pattern.finditer(task)]
-    typed = [match for match in named if match.re is not _BACKTICK_CALL or _is_typed(match)]
-    for matches in (typed, named, list(_DOCTEST_CALL.finditer(task)), list(_PLAIN_SIGNATURE.finditer(task))):
+    of_class = any(match.re is _CLASS for match in named)  # then `push(item)` is a method of it
+    heads = [match for match in named if match.re is not _BACKTICK_CALL or _is_head(match, typed=of_class)]
+    for matches in (heads, named, list(_DOCTEST_CALL.finditer(task)), list(_PLAIN_SIGNATURE.finditer(task))):
         if matches:
             ordered = dict.fromkeys(match[1] for match in sorted(matches, key=lambda match: match.start()))
-            return tuple(ordered) if matches is typed else tuple(ordered)[:1]
+            return tuple(ordered) if matches is heads else tuple(ordered)[:1]
     return ()
 
 
-def _is_typed(match: re.Match[str]) -> bool:
-    """A signature rather than a call: `f(x: int)`, `f() -> str`."""
-    return ":" in match[2] or match[3] is not None
+def _is_head(match: re.Match[str], *, typed: bool) -> bool:
+    """A signature rather than a call: `f(x)`, `f(x: int)`, `f() -> str`; with `typed`, not without types."""
+    types = ":" in match[2] or match[3] is not None
+    return types or (not typed and _parses(f"def f({match[2]}): pass"))
 
 
 def find_stub(task: str) -> Stub | None:

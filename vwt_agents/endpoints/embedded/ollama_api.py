@@ -21,19 +21,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
+from vwt_agents.endpoints.embedded.chorus import Chorus
 from vwt_agents.endpoints.embedded.memory import process_mib
 from vwt_agents.endpoints.embedded.translation import Refused, end_of, events_of, reason_of, text_of, to_native
 from vwt_agents.endpoints.prefill import EchoFilter
 from vwt_agents.types import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from vwt_agents.endpoints.embedded.chorus import Stream
     from vwt_agents.endpoints.embedded.gguf import GgufHeader
 
 __all__ = ["Engine", "serve"]
 
 _LARGEST_BODY: Final = 64 * MIB
+_CHAT: Final = "/v1/chat/completions"
 _HANGUP: Final = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
@@ -53,7 +56,8 @@ class Engine:
 
 def serve(engine: Engine, token: str) -> ThreadingHTTPServer:
     """A server on a free loopback port, bound and not yet serving."""
-    handler = type("Handler", (_Handler,), {"engine": engine, "token": token})
+    chorus = Chorus(lambda native: _asked(engine, _CHAT, native))
+    handler = type("Handler", (_Handler,), {"engine": engine, "token": token, "chorus": chorus})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     return server
@@ -62,6 +66,7 @@ def serve(engine: Engine, token: str) -> ThreadingHTTPServer:
 class _Handler(BaseHTTPRequestHandler):
     engine: ClassVar[Engine]
     token: ClassVar[str]
+    chorus: ClassVar[Chorus]
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server_version = "vwt-agents"
@@ -120,6 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
+        if self.close_connection:
+            self.send_header("Connection", "close")  # or the client sends its next request into a closed one
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
@@ -201,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
 
         text = ""
         end: dict[str, Any] = {}
-        with self._native("/v1/chat/completions", native) as events:
+        with self._native(native) as events:
             for event in events:
                 text += emit(echo.feed(text_of(event)))
                 end |= end_of(event)
@@ -251,27 +258,52 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     @contextmanager
-    def _native(self, path: str, body: dict[str, Any]) -> Iterator[Iterator[dict[str, Any]]]:
+    def _native(self, native: dict[str, Any]) -> Iterator[Iterable[Mapping[str, Any]]]:
         """The engine's events for one request; they end early when our client goes away."""
-        upstream = http.client.HTTPConnection(urlsplit(self.engine.address).netloc)
-        upstream.connect()
-        with _hung_up_with(self.connection, upstream.sock):
-            try:
-                headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.engine.key}"}
-                upstream.request("POST", path, json.dumps(body), headers)
-                response = upstream.getresponse()
-                _require_ok(response)
-                yield events_of(response)
-            except http.client.HTTPException as error:
-                raise ConnectionAbortedError(str(error)) from None  # only a hang-up cuts this stream
-            except Refused as refused:
-                if not self._lines_sent:
-                    raise
-                self._line({"error": str(refused)})
-                self._end_lines()
-                raise ConnectionAbortedError(str(refused)) from None
-            finally:
-                upstream.close()
+        said = self.body.get("together")
+        together = said if isinstance(said, int) and "seed" in native else 1
+        asked = self.chorus.join(native, together) if together > 1 else _asked(self.engine, _CHAT, native)
+        try:
+            with asked as events, _hung_up_with(self.connection, events):
+                yield events
+        except http.client.HTTPException as error:
+            raise ConnectionAbortedError(str(error)) from None  # only a hang-up cuts this stream
+        except Refused as refused:
+            if not self._lines_sent:
+                raise
+            self._line({"error": str(refused)})
+            self._end_lines()
+            raise ConnectionAbortedError(str(refused)) from None
+
+
+class _Events:
+    """The engine's answer to one request, event by event; `shutdown` cuts it, also while it is waited for."""
+
+    def __init__(self, connection: http.client.HTTPConnection) -> None:
+        self._connection = connection
+        self._socket = connection.sock  # which the connection forgets once the answer is there
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        response = self._connection.getresponse()
+        _require_ok(response)
+        yield from events_of(response)
+
+    def shutdown(self, how: int, /) -> None:
+        """Cut it."""
+        self._socket.shutdown(how)
+
+
+@contextmanager
+def _asked(engine: Engine, path: str, body: dict[str, Any]) -> Iterator[_Events]:
+    """One request to the engine."""
+    upstream = http.client.HTTPConnection(urlsplit(engine.address).netloc)
+    upstream.connect()
+    try:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {engine.key}"}
+        upstream.request("POST", path, json.dumps(body), headers)
+        yield _Events(upstream)
+    finally:
+        upstream.close()
 
 
 def _require_ok(response: http.client.HTTPResponse) -> None:
@@ -280,8 +312,8 @@ def _require_ok(response: http.client.HTTPResponse) -> None:
 
 
 @contextmanager
-def _hung_up_with(client: socket.socket, upstream: socket.socket) -> Iterator[None]:
-    """While the block runs, a client that goes away takes the upstream connection with it, also while we wait for it."""
+def _hung_up_with(client: socket.socket, upstream: Stream) -> Iterator[None]:
+    """While the block runs, a client that goes away takes the upstream request with it, also while we wait for it."""
     stop, stopped = socket.socketpair()
 
     def watch() -> None:

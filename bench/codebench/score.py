@@ -1,0 +1,56 @@
+"""How code is scored: by hidden tests, once it has been chosen; and how candidates are compared: by visible examples.
+
+Everything runs in the project's sandbox. A crash, a timeout and code that does not parse are failures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from vwt_agents import TestSuite, find_examples
+
+if TYPE_CHECKING:
+    from codebench.tasks import Hidden, Task
+    from vwt_agents import Sandbox
+
+__all__ = ["Visible", "hidden_pass", "visible_pass", "visible_suite"]
+
+CPU_S: Final = 10
+WALL_S: Final = 180.0
+"""What one suite may take: code that loops ends by its processor time, so that a busy machine fails nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visible:
+    """How many of the examples in the task's text hold, of how many."""
+
+    passed: int
+    total: int
+
+    @property
+    def share(self) -> float:
+        """1 where there are no examples: nothing speaks against the code."""
+        return self.passed / self.total if self.total else 1.0
+
+
+def visible_suite(task: Task) -> TestSuite:
+    """The examples in the task's text, as the package reads them, as tests."""
+    found = dict.fromkeys(example for name in task.defines for example in find_examples(task.text, name))
+    return TestSuite(task.module).with_examples(found)
+
+
+async def visible_pass(sandbox: Sandbox, task: Task, code: str) -> Visible:
+    """How the code does on the visible examples."""
+    suite = visible_suite(task)
+    if not len(suite):
+        return Visible(0, 0)
+    limits = replace(sandbox.limits, wall_s=WALL_S, cpu_s=CPU_S)
+    verdict = await sandbox.test({f"{task.module}.py": code}, {suite.file_name: suite.render()}, limits=limits)
+    return Visible(min(verdict.tests_passed, len(suite)), len(suite))
+
+
+async def hidden_pass(sandbox: Sandbox, task: Task, hidden: Hidden, code: str) -> bool:
+    """Whether the code passes every hidden test."""
+    limits = replace(sandbox.limits, wall_s=WALL_S, cpu_s=CPU_S)
+    return (await sandbox.test({f"{task.module}.py": code}, hidden.files, limits=limits)).passed
