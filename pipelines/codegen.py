@@ -75,7 +75,7 @@ pipeline = Pipeline(
 
 @dataclass(frozen=True)
 class Brief:
-    """What the task says that needs no model to be read: what is asked for, its head, the given tests; the folder it is about."""
+    """What the task says that needs no model to be read: what is asked for, its head, the given tests, the folder."""
 
     function: str  # what the module is named after: the only thing asked for, or the first of several
     names: tuple[str, ...]
