@@ -5,6 +5,10 @@ not see the code, writes more. Code is called done when all tests have passed in
 with exit code 1.
 
     python -m vwt_agents run pipelines/codegen.py -i task=@task.md
+    python -m vwt_agents run pipelines/codegen.py -i repo=DIR -i task="`total` leaves out the first price"
+
+With `repo`, it changes a copy of that folder: the folder's own tests count too, and a patch is delivered. A task that names
+several files gets them all, tested together.
 
 One greedy answer first, and nothing more where it holds. Else samples, a few at a time, until one does; of equals the one that
 most others agree with on new inputs; then repairs; without progress the calls go to the large tier. Each of these can be
@@ -13,6 +17,7 @@ switched off by an input, so its worth can be measured (`bench/ablation.py`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,6 +41,8 @@ from vwt_agents import (
     module_source,
     stub_of,
 )
+from vwt_agents.folder_task import Ask, FolderTask
+from vwt_agents.workspace import named_files
 
 DEFAULT_TASK = """\
 Write `to_roman(number: int) -> str`, which gives the Roman numeral of a number from 1 to 3999 and raises ValueError for any
@@ -57,6 +64,8 @@ APPROACHES = (
 )
 """A sample is made different by its approach, not by temperature alone."""
 
+MOST_SHOWN = 6000  # characters of a patch that a reviewer is shown
+
 pipeline = Pipeline(
     "codegen",
     doc="Write a module for a task, and prove it with tests.",
@@ -66,7 +75,7 @@ pipeline = Pipeline(
 
 @dataclass(frozen=True)
 class Brief:
-    """What the task says that needs no model to be read: what is asked for, the head of it, the given tests."""
+    """What the task says that needs no model to be read: what is asked for, its head, the given tests, the folder."""
 
     function: str  # what the module is named after: the only thing asked for, or the first of several
     names: tuple[str, ...]
@@ -74,21 +83,42 @@ class Brief:
     stub: str | None
     whole: bool  # the stub is the whole task: a prompt need not say it twice
     given: TestSuite
+    folder: FolderTask | None = None  # where the task is about a folder, or names several files
 
 
 @dataclass(frozen=True)
 class Proven:
-    """The best code, the tests it was judged by, those no candidate agreed with, and the verdict."""
+    """The best files, the tests they were judged by, those no candidate agreed with, and the verdict."""
 
-    code: str
+    files: Mapping[str, str]
     suite: TestSuite
     disputed: tuple[str, ...]
     verdict: Verdict
 
+    @property
+    def code(self) -> str:
+        """All of the code as one text."""
+        return "\n".join(self.files.values())
+
 
 @pipeline.stage
-async def brief(coder: Agent, task: str) -> Brief:
+async def folder(sandbox: Sandbox, run: Run, task: str, repo: str = "") -> FolderTask | None:
+    """The folder the task is about, and how its tests do now; an empty one where the task names several files, else None."""
+    if not repo and len(named_files(task)) < 2:
+        return None
+    found = await FolderTask.open(task, sandbox, repo)
+    if found.before.missing:
+        run.say(
+            f"left out, because the sandbox's Python has no {', '.join(found.before.missing)}: those tests cannot run"
+        )
+    return found
+
+
+@pipeline.stage
+async def brief(coder: Agent, task: str, folder: FolderTask | None = None) -> Brief:
     """Find what is asked for; only a task that names no function costs a model call."""
+    if folder is not None:
+        return brief_of_folder(task, folder)
     names, signature, found = function_names(task), find_signature(task), find_stub(task)
     if not names:
         prompt = "Give only the `def` line of the function this task asks for."
@@ -102,8 +132,10 @@ async def brief(coder: Agent, task: str) -> Brief:
 
 
 @pipeline.stage(importance="high")
-async def draft(coder: Agent, task: str, brief: Brief, form: Literal["auto", "plain"] = "auto") -> str:
+async def draft(coder: Agent, task: str, brief: Brief, form: Literal["auto", "plain"] = "auto") -> Mapping[str, str]:
     """The first candidate: greedy, without a plan."""
+    if brief.folder is not None:
+        return await change(coder, brief.folder, form_for(coder, form), temperature=0.0)
     return (await write(coder, task, brief, form_for(coder, form), temperature=0.0))[0]
 
 
@@ -113,13 +145,17 @@ async def tests(
 ) -> TestSuite:
     """More tests where the task states few, by an agent that does not see the code; those that pass on a stub prove nothing."""
     suite = brief.given
-    if write_tests == "never" or (write_tests == "auto" and len(suite) >= code_profile(tester.model).enough):
+    enough = len(suite) >= code_profile(tester.model).enough or (
+        brief.folder is not None and bool(brief.folder.targets)
+    )
+    if write_tests == "never" or (write_tests == "auto" and enough):
         return suite
     prompt = (
         f"Write six short pytest tests for `{'`, `'.join(brief.names)}`, each a function with one assert. "
         "Use inputs that differ from those in the task."
     )
-    opening = f"```python\nimport pytest\nfrom {brief.function} import {', '.join(brief.names)}\n\n\ndef test_"
+    imports = "\n".join(suite.preamble) or f"from {suite.module} import {', '.join(brief.names)}"
+    opening = f"```python\nimport pytest\n{imports}\n\n\ndef test_"
     for temperature in (0.0, 0.8):
         answer = await tester.ask(
             prompt, given=[task], prefill=opening, temperature=temperature, num_predict=300, stop=["\n```"]
@@ -137,7 +173,7 @@ async def proven(
     run: Run,
     task: str,
     brief: Brief,
-    draft: str,
+    draft: Mapping[str, str],
     tests: TestSuite,
     form: Literal["auto", "plain"] = "auto",
     samples: int | None = None,
@@ -148,11 +184,10 @@ async def proven(
     max_tokens: int = 20_000,
 ) -> Proven:
     """Run, try more candidates, repair: until every test that stands has passed, or there is nothing left to spend."""
-    bench = Candidates(sandbox, tests, names=brief.names, signature=brief.signature, probes=probes)
+    bench = bench_of(sandbox, brief, tests, probes)
     ways = form_for(coder, form)
     samples = ways.samples if samples is None else samples
     rounds, fixes = -(-samples // ROUND), ways.repairs if repairs is None else repairs
-    module = f"{brief.function}.py"
     async for attempt in run.attempts(1 + rounds + fixes, escalate_after=2 if escalate else None):
         if attempt.number == 1:
             programs = [draft]
@@ -160,8 +195,8 @@ async def proven(
             done = (attempt.number - 2) * ROUND
             programs = await spread(coder, task, brief, ways, done, min(ROUND, samples - done, max_calls - run.calls))
         else:
-            programs = [await repair(coder, task, brief, bench.best)]
-        await bench.judge([{module: program} for program in programs])
+            programs = [await repair(coder, task, brief, ways, bench.best)]
+        await bench.judge(programs)
         if await attempt.record(bench.best.verdict, files=bench.best.files):
             break
         run.say(f"attempt {attempt.number}: {bench.best.verdict.reason}")
@@ -170,33 +205,34 @@ async def proven(
             break
     if bench.disputed:
         run.say(f"left out, because no candidate agrees with them: {', '.join(bench.disputed)}")
-    return Proven(bench.best.files[module], bench.suite, bench.disputed, bench.best.verdict)
+    return Proven(bench.best.files, bench.suite, bench.disputed, bench.best.verdict)
 
 
 @pipeline.stage
-async def review(reviewer: Agent, task: str, proven: Proven, advice: bool = True) -> str:
+async def review(reviewer: Agent, task: str, brief: Brief, proven: Proven, advice: bool = True) -> str:
     """A second model reads the result; its notes are advice and change no verdict."""
     if not advice:
         return ""
-    code = f"This code was written for the task:\n\n```python\n{proven.code}\n```"
+    code = "This code was written for the task:\n\n" + shown_result(brief, proven.files)
     prompt = f"{code}\n\nName at most three faults or risks, one line each."
     return await reviewer.ask(prompt, given=[task], num_predict=160)
 
 
 @pipeline.stage
 async def deliver(run: Run, brief: Brief, proven: Proven, review: str) -> list[str]:
-    """The module, its tests and the review, as files."""
+    """The module or the patch, its tests and the review, as files."""
     word = "proven" if proven.verdict.passed else "NOT PROVEN"
     notes = [f"# {brief.function}: {word}", proven.verdict.reason]
     if proven.disputed:
         notes.append("Tests the tester wrote and no candidate agreed with, left out: " + ", ".join(proven.disputed))
     notes += ["## Review (advice of another model)", review or "(none)"]
-    files = {
-        f"{brief.function}.py": proven.code,
-        proven.suite.file_name: proven.suite.render(),
-        "notes.md": "\n\n".join(notes) + "\n",
-    }
-    return [path.name for path in await run.deliver(files)]
+    new = {proven.suite.file_name: proven.suite.render()} if proven.suite.cases else {}
+    files = {**proven.files, **new}
+    if brief.folder is not None and brief.folder.exists:
+        patch = brief.folder.patch(files)
+        files = {"changes.patch": patch, **{f"changed/{path}": text for path, text in files.items()}}
+    await run.deliver({**files, "notes.md": "\n\n".join(notes) + "\n"})
+    return [*files, "notes.md"]
 
 
 # -- how code is asked for ----------------------------------------------------------------------------------------------
@@ -217,14 +253,14 @@ def prompt_for(task: str, brief: Brief, ways: CodeProfile, hint: str) -> tuple[s
 
 async def write(
     coder: Agent, task: str, brief: Brief, ways: CodeProfile, *, hint: str = "", n: int = 1, temperature: float
-) -> list[str]:
+) -> list[dict[str, str]]:
     """`n` programs from one prompt."""
     opening, stops = ways.opening(brief.stub), ways.stops(brief.stub)
     prompt, shared = prompt_for(task, brief, ways, hint)
     answers = await coder.sample(
         prompt, n=n, given=shared, prefill=opening, stop=stops, num_predict=600, temperature=temperature
     )
-    return [program_in(opening, answer, brief.stub) for answer in answers]
+    return [{f"{brief.function}.py": program_in(opening, answer, brief.stub)} for answer in answers]
 
 
 def program_in(opening: str, answer: str, stub: str | None) -> str:
@@ -237,19 +273,27 @@ def program_in(opening: str, answer: str, stub: str | None) -> str:
         return module_source(answer, stub=stub)
 
 
-async def spread(coder: Agent, task: str, brief: Brief, ways: CodeProfile, done: int, count: int) -> list[str]:
+async def spread(
+    coder: Agent, task: str, brief: Brief, ways: CodeProfile, done: int, count: int
+) -> list[Mapping[str, str]]:
     """`count` more programs: at first more answers to the draft's prompt, which is read already; then other approaches."""
+    if brief.folder is not None:
+        numbers = range(done + 1, done + 1 + count)
+        return [await change(coder, brief.folder, ways, number=n, temperature=ways.temperature) for n in numbers]
     if done < 2 * ROUND or not ways.hints:
-        return await write(coder, task, brief, ways, n=count, temperature=ways.temperature)
+        return [*await write(coder, task, brief, ways, n=count, temperature=ways.temperature)]
     hints = [APPROACHES[(done + number) % len(APPROACHES)] for number in range(count)]
     other = ways.without_head()
     found = [await write(coder, task, brief, other, hint=hint, temperature=ways.temperature) for hint in hints]
     return [program for programs in found for program in programs]
 
 
-async def repair(coder: Agent, task: str, brief: Brief, best: Candidate) -> str:
+async def repair(coder: Agent, task: str, brief: Brief, ways: CodeProfile, best: Candidate) -> Mapping[str, str]:
     """A new try from the best candidate and its smallest failure; the prompt starts anew, so that nothing piles up."""
     failure = best.smallest_failure
+    if brief.folder is not None:
+        asks = brief.folder.asks(budget_of(coder), now=best.files, failure=failure)
+        return {**best.files, **await answered(coder, asks[0], ways, temperature=0.4)}
     seen = f"{failure.test} fails:\n{failure.message}" if failure is not None else best.verdict.reason
     code = best.files[f"{brief.function}.py"]
     prompt = (
@@ -258,12 +302,87 @@ async def repair(coder: Agent, task: str, brief: Brief, best: Candidate) -> str:
     answer = await coder.ask(
         prompt, given=[task], prefill="```python\n", stop=["\n```"], num_predict=800, temperature=0.4
     )
-    return module_source(answer, stub=brief.stub)
+    return {f"{brief.function}.py": module_source(answer, stub=brief.stub)}
 
 
 async def only_red(sandbox: Sandbox, brief: Brief, suite: TestSuite) -> TestSuite:
     """The suite less the written tests that pass against a stub: they would pass whatever the code does."""
-    stub = "\n\n".join(f"def {name}(*args, **kwargs):\n    return NotImplemented\n" for name in brief.names)
-    verdict = await sandbox.test({f"{brief.function}.py": stub}, {suite.file_name: suite.render()})
+    rendered = {suite.file_name: suite.render()}
+    if brief.folder is not None:
+        verdict = await brief.folder.trial(sandbox).test({}, rendered)
+    else:
+        stub = "\n\n".join(f"def {name}(*args, **kwargs):\n    return NotImplemented\n" for name in brief.names)
+        verdict = await sandbox.test({f"{brief.function}.py": stub}, rendered)
     failed = {failure.test.rpartition("::")[2] for failure in verdict.failures}
     return suite.without({case.name for case in suite.written} - failed)
+
+
+# -- folders, and tasks for several files --------------------------------------------------------------------------------
+
+
+def brief_of_folder(task: str, folder: FolderTask) -> Brief:
+    """What the task is about in the folder: what it names, else the likeliest function."""
+    names = function_names(task) or tuple(part for one in folder.suspects[:1] for part in one.name.split("."))
+    suite = TestSuite(folder.module, preamble=folder.imports(names), file=folder.test_file())
+    given = suite.with_examples(find_examples(task, *names))
+    names = names or (folder.module,)
+    return Brief(names[0], names, signature=None, stub=None, whole=False, given=given, folder=folder)
+
+
+def bench_of(sandbox: Sandbox, brief: Brief, tests: TestSuite, probes: int) -> Candidates:
+    """Who judges: the sandbox a module, a trial the changes of a folder. Probes are for single functions."""
+    if brief.folder is None:
+        return Candidates(sandbox, tests, names=brief.names, signature=brief.signature, probes=probes)
+    return Candidates(sandbox, tests, probes=0, judge=brief.folder.trial(sandbox))
+
+
+async def change(
+    coder: Agent, folder: FolderTask, ways: CodeProfile, *, number: int = 0, temperature: float
+) -> Mapping[str, str]:
+    """One program for a folder, file -> text: each file that is to be written in turn, else one change of what is there.
+
+    The ways to ask take turns with `number`; the likeliest has every other one.
+    """
+    budget = budget_of(coder)
+    files: dict[str, str] = {}
+    for path in folder.files:
+        files |= await answered(coder, folder.ask_for(path, budget, now=files), ways, temperature=temperature)
+    if files:
+        return files
+    asks = folder.asks(budget, anew=ways.repairs == 0)  # a model that seldom repairs what it wrote copies what it sees
+    ask = asks[0] if number % 2 == 0 else asks[(number + 1) // 2 % len(asks)]
+    return await answered(coder, ask, ways, temperature=temperature)
+
+
+async def answered(coder: Agent, ask: Ask, ways: CodeProfile, *, temperature: float) -> Mapping[str, str]:
+    """What one answer changes; an answer that is no use is asked for once more, with the reason."""
+    form = ask.form(ways)
+    opening = form.opening(ask.stub)
+    prompt = ask.prompt
+    for _ in range(2):
+        answer = await coder.ask(
+            prompt,
+            given=ask.given,
+            prefill=opening,
+            stop=form.stops(ask.stub),
+            num_predict=700,
+            temperature=temperature,
+        )
+        changes = ask.read(opening + answer)
+        if changes:
+            break
+        prompt = f"{ask.prompt}\n\nAn answer was no use: {' '.join(changes.faults)[:400]}"
+        temperature = max(temperature, ways.temperature)
+    return changes.files
+
+
+def budget_of(coder: Agent) -> int:
+    """Tokens for the files in a prompt: what the context leaves beside the task, failing tests and the answer."""
+    return max(300, coder.route.num_ctx - 700 - 900)
+
+
+def shown_result(brief: Brief, files: Mapping[str, str]) -> str:
+    """What was written, for a reader: the files, or the patch of a folder."""
+    if brief.folder is not None and brief.folder.exists:
+        return f"```diff\n{brief.folder.patch(files)[:MOST_SHOWN]}\n```"
+    return "\n\n".join(f"`{path}`:\n```python\n{text}\n```" for path, text in files.items())

@@ -7,7 +7,7 @@ on inputs nobody has seen is taken, and a written test that every good candidate
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from vwt_agents.agents import side_by_side
 from vwt_agents.consensus import agreement
@@ -62,11 +62,20 @@ class Candidate:
         return self.verdict.tests_passed
 
 
+class Judge(Protocol):
+    """What says whether tests pass on a program: a Sandbox, or a Trial of changes in a folder."""
+
+    async def test(self, code: Mapping[str, str], tests: Mapping[str, str]) -> Verdict:
+        """The verdict on `code` by `tests`, both file name -> text."""
+        ...
+
+
 class Candidates:
     """Judges programs, each once, and keeps the best.
 
     `names` are the functions that are called to see which candidates agree (by default the one the module is named after),
-    `probes` how many inputs are tried for that; 0 leaves the choice to the tests alone.
+    `probes` how many inputs are tried for that; 0 leaves the choice to the tests alone. `judge` is who runs the tests, where
+    that is not the sandbox itself.
     """
 
     def __init__(
@@ -77,10 +86,12 @@ class Candidates:
         names: Sequence[str] = (),
         signature: str | None = None,
         probes: int = 12,
+        judge: Judge | None = None,
     ) -> None:
         self.suite = suite
         self.disputed: tuple[str, ...] = ()
         self._sandbox = sandbox
+        self._judge: Judge = judge if judge is not None else sandbox
         self._signature = signature
         self._names = names or (suite.module,)
         self._probes = probes
@@ -109,7 +120,8 @@ class Candidates:
         return self.best
 
     async def _judged(self, files: Mapping[str, str]) -> Candidate:
-        verdict = await self._sandbox.test(files, {self.suite.file_name: self.suite.render()})
+        tests = {self.suite.file_name: self.suite.render()} if self.suite.cases else {}
+        verdict = await self._judge.test(files, tests)
         candidate = Candidate(files, verdict)
         given = {case.name for case in self.suite.given}
         return Candidate(files, verdict, len(given - candidate.failed) if candidate.ran else 0)

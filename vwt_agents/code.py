@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Code", "NoCodeError", "extract_code"]
+__all__ = ["Block", "Code", "NoCodeError", "extract_code", "fenced_blocks"]
 
 _OPENING: Final = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)")
 
@@ -29,6 +29,20 @@ class Code:
         return self.text
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block: its text, the words behind its opening fence, the last line with text above it."""
+
+    text: str
+    info: str = ""
+    above: str = ""
+
+    @property
+    def language(self) -> str:
+        """The first word behind the fence, in small letters; may be empty."""
+        return self.info.split()[0].lower() if self.info else ""
+
+
 class NoCodeError(ValueError):
     """The text holds no code; the message is a sentence for whoever wrote the text."""
 
@@ -38,18 +52,23 @@ def extract_code(text: str) -> Code:
 
     Of several it is the longest, because models like to add how to install and call what they wrote.
     """
-    blocks = list(_blocks(text))
+    blocks = list(fenced_blocks(text))
     filled = [block for block in blocks if block.text.strip()]
     if filled:
-        return max(filled, key=lambda block: len(block.text))
+        longest = max(filled, key=lambda block: len(block.text))
+        return Code(longest.text, longest.language)
     raise NoCodeError("The fenced code block is empty." if blocks else "There is no fenced code block.")
 
 
-def _blocks(text: str) -> Iterator[Code]:
-    lines = iter(text.splitlines())
+def fenced_blocks(text: str) -> Iterator[Block]:
+    """The fenced blocks of a text, in order."""
+    # Not splitlines: a form feed or a Unicode line separator inside a string is no end of a line of code.
+    lines = (line.removesuffix("\r") for line in text.removesuffix("\n").split("\n"))
+    above = ""
     for line in lines:
         opening = _OPENING.fullmatch(line)
         if opening is None:
+            above = line.strip() or above
             continue
         fence = opening["fence"]
         closing = re.compile(rf" {{0,3}}{fence[0]}{{{len(fence)},}}[ \t]*")
@@ -58,5 +77,5 @@ def _blocks(text: str) -> Iterator[Code]:
             if closing.fullmatch(inner):
                 break
             body.append(inner)
-        language = opening["info"].split()[0].lower() if opening["info"].strip() else ""
-        yield Code("\n".join(body) + "\n", language)
+        yield Block("\n".join(body) + "\n", opening["info"].strip(), above)
+        above = ""

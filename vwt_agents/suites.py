@@ -32,18 +32,19 @@ class TestCase:
 
 @dataclass(frozen=True, slots=True)
 class TestSuite:
-    """Tests of one module. `preamble` is what they import beside the module and pytest."""
+    """Tests of one module. `preamble` is what they import beside the module and pytest, `file` where they are kept."""
 
     __test__ = False
 
     module: str
     cases: tuple[TestCase, ...] = ()
     preamble: tuple[str, ...] = ()
+    file: str = ""
 
     @property
     def file_name(self) -> str:
         """The name the suite is delivered under."""
-        return f"test_{self.module}.py"
+        return self.file or f"test_{self.module}.py"
 
     @property
     def given(self) -> tuple[TestCase, ...]:

@@ -31,6 +31,13 @@ r.TestReport.from_item_and_call = staticmethod(patched)
 """,
     "patches how a test is called": "import _pytest.python as p\np.Function.runtest = lambda self: None",
     "patches pytest's main": "import pytest\npytest.main = lambda *a, **k: 0",
+    "ends the run before the sentinels": """
+import _pytest.python as p, pytest
+def runtest(self):
+    if "test_good" in self.name or "test_bad" in self.name: pytest.exit("enough")
+p.Function.runtest = runtest
+def f(x): return 0
+""",
     "turns failures into skips": "import builtins, pytest\nbuiltins.AssertionError = pytest.skip.Exception",
     "skips the tests": "import pytest\ndef f(x): pytest.skip('no')",
     "expects its failure": "import pytest\ndef f(x): pytest.xfail('no')",

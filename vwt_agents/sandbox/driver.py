@@ -26,13 +26,20 @@ _LINES = 15
 
 def main(records: str, sentinel: str, code: str, tests: str) -> None:
     """Run the tests with the code in this process."""
-    drive(int(records), sentinel, tests, lambda _: sys.path.append(code))
+    drive(int(records), sentinel, tests, lambda _tell, paths: _use(code, paths))
 
 
-def drive(fd: int, sentinel: str, tests: str, prepare: Callable[[Callable[..., None]], None]) -> None:
+def _use(code: str, paths: list[str]) -> None:
+    sys.path.extend((code, *paths))
+    if paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # for programs that tests start; -I ignores it here
+
+
+def drive(fd: int, sentinel: str, tests: str, prepare: Callable[[Callable[..., None], list[str]], None]) -> None:
     """Read the key and settings from `fd`, run the tests and the sentinels, and write records to `fd`.
 
-    `prepare` makes the code importable once pytest is there; it gets the function that writes a record.
+    `prepare` makes the code importable once pytest is there; it gets the function that writes a record, and the folders
+    besides the code's own that modules are looked for in.
     """
     settings = json.loads(_read_line(fd))
     sys.path.extend(settings["sites"])
@@ -40,7 +47,7 @@ def drive(fd: int, sentinel: str, tests: str, prepare: Callable[[Callable[..., N
 
     tell = _teller(fd, bytes.fromhex(settings["key"]))
     sys.path.append(tests)
-    prepare(tell)
+    prepare(tell, settings["paths"])
     config = os.path.join(os.path.dirname(sentinel), "pytest.ini")
     arguments = [
         "-q",

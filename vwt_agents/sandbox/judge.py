@@ -36,11 +36,13 @@ async def judge(
     limits: Limits,
     integrity: Choice = "auto",
     accepted: Collection[str] = (),
+    paths: Sequence[str] = (),
 ) -> Verdict:
     """Run the tests against the code and judge. UsageError for unusable files, SandboxUnavailable without sandbox or pytest.
 
     `auto` isolates unless the tests cannot be run that way, which only their own text and doings decide, never the code's.
-    `accepted` are suspicions that do not count, such as those a folder gave before anything in it was changed.
+    `accepted` are suspicions that do not count, such as those a folder gave before anything in it was changed. `paths` are
+    folders of tests and code that are imported from beside their tops.
     """
     if integrity not in CHOICES:
         raise UsageError(f"there is no integrity {integrity!r}", hint=f"possible: {', '.join(CHOICES)}")
@@ -51,6 +53,8 @@ async def judge(
             message = f"{backend.name} does not keep two programs apart, so nothing is isolated there"
             raise SandboxUnavailable(message, hint="use a sandbox, or --integrity same-process")
         why = f"{backend.name} does not keep two programs apart"
+    elif paths and integrity != "same-process":
+        why = why or f"modules are imported from {', '.join(paths)} too"
     declared = declared_tests(tests)
     if integrity == "isolated" or (integrity == "auto" and why is None):
         trial = await try_tests(backend, code, tests, limits=limits, isolated=True)
@@ -60,7 +64,7 @@ async def judge(
         why = why or trial.report.not_isolatable
         if integrity == "isolated":
             return replace(verdict, passed=False, reason=f"it cannot be judged isolated, because {why}")
-    trial = await try_tests(backend, code, tests, limits=limits, isolated=False)
+    trial = await try_tests(backend, code, tests, limits=limits, isolated=False, paths=paths)
     verdict = _judged(trial, declared, "same-process", seen)
     if verdict.passed and seen:
         reason = f"the tests passed, but in the process of code that {seen[0]}, and there it could have made them"
@@ -100,6 +104,9 @@ def _judged(trial: Trial, declared: frozenset[str], integrity: Integrity, seen: 
         or tampered
         or _count_reason(declared, tests, failures, len(clean))
     )
+    sound = result.stopped is None and report.status == 1 and _sentinels_held(result, sentinels, trial.token)
+    if reason is None and not sound:
+        reason = "the tests ended before it was clear that they can fail"
     return Verdict(
         passed=reason is None,
         reason=reason or f"all {len(clean)} tests passed",
@@ -114,6 +121,7 @@ def _judged(trial: Trial, declared: frozenset[str], integrity: Integrity, seen: 
         seconds=result.wall_s,
         stdout_tail=(result.stdout + result.stderr).decode(errors="backslashreplace")[-4000:],
         suspicions=(*seen, *report.doubts),
+        sound=sound and not report.forged and report.aborted is None and report.lost is None,
     )
 
 
@@ -146,12 +154,17 @@ def _stop_reason(result: SandboxResult, report: Report) -> str | None:
 def _tampered(result: SandboxResult, report: Report, sentinels: Mapping[str, Ran], token: str) -> str | None:
     if report.collect or report.status in (2, 3, 4, 5):
         return None  # an honest end without a run; the failures say why, and nothing can be called passed
+    if report.status == 1 and _sentinels_held(result, sentinels, token):
+        return None
+    return "the code changed how tests are judged: a test that must fail did not, or one that must pass did not"
+
+
+def _sentinels_held(result: SandboxResult, sentinels: Mapping[str, Ran], token: str) -> bool:
+    """Whether the test that must pass did, the one that must fail did, and the process ended as the driver ends it."""
     good = [one.clean for test, one in sentinels.items() if test.endswith(f"::test_good_{token}")]
     bad = [one for test, one in sentinels.items() if test.endswith(f"::test_bad_{token}")]
     failed_as_it_must = len(bad) == 1 and bad[0].phases == {"setup": "passed", "call": "failed", "teardown": "passed"}
-    if good == [True] and failed_as_it_must and report.status == 1 and result.exit_code == 0:
-        return None
-    return "the code changed how tests are judged: a test that must fail did not, or one that must pass did not"
+    return good == [True] and failed_as_it_must and result.exit_code == 0
 
 
 def _count_reason(

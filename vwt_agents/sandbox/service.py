@@ -66,11 +66,13 @@ class Sandbox:
         limits: Limits | None = None,
         integrity: Choice = "auto",
         accepted: Collection[str] = (),
+        paths: Sequence[str] = (),
     ) -> Verdict:
         """Whether the tests truly pass on the code: file name -> text, or one text (`solution.py`, `test_solution.py`).
 
         `integrity`: `auto` keeps code and tests apart where the tests allow it; `isolated` and `same-process` insist.
-        `accepted` are suspicions that do not count. What a verdict proves is in docs/verdicts.md.
+        `accepted` are suspicions that do not count. `paths` are folders of tests and code that are imported from beside
+        their tops, such as `src`. What a verdict proves is in docs/verdicts.md.
         """
         from vwt_agents.sandbox.judge import judge
 
@@ -82,6 +84,7 @@ class Sandbox:
                 limits=limits or self.limits,
                 integrity=integrity,
                 accepted=accepted,
+                paths=paths,
             )
 
     async def green(

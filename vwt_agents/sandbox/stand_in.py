@@ -37,4 +37,4 @@ def install(fd: int, names: str, tell: Callable[..., None]) -> None:
 def main(records: str, sentinel: str, tests: str, link: str) -> None:
     """Run the tests with the code elsewhere."""
     names = os.path.join(os.path.dirname(sentinel), "code.json")
-    drive(int(records), sentinel, tests, lambda tell: install(int(link), names, tell))
+    drive(int(records), sentinel, tests, lambda tell, _paths: install(int(link), names, tell))

@@ -21,7 +21,7 @@ from vwt_agents.sandbox.records import Report, read_records
 from vwt_agents.sandbox.suite_files import checked_files, module_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["Trial", "try_tests"]
 
@@ -56,9 +56,18 @@ class _Said:
 
 
 async def try_tests(
-    backend: Backend, code: Mapping[str, str], tests: Mapping[str, str], *, limits: Limits, isolated: bool
+    backend: Backend,
+    code: Mapping[str, str],
+    tests: Mapping[str, str],
+    *,
+    limits: Limits,
+    isolated: bool,
+    paths: Sequence[str] = (),
 ) -> Trial:
-    """Run the tests. UsageError for unusable files, SandboxUnavailable without sandbox or pytest."""
+    """Run the tests. UsageError for unusable files, SandboxUnavailable without sandbox or pytest.
+
+    `paths` are folders that modules are looked for in besides the tops; only where the code is not isolated.
+    """
     from vwt_agents.sandbox.supervise import stage_folder, write_files
 
     token = secrets.token_hex(8)
@@ -67,7 +76,7 @@ async def try_tests(
         _put_trusted(trusted, token, code if isolated else None)
         mounts = (Mount(trusted, _TRUSTED), Mount(write_files(_made(stage, "tests"), checked_files(tests)), _TESTS))
         work = write_files(_made(stage, "code"), checked_files(code))
-        tests_side = _Side(backend, mounts, limits, f"{_TRUSTED}/test_{token}.py")
+        tests_side = _Side(backend, mounts, limits, f"{_TRUSTED}/test_{token}.py", _import_paths(paths))
         if not isolated:
             result, said = await tests_side.run(work)
             return Trial(result, read_records(bytes(said.data), said.key), token)
@@ -75,6 +84,12 @@ async def try_tests(
         _put_package(serving, ("wire", "served"))
         code_side = _CodeSide(backend, Mount(serving, _SERVING), limits, work)
         return await _in_two(tests_side, code_side, token)
+
+
+def _import_paths(names: Sequence[str]) -> tuple[str, ...]:
+    """Where modules are looked for besides the tops, in the sandbox's words: first all of the tests, then those of the code."""
+    checked_files(dict.fromkeys((name for name in names if name != "."), ""))
+    return tuple(f"{root}/{name}" for root in (_TESTS, BOX) for name in names if name != ".")
 
 
 def _made(stage: str, name: str) -> Path:
@@ -191,6 +206,7 @@ class _Side:
     mounts: tuple[Mount, ...]
     limits: Limits
     sentinel: str
+    paths: tuple[str, ...]
 
     async def run(self, work: Path | None, link: int | None = None) -> tuple[SandboxResult, _Said]:
         """Run to the end, and read meanwhile what the driver reports; `link` leads to the code, if that is elsewhere."""
@@ -200,7 +216,7 @@ class _Side:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.setblocking(False)  # noqa: FBT003
-            ours.send(json.dumps({"key": said.key.hex(), "sites": _sites()}).encode() + b"\n")
+            ours.send(json.dumps({"key": said.key.hex(), "sites": _sites(), "paths": self.paths}).encode() + b"\n")
             argv = (python(), "-I", "-B", f"{_TRUSTED}/start.py", *self._words(theirs.fileno(), link))
             async with anyio.create_task_group() as group:
                 group.start_soon(_listen, ours, said)

@@ -24,6 +24,7 @@ class Verdict:
 
     `integrity`: `isolated` when the code ran in another sandbox than its tests, `same-process` when it could reach them.
     `suspicions`: what in the code, or in what it did, is found in code that cheats more often than in code that works.
+    `sound`: the run came to its end and its sentinels did as they must, so what it says of single tests can be believed.
     """
 
     passed: bool
@@ -39,3 +40,4 @@ class Verdict:
     seconds: float = 0.0
     stdout_tail: str = ""
     suspicions: tuple[str, ...] = ()
+    sound: bool = False

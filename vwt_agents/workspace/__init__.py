@@ -1,0 +1,34 @@
+"""A folder of code as data: what is in it, what of it matters for a task, what an answer changes in it, and the patch.
+
+Pure but for `folder`, which reads one. Owns no model, no sandbox and no prompt; never writes to a user's folder.
+"""
+
+from __future__ import annotations
+
+from vwt_agents.workspace.changes import Changes, read_changes
+from vwt_agents.workspace.folder import ReadLimits, read_workspace
+from vwt_agents.workspace.patches import unified_patch
+from vwt_agents.workspace.relevance import Suspect, named_files, ranked, suspects, words_of
+from vwt_agents.workspace.shown import shown
+from vwt_agents.workspace.splice import SpliceError, definitions, splice
+from vwt_agents.workspace.tree import Workspace, is_guarded, is_test_file
+
+__all__ = [
+    "Changes",
+    "ReadLimits",
+    "SpliceError",
+    "Suspect",
+    "Workspace",
+    "definitions",
+    "is_guarded",
+    "is_test_file",
+    "named_files",
+    "ranked",
+    "read_changes",
+    "read_workspace",
+    "shown",
+    "splice",
+    "suspects",
+    "unified_patch",
+    "words_of",
+]
