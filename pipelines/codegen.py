@@ -10,15 +10,16 @@ with exit code 1.
 With `repo`, it changes a copy of that folder: the folder's own tests count too, and a patch is delivered. A task that names
 several files gets them all, tested together.
 
-One greedy answer first, and nothing more where it holds. Else samples, a few at a time, until one does; of equals the one that
-most others agree with on new inputs; then repairs; without progress the calls go to the large tier. Each of these can be
-switched off by an input, so its worth can be measured (`bench/ablation.py`).
+One greedy answer first, and nothing more where it holds. Else samples, a few at a time and one of them in another form, until
+one does; of equals the one that most others agree with on new inputs; then repairs; without progress the calls go to the large
+tier. Each of these can be switched off by an input, so its worth can be measured (`bench/ablation.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from vwt_agents import (
@@ -57,7 +58,6 @@ to_roman(0) raises ValueError
 SUITE = 4  # tests, given and written, that a verdict should rest on where the task states too few
 ROUND = 2  # samples at a time: fewer waste less once one is good, more are through sooner
 APPROACHES = (
-    "",
     "Use a plain loop, one step at a time.",
     "Handle each rule of the task in a step of its own.",
     "Use what itertools, collections, math or re offer.",
@@ -186,14 +186,14 @@ async def proven(
     """Run, try more candidates, repair: until every test that stands has passed, or there is nothing left to spend."""
     bench = bench_of(sandbox, brief, tests, probes)
     ways = form_for(coder, form)
-    samples = ways.samples if samples is None else samples
-    rounds, fixes = -(-samples // ROUND), ways.repairs if repairs is None else repairs
-    async for attempt in run.attempts(1 + rounds + fixes, escalate_after=2 if escalate else None):
+    rounds = rounds_of(ways.samples if samples is None else samples)
+    fixes = ways.repairs if repairs is None else repairs
+    async for attempt in run.attempts(1 + len(rounds) + fixes, escalate_after=2 if escalate else None):
         if attempt.number == 1:
-            programs = [draft]
-        elif attempt.number <= 1 + rounds:
-            done = (attempt.number - 2) * ROUND
-            programs = await spread(coder, task, brief, ways, done, min(ROUND, samples - done, max_calls - run.calls))
+            programs: Sequence[Mapping[str, str]] = [draft]
+        elif attempt.number <= 1 + len(rounds):
+            done = rounds[attempt.number - 2]
+            programs = await spread(coder, task, brief, ways, done[: max(0, max_calls - run.calls)])
         else:
             programs = [await repair(coder, task, brief, ways, bench.best)]
         await bench.judge(programs)
@@ -244,9 +244,10 @@ def form_for(coder: Agent, wanted: str) -> CodeProfile:
 
 
 def prompt_for(task: str, brief: Brief, ways: CodeProfile, hint: str) -> tuple[str, list[str]]:
-    """The prompt, and what goes before it; a task that is only a stub stands in the answer's beginning already."""
-    if brief.whole and ways.opening(brief.stub).count(brief.stub or "\0"):
-        return f"Complete this function. Answer with one Python code block. {hint}".strip(), []
+    """The prompt, and what goes before it; a task that is only a stub may stand in the answer's beginning already."""
+    if brief.whole and (ways.completes or not ways.fence):
+        complete = f"Complete this function. Answer with one Python code block. {hint}".strip()
+        return complete if ways.completes else f"{complete}\n\n```python\n{brief.stub}\n```", []
     words = f"Write the module `{brief.function}.py`. Answer with one Python code block, without examples of use."
     return f"{words} {hint}".strip(), [task]
 
@@ -273,19 +274,33 @@ def program_in(opening: str, answer: str, stub: str | None) -> str:
         return module_source(answer, stub=stub)
 
 
+def rounds_of(samples: int) -> list[range]:
+    """The numbers of the samples of each round: a full one, one answer in another form alone, then full ones again."""
+    ends = [0, *[end for end in (ROUND, ROUND + 1) if end < samples]]
+    while ends[-1] < samples:
+        ends.append(min(samples, ends[-1] + ROUND))
+    return [range(begin, end) for begin, end in pairwise(ends)]
+
+
 async def spread(
-    coder: Agent, task: str, brief: Brief, ways: CodeProfile, done: int, count: int
-) -> list[Mapping[str, str]]:
-    """`count` more programs: at first more answers to the draft's prompt, which is read already; then other approaches."""
+    coder: Agent, task: str, brief: Brief, ways: CodeProfile, numbers: range
+) -> Sequence[Mapping[str, str]]:
+    """A round of more programs.
+
+    First more answers to the draft's prompt, which the engine has read already. Then one free answer: asked in another form a
+    model often solves what it did not before. Then other approaches, where the model follows a hint.
+    """
     if brief.folder is not None:
-        numbers = range(done + 1, done + 1 + count)
-        return [await change(coder, brief.folder, ways, number=n, temperature=ways.temperature) for n in numbers]
-    if done < 2 * ROUND or not ways.hints:
-        return [*await write(coder, task, brief, ways, n=count, temperature=ways.temperature)]
-    hints = [APPROACHES[(done + number) % len(APPROACHES)] for number in range(count)]
-    other = ways.without_head()
-    found = [await write(coder, task, brief, other, hint=hint, temperature=ways.temperature) for hint in hints]
-    return [program for programs in found for program in programs]
+        return [await change(coder, brief.folder, ways, number=n + 1, temperature=ways.temperature) for n in numbers]
+    if numbers.start == ROUND and ways != PLAIN:
+        return await write(coder, task, brief, PLAIN, temperature=0.0)
+    if numbers.start < ROUND or not ways.hints:
+        return await write(coder, task, brief, ways, n=len(numbers), temperature=ways.temperature)
+    found = []
+    for number in numbers:
+        hint = APPROACHES[number % len(APPROACHES)]
+        found += await write(coder, task, brief, ways.without_head(), hint=hint, temperature=ways.temperature)
+    return found
 
 
 async def repair(coder: Agent, task: str, brief: Brief, ways: CodeProfile, best: Candidate) -> Mapping[str, str]:
@@ -385,4 +400,5 @@ def shown_result(brief: Brief, files: Mapping[str, str]) -> str:
     """What was written, for a reader: the files, or the patch of a folder."""
     if brief.folder is not None and brief.folder.exists:
         return f"```diff\n{brief.folder.patch(files)[:MOST_SHOWN]}\n```"
-    return "\n\n".join(f"`{path}`:\n```python\n{text}\n```" for path, text in files.items())
+    names = {path: f"`{path}`:\n" if len(files) > 1 else "" for path in files}
+    return "\n\n".join(f"{names[path]}```python\n{text}\n```" for path, text in files.items())

@@ -104,8 +104,9 @@ async def test_the_json_of_a_run_has_what_was_promised(tmp_path: Path, server: O
 async def test_every_stage_and_call_is_in_the_journal(tmp_path: Path, server: OllamaServer) -> None:
     result = await App().run(job(tmp_path, server, TWO_STAGES))
     entries = await JournalReader().entries(result.run_id)
-    assert {entry.name for entry in entries if entry.kind == "event"} == {"plan", "timeline"}
-    assert [(entry.kind, entry.name) for entry in entries if entry.kind != "event"] == [
+    recorded = ("plan", "timeline")
+    assert {entry.name for entry in entries if entry.kind == "event"} == {*recorded, "file.delivered"}
+    assert [(entry.kind, entry.name) for entry in entries if entry.name not in recorded] == [
         ("call", "first"),
         ("stage", "first"),
         ("call", "second"),

@@ -155,6 +155,7 @@ async def test_a_run_whose_folder_is_full_is_failed_in_the_journal_and_resumed(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "a.txt",
         "log.jsonl",
+        "report.html",
         "report.md",
         "result.json",
     ]

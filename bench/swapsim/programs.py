@@ -47,6 +47,7 @@ Profile = dict[str, tuple[tuple[Part, ...], tuple[Part, ...], tuple[int, ...]]]
 
 PROFILES: Final[dict[str, Profile]] = {
     "codegen": {
+        "folder": ((), (), ()),  # nothing to read: a task without a folder
         "brief": ((Cpu(0.1, 0.2),), (), (0,)),
         "draft": ((Call(8, 18),), (), (0,)),
         "tests": ((Call(6, 12),), (Call(6, 12),), (0, 0, 1)),
@@ -87,6 +88,9 @@ def add_run(
     for stage in graph_of(pipeline).stages:
         parts, again, times = PROFILES[pipeline][stage.name]
         after = [job for need in stage.needs for job in ends[need]]
+        if not parts:
+            ends[stage.name] = after
+            continue
         ends[stage.name] = []
         for _ in range(items if stage.each else 1):
             chain = [*parts, *again * draft.rng.choice(times)]

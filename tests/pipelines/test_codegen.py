@@ -116,15 +116,18 @@ async def test_later_samples_are_asked_for_in_another_form_and_then_the_best_is_
     codegen: ModuleType, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     def answer(request: Request, n: int) -> str:
-        repairing = "This code is wrong" in request.messages[-2].content
-        return MODULE if repairing else f" return {n}" if "return" not in request.prefill and n <= 5 else WRONG
+        repairing = any("This code is wrong" in message.content for message in request.messages)
+        return MODULE if repairing else f" return {n}" if request.prefill.endswith("   ") else "```python\nx = 1\n```"
 
     desk = Desk(answer, tmp_path)
-    result = await prove(codegen, desk, sandbox, samples=6, repairs=1)
+    result = await prove(codegen, desk, sandbox, samples=5, repairs=1)
     assert result.verdict.passed
-    assert len(desk.requests) == 1 + 6 + 1
-    assert [request.prefill for request in desk.requests[5:7]] == ["```python\n"] * 2
-    assert len({request.messages[-2].content for request in desk.requests[5:7]}) == 2  # two approaches
+    assert len(desk.requests) == 1 + 5 + 1
+    free, *others = desk.requests[3:6]
+    assert (free.prefill, free.options.temperature) == ("", 0.0)
+    assert f"```python\n{STUB.strip()}\n```" in free.messages[-1].content
+    assert [request.prefill for request in others] == ["```python\n"] * 2
+    assert len({request.messages[-2].content for request in others}) == 2  # two approaches
     assert "double(" in desk.requests[-1].messages[-2].content  # the failure that is shown
 
 
@@ -140,8 +143,13 @@ async def test_without_progress_the_calls_go_to_the_large_tier(
     assert {request.model for request in desk.requests} == {"qwen2.5-coder:7b"}
 
 
+def test_rounds_are_full_ones_and_one_of_a_single_answer_after_the_first(codegen: ModuleType) -> None:
+    sizes = [[len(each) for each in codegen.rounds_of(samples)] for samples in range(8)]
+    assert sizes == [[], [1], [2], [2, 1], [2, 1, 1], [2, 1, 2], [2, 1, 2, 1], [2, 1, 2, 2]]
+
+
 @pytest.mark.parametrize(
-    ("spend", "calls"), [({"max_calls": 4}, 4), ({"max_tokens": 100}, 5), ({"samples": 0, "repairs": 0}, 1)]
+    ("spend", "calls"), [({"max_calls": 4}, 4), ({"max_tokens": 100}, 4), ({"samples": 0, "repairs": 0}, 1)]
 )
 async def test_what_may_be_spent_is_kept_to_and_the_best_so_far_is_the_result(
     codegen: ModuleType, sandbox: Sandbox, tmp_path: Path, spend: dict[str, int], calls: int

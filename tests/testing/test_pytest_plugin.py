@@ -90,5 +90,5 @@ def test_a_recording_that_is_not_there_is_told_with_the_command_that_makes_it(ru
 
 
 def test_the_plugin_is_found_by_pytest_and_not_by_the_sandboxs_judge() -> None:
-    judge = (Path(__file__).parents[2] / "vwt_agents/sandbox/judge.py").read_text()
+    judge = (Path(__file__).parents[2] / "vwt_agents/sandbox/trial.py").read_text()
     assert '"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"' in judge
