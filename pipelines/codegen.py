@@ -88,12 +88,13 @@ class Brief:
 
 @dataclass(frozen=True)
 class Proven:
-    """The best files, the tests they were judged by, those no candidate agreed with, and the verdict."""
+    """The best files, the tests they were judged by, those no candidate agreed with, the verdict; of a folder, the patch."""
 
     files: Mapping[str, str]
     suite: TestSuite
     disputed: tuple[str, ...]
     verdict: Verdict
+    patch: str = ""
 
     @property
     def code(self) -> str:
@@ -205,15 +206,17 @@ async def proven(
             break
     if bench.disputed:
         run.say(f"left out, because no candidate agrees with them: {', '.join(bench.disputed)}")
-    return Proven(bench.best.files, bench.suite, bench.disputed, bench.best.verdict)
+    best = bench.best
+    patch = brief.folder.patch(best.files) if brief.folder is not None and brief.folder.exists else ""
+    return Proven(best.files, bench.suite, bench.disputed, best.verdict, patch)
 
 
 @pipeline.stage
-async def review(reviewer: Agent, task: str, brief: Brief, proven: Proven, advice: bool = True) -> str:
+async def review(reviewer: Agent, task: str, proven: Proven, advice: bool = True) -> str:
     """A second model reads the result; its notes are advice and change no verdict."""
     if not advice:
         return ""
-    code = "This code was written for the task:\n\n" + shown_result(brief, proven.files)
+    code = "This code was written for the task:\n\n" + shown_result(proven)
     prompt = f"{code}\n\nName at most three faults or risks, one line each."
     return await reviewer.ask(prompt, given=[task], num_predict=160)
 
@@ -396,9 +399,9 @@ def budget_of(coder: Agent) -> int:
     return max(300, coder.route.num_ctx - 700 - 900)
 
 
-def shown_result(brief: Brief, files: Mapping[str, str]) -> str:
+def shown_result(proven: Proven) -> str:
     """What was written, for a reader: the files, or the patch of a folder."""
-    if brief.folder is not None and brief.folder.exists:
-        return f"```diff\n{brief.folder.patch(files)[:MOST_SHOWN]}\n```"
-    names = {path: f"`{path}`:\n" if len(files) > 1 else "" for path in files}
-    return "\n\n".join(f"{names[path]}```python\n{text}\n```" for path, text in files.items())
+    if proven.patch:
+        return f"```diff\n{proven.patch[:MOST_SHOWN]}\n```"
+    names = {path: f"`{path}`:\n" if len(proven.files) > 1 else "" for path in proven.files}
+    return "\n\n".join(f"{names[path]}```python\n{text}\n```" for path, text in proven.files.items())
