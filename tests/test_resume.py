@@ -95,6 +95,16 @@ async def test_a_kept_stages_files_are_put_back_where_they_are_gone_or_changed(r
     assert (await runs.events()).count("file.delivered") == 1
 
 
+async def test_code_that_is_as_it_was_again_has_the_files_of_then(runs: Staged) -> None:
+    switch = await broken(runs)
+    switch.broken = True
+    with pytest.raises(StageFailed):
+        await runs.resume(diamond(switch, left_adds="x"))
+    switch.broken = False
+    values = await runs.resume(diamond(switch))
+    assert (values["left"], (runs.folder / "left.txt").read_text()) == ("AL", "AL")
+
+
 async def test_a_stage_whose_code_changed_is_done_again_with_what_follows_and_said(runs: Staged) -> None:
     switch = await broken(runs)
     code = dict(runs.code)

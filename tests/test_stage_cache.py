@@ -12,6 +12,7 @@ import pytest
 from staged import Calls, Staged
 
 from vwt_agents.agents import Agent
+from vwt_agents.errors import StageFailed
 from vwt_agents.journal import Journal
 from vwt_agents.messages import Options
 from vwt_agents.pipeline import Fallback, Pipeline
@@ -114,3 +115,23 @@ async def test_a_result_that_something_stands_in_for_is_not_used_again(runs: Sta
     for _ in range(2):
         assert await runs.run(pipeline) == {"one": 0.0, "several": [1.0]}
         assert runs.status == {"one": "fallback", "several": "partial"}
+
+
+async def test_files_that_a_fork_delivers_as_its_parent_did_come_with_its_result(runs: Staged) -> None:
+    broken = [True]
+    pipeline = Pipeline("p")
+
+    @pipeline.stage(cache=True)
+    async def greeting(run: Run) -> str:
+        await run.deliver({"greeting.txt": "hello"})
+        if broken:
+            raise ValueError("broken")
+        return "hello"
+
+    with pytest.raises(StageFailed):
+        await runs.run(pipeline)
+    broken.clear()
+    await runs.fork(pipeline)
+    await runs.run(pipeline)
+    assert runs.status == {"greeting": "cached"}
+    assert (runs.folder / "greeting.txt").read_text() == "hello"

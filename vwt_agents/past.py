@@ -57,6 +57,7 @@ class Question:
 class Past:
     """By stage: the entries of its good ends (oldest first), the answers its calls got, the files it delivered.
 
+    `left` are, for each of the ends, the files as they were then; `newest` is what each run delivered last of each file.
     `known` are the same answers by the fingerprint of their request, each to be used once. `code` has the marks of the
     stages' code as it was when the run began. `attempts` are (stage, key, status) of all that were recorded.
     """
@@ -65,13 +66,22 @@ class Past:
     answers: dict[str, list[Response]] = field(default_factory=dict)
     known: dict[str, deque[Response]] = field(default_factory=dict)
     files: dict[str, list[Delivery]] = field(default_factory=dict)
+    left: dict[tuple[str, int], list[Delivery]] = field(default_factory=dict)
+    newest: dict[tuple[str, str, str], str] = field(default_factory=dict)
     attempts: set[tuple[str, str, str]] = field(default_factory=set)
     approvals: dict[str, tuple[str, Approval]] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
 
-    def has_delivered(self, stage: str, delivery: Delivery) -> bool:
-        """Whether the stage's delivery of this very file is written down."""
-        return delivery in self.files.get(stage, ())
+    def has_delivered(self, run: str, stage: str, delivery: Delivery) -> bool:
+        """Whether this very file is what the run itself has written down last of the stage's file of that name. What a
+        fork inherits is not: whoever takes a result of it from the cache looks for files among its own entries.
+        """
+        name, text = delivery
+        return self.newest.get((run, stage, name)) == text
+
+    def files_at(self, end: Entry) -> list[Delivery]:
+        """The files as they were when the stage ended so, oldest first."""
+        return self.left[end.run, end.seq]
 
 
 def read_past(entries: Iterable[Entry], code: Mapping[str, str] | None = None) -> Past:
@@ -132,6 +142,7 @@ def _stage_of(entry: Entry) -> str:
 def _take(past: Past, entry: Entry) -> None:
     if entry.kind == "stage" and entry.status in {"done", "cached"}:
         past.stages.setdefault(entry.name, []).append(entry)
+        past.left[entry.run, entry.seq] = list(past.files.get(entry.name, ()))
     elif entry.kind == "call" and entry.status == "done":
         request, answer = read_call(entry)
         if not isinstance(answer, str):
@@ -142,6 +153,7 @@ def _take(past: Past, entry: Entry) -> None:
     elif entry.kind == "event" and entry.name == DELIVERED:
         said = _said(entry)
         past.files.setdefault(said["stage"], []).append((said["file"], str(entry.texts[0])))
+        past.newest[entry.run, said["stage"], said["file"]] = str(entry.texts[0])
     elif entry.kind == "event" and entry.name == GIVEN:
         # the newest counts: a person may have changed their mind
         past.approvals[entry.key] = _said(entry)["question"], read_given(entry)

@@ -105,7 +105,7 @@ class Recall:
         except Unreadable as error:
             return Changed(f"its result cannot be read back: {error}")
         self._digests[stage.name] = self._value_digest(stage, str(entry.payload))
-        for name, text in self._past.files.get(stage.name, ()):
+        for name, text in dict(self._past.files_at(entry)).items():
             self._folder.write(name, text)
         return Remembered(value)
 
@@ -131,7 +131,7 @@ class Recall:
             return None
         for name, text in await self._deliveries(entry):
             self._folder.write(name, text)
-            if not self._past.has_delivered(stage.name, (name, text)):
+            if not self._past.has_delivered(self._run, stage.name, (name, text)):
                 await self._journal.append(delivered_entry(self._run, stage.name, name, text))
         return Remembered(value, entry.run)
 

@@ -240,7 +240,7 @@ class Run:
 
     async def _keep_delivery(self, name: str, text: str) -> None:
         stage = self._line.name
-        if self._journal is None or (self._past is not None and self._past.has_delivered(stage, (name, text))):
+        if self._journal is None or (self._past is not None and self._past.has_delivered(self.id, stage, (name, text))):
             return
         await self._journal.append(delivered_entry(self.id, stage, name, text), at_once=True)
 
