@@ -270,6 +270,31 @@ async def test_attempts_done_again_on_the_way_are_journaled_once(runs: Staged) -
     assert [entry.key for entry in await runs.journal.entries(runs.run_id, "attempt")] == ["1", "2", "3"]
 
 
+async def test_an_attempt_that_judged_other_files_than_before_is_journaled_too(runs: Staged) -> None:
+    @dataclass
+    class Result:
+        tests_passed: int = 0
+        passed: bool = False
+
+    def repairing(code: str) -> Pipeline:
+        pipeline = Pipeline("p")
+
+        @pipeline.stage
+        async def repaired(run: Run) -> int:
+            async for attempt in run.attempts(1):
+                await attempt.record(Result(), files={"m.py": code})
+            raise ValueError("stopped")
+
+        return pipeline
+
+    with pytest.raises(StageFailed):
+        await runs.run(repairing("old"))
+    for _ in range(2):
+        with pytest.raises(StageFailed):
+            await runs.resume(repairing("new"))
+    assert [entry.texts for entry in await runs.journal.entries(runs.run_id, "attempt")] == [("old",), ("new",)]
+
+
 async def test_a_chain_of_many_kept_stages_is_no_deep_recursion(runs: Staged) -> None:
     pipeline, stop = Pipeline("p"), [True]
     for number in range(400):

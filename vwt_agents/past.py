@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from vwt_agents.approval import Approval
-from vwt_agents.entries import Entry, read_call, request_fingerprint
+from vwt_agents.entries import Entry, Value, read_call, request_fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -59,7 +59,7 @@ class Past:
 
     `left` are, for each of the ends, the files as they were then; `newest` is what each run delivered last of each file.
     `known` are the same answers by the fingerprint of their request, each to be used once. `code` has the marks of the
-    stages' code as it was when the run began. `attempts` are (stage, key, status) of all that were recorded.
+    stages' code as it was when the run began. `attempts` are (stage, key, status, texts of the files) of all that were recorded.
     """
 
     stages: dict[str, list[Entry]] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Past:
     files: dict[str, list[Delivery]] = field(default_factory=dict)
     left: dict[tuple[str, int], list[Delivery]] = field(default_factory=dict)
     newest: dict[tuple[str, str, str], str] = field(default_factory=dict)
-    attempts: set[tuple[str, str, str]] = field(default_factory=set)
+    attempts: set[tuple[str, str, str, tuple[Value, ...]]] = field(default_factory=set)
     approvals: dict[str, tuple[str, Approval]] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
 
@@ -149,7 +149,7 @@ def _take(past: Past, entry: Entry) -> None:
             past.answers.setdefault(entry.name, []).append(answer)
             past.known.setdefault(request_fingerprint(request), deque()).append(answer)
     elif entry.kind == "attempt":
-        past.attempts.add((entry.name, entry.key, entry.status))
+        past.attempts.add((entry.name, entry.key, entry.status, entry.texts))
     elif entry.kind == "event" and entry.name == DELIVERED:
         said = _said(entry)
         past.files.setdefault(said["stage"], []).append((said["file"], str(entry.texts[0])))

@@ -111,7 +111,7 @@ class Recall:
 
     def recount(self, line: StageLine) -> None:
         """Count the calls and attempts that the stage made before as its own."""
-        line.attempts = len({key for stage, key, _ in self._past.attempts if stage == line.name})
+        line.attempts = len({key for stage, key, *_ in self._past.attempts if stage == line.name})
         for answer in self._past.answers.get(line.name, ()):
             line.answered(answer)
 

@@ -207,7 +207,8 @@ class Run:
         said = {"number": attempt.number, "escalated": attempt.escalated, "outcome": attempt.outcome}
         key = f"{self._scope.item}/{attempt.number}" if self._scope.item else str(attempt.number)
         status = "good" if attempt.outcome.passed else "bad"
-        if self._past is not None and (self._line.name, key, status) in self._past.attempts:
+        texts = tuple(attempt.files.values())
+        if self._past is not None and (self._line.name, key, status, texts) in self._past.attempts:
             return  # it was done again on the way back to where the run stood
         await self._journal.append(
             Entry(
@@ -217,7 +218,7 @@ class Run:
                 key=key,
                 status=status,
                 payload=encode({**said, "files": list(attempt.files)} if attempt.files else said),
-                texts=tuple(attempt.files.values()),
+                texts=texts,
             ),
             at_once=True,
         )
