@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from report_runs import BEGAN, Ran, record_of
+from rich.console import Console
 
 from vwt_agents.entries import Entry
+from vwt_agents.report import present
 from vwt_agents.report.history import read_history
+from vwt_agents.report.screen import screen
 
 MODEL = ["M", 1, "here", "coder:7b", "gpu0", 2, 5000]
 
@@ -50,6 +55,18 @@ def test_a_run_that_goes_on_leaves_open_what_is_open_and_lasts_until_now() -> No
     assert history.end == 30.0
     assert history.requests[0].ended is None
     assert history.stages[0].status == "running"
+
+
+@pytest.mark.parametrize("how", ["done", "kept", "cached", "fallback", "partial", "skipped"])
+def test_nothing_waits_for_a_stage_that_is_over_whichever_way_it_ended_well(how: str) -> None:
+    stages = [{"name": "one", "needs": []}, {"name": "two", "needs": ["one"]}]
+    plan = Entry("r", "event", "plan", payload=json.dumps({"stages": stages}), seq=1)
+    rows = told(2, ["s", 0, "one"], ["e", 10, "one", how])
+    now = present(record_of(status="running", ended_at=None), [plan, rows], BEGAN, {"one": 60.0, "two": 5.0})
+    assert ([stage.after for stage in now.stages], now.left_s) == ([(), ()], 5.0)
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(screen([now]))
+    assert "1 of 2 stages" in console.export_text()
 
 
 def test_every_call_of_a_run_finds_its_request_and_memory_stays_within_the_budget(ran: Ran) -> None:

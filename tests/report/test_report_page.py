@@ -9,10 +9,13 @@ import random
 import re
 from datetime import timedelta
 from html.parser import HTMLParser
-from typing import Any
+from importlib import resources
+from typing import Any, get_args
 
+import pytest
 from report_runs import BEGAN, EVIL, Ran, many_calls, record_of
 
+from vwt_agents.board import StageStatus
 from vwt_agents.report import report_page
 
 LATER = BEGAN + timedelta(days=400)
@@ -111,3 +114,9 @@ def test_an_unpacked_page_holds_its_texts_as_they_are() -> None:
     assert 'data-packed="deflate"' in packed
     assert 'data-packed=""' in plain
     assert "You are careful." in plain
+
+
+@pytest.mark.parametrize("status", get_args(StageStatus))
+def test_every_status_of_a_stage_has_a_colour_in_the_graph(status: str) -> None:
+    style = resources.files("vwt_agents.report").joinpath("page.css").read_text(encoding="utf-8")
+    assert re.search(rf"svg \.node [^{{}}]*\.s-{status}\b", style)

@@ -360,7 +360,7 @@
     D.calls.length ? [h("h3", {}, "By agent"), table([["agent"], ["model"], ["calls", "n"], ["read", "n"], ["cached", "n"], ["written", "n"], ["waited s", "n"], ["running s", "n"]],
       byAgent().map(a => [a.agent, a.model, a.calls, a.in, a.cached, a.out, seconds(a.wait), seconds(a.run)]), "Agents")] : null,
     D.stages.some(one => one.value !== null) ? h("h3", {}, "What they returned") : null,
-    D.stages.filter(one => one.value !== null).map(one => folded({}, [h("b", {}, one.name), " ", h("span", { class: "dim" }, one.status === "failed" ? "what ended it" : "value")], all => block(all[one.value]))));
+    D.stages.filter(one => one.value !== null).map(one => folded({}, [h("b", {}, one.name), " ", h("span", { class: "dim" }, one.status === "failed" ? "what ended it" : one.status === "skipped" ? "why" : "value")], all => block(all[one.value]))));
 
   if (D.attempts.length) {
     const made = section("attempts", "Attempts", D.attempts.map(a => folded({}, [

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vwt_agents.board import ENDED_WELL
 from vwt_agents.report.data import plan_of
 from vwt_agents.report.history import History, Request, StageSpan, read_history
 
@@ -128,7 +129,7 @@ def _call(request: Request, seconds: Seconds, why: str = "") -> CallNow:
 def _stages(history: History, planned: Sequence[Mapping[str, object]]) -> tuple[StageNow, ...]:
     spans: dict[str, StageSpan] = {span.name: span for span in history.stages}
     needs = {str(stage["name"]): _names(stage["needs"]) for stage in planned}
-    done = {name for name, span in spans.items() if span.status == "done"}
+    done = {name for name, span in spans.items() if span.status in ENDED_WELL}
     return tuple(
         StageNow(
             name,
@@ -157,7 +158,7 @@ def _left(
     for stage in planned:
         name = str(stage["name"])
         begins = max((until[need] for need in _names(stage["needs"])), default=0.0)
-        if now[name].status == "done":
+        if now[name].status in ENDED_WELL:
             until[name] = begins
         elif name in usual:
             until[name] = begins + max(0.0, usual[name] - now[name].seconds)

@@ -8,6 +8,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from vwt_agents.board import ENDED_WELL
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,7 +22,13 @@ __all__ = ["screen"]
 
 _WIDTH: Final = 30
 _CALLS: Final = 12
-_STYLES: Final = {"done": "green", "failed": "red", "running": "bold cyan", "stopped": "yellow", "waiting": "dim"}
+_STYLES: Final = {
+    **dict.fromkeys(("done", "kept", "cached"), "green"),
+    **dict.fromkeys(("fallback", "partial", "skipped", "stopped"), "yellow"),
+    "failed": "red",
+    "running": "bold cyan",
+    "waiting": "dim",
+}
 
 
 def screen(runs: Sequence[Present]) -> RenderableType:
@@ -29,7 +37,7 @@ def screen(runs: Sequence[Present]) -> RenderableType:
 
 
 def _run(run: Present) -> list[RenderableType]:
-    done = sum(stage.status == "done" for stage in run.stages)
+    done = sum(stage.status in ENDED_WELL for stage in run.stages)
     head = Text.assemble(
         (run.pipeline, "bold"),
         f"  {run.status}, {_span(run.seconds)}",
