@@ -59,7 +59,7 @@ class Past:
 
     `left` are, for each of the ends, the files as they were then; `newest` is what each run delivered last of each file.
     `known` are the same answers by the fingerprint of their request, each to be used once. `code` has the marks of the
-    stages' code as it was when the run began. `attempts` are (stage, key, status, texts of the files) of all that were recorded.
+    stages' code as it was when the run began. `attempts` are (stage, key, status, files' texts) of all that were recorded.
     """
 
     stages: dict[str, list[Entry]] = field(default_factory=dict)

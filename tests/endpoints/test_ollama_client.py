@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 
 import anyio
@@ -240,3 +241,17 @@ def test_what_is_no_address_is_named(text):
 )
 def test_a_model_has_one_spelling(name, one):
     assert canonical(name) == one
+
+
+async def test_the_time_of_a_probe_begins_when_the_package_it_asks_with_is_imported(endpoint, monkeypatch):
+    asked = []
+
+    async def version() -> str:
+        asked.append(True)
+        return "0.33.0"
+
+    monkeypatch.setattr(endpoint._client, "version", version)
+    monkeypatch.setitem(sys.modules, "ollama", None)  # an import that fails shows when it is made
+    with pytest.raises(ImportError):
+        await endpoint.probe()
+    assert asked == []

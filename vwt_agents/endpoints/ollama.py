@@ -398,6 +398,8 @@ class OllamaEndpoint:
 
     async def probe(self) -> Health:
         """Whether the server answers within 3 seconds."""
+        import ollama  # noqa: F401 - which may itself take seconds where the machine is busy: those are not the server's
+
         try:
             with anyio.move_on_after(_PROBE_S):
                 version = await self._client.version()
