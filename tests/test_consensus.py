@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vwt_agents.consensus import agreement, telling
+from vwt_agents.consensus import agreement
 
 
 def test_who_gives_what_most_give_agrees_most() -> None:
@@ -23,12 +23,6 @@ def test_alone_or_without_inputs_there_is_nobody_to_disagree_with() -> None:
     assert agreement({"a": ["1"]}) == {"a": 1.0}
     assert agreement({"a": [], "b": []}) == {"a": 1.0, "b": 1.0}
     assert agreement({}) == {}
-
-
-def test_the_input_that_tells_apart_best_is_the_one_with_most_answers() -> None:
-    assert telling({"a": ["1", "2", "5"], "b": ["1", "3", "5"], "c": ["1", "4", "6"]}) == 1
-    assert telling({"a": ["1"], "b": ["1"]}) is None
-    assert telling({}) is None
 
 
 @given(

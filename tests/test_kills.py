@@ -36,7 +36,7 @@ def side_by_side(*works: Callable[[], int]) -> int:
 
 
 def test_a_run_killed_again_and_again_ends_as_if_nothing_had_been(tmp_path):
-    assert killed(tmp_path / "a", "trimmed.py", seed=3, times=4, most=4) == 4
+    assert killed(tmp_path / "a", "trimmed.py", seed=3, times=2, most=2) == 2
 
 
 @pytest.mark.slow

@@ -144,20 +144,26 @@ async def check() -> None:
 """
 
 
-def _mypy(path: Path) -> str:
+@pytest.fixture(scope="module")
+def types_seen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What mypy knows of the package already: the first test reads it for both."""
+    return tmp_path_factory.mktemp("mypy")
+
+
+def _mypy(path: Path, types_seen: Path) -> str:
     api = pytest.importorskip("mypy.api")
-    out, err, _ = api.run(["--strict", "--no-error-summary", "--config-file=", f"--cache-dir={path.parent}", str(path)])
+    out, err, _ = api.run(["--strict", "--no-error-summary", "--config-file=", f"--cache-dir={types_seen}", str(path)])
     return str(out + err)
 
 
-def test_a_pipeline_file_passes_mypy_strict_and_loads(tmp_path: Path) -> None:
+def test_a_pipeline_file_passes_mypy_strict_and_loads(tmp_path: Path, types_seen: Path) -> None:
     path = tmp_path / "codegen.py"
     path.write_text(USER_FILE)
-    assert _mypy(path) == ""
+    assert _mypy(path, types_seen) == ""
     assert load_pipeline(path).name == "codegen"
 
 
-def test_the_type_checker_sees_a_wrong_stage_and_a_wrong_call(tmp_path: Path) -> None:
+def test_the_type_checker_sees_a_wrong_stage_and_a_wrong_call(tmp_path: Path, types_seen: Path) -> None:
     path = tmp_path / "wrong.py"
     path.write_text(
         textwrap.dedent("""
@@ -181,7 +187,7 @@ def test_the_type_checker_sees_a_wrong_stage_and_a_wrong_call(tmp_path: Path) ->
                 return await fine(3)
         """)
     )
-    found = _mypy(path).splitlines()
+    found = _mypy(path, types_seen).splitlines()
     assert any(":7: error" in line for line in found), "a stage that is not async"
     assert any(":17: error" in line for line in found), "an unknown importance"
     assert any(":19: error" in line for line in found), "a stage called with the wrong type"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["agreement", "telling"]
+__all__ = ["agreement"]
 
 
 def agreement(observed: Mapping[str, Sequence[str]]) -> dict[str, float]:
@@ -35,11 +35,3 @@ def agreement(observed: Mapping[str, Sequence[str]]) -> dict[str, float]:
         for name in names:
             score[name] += max(0, counts[observed[name][index]] - 1) / (len(names) - 1)
     return {name: value / fair if fair else 1.0 for name, value in score.items()}
-
-
-def telling(observed: Mapping[str, Sequence[str]]) -> int | None:
-    """The input that tells the candidates apart best: the one with most different answers; None where all agree."""
-    inputs = min((len(given) for given in observed.values()), default=0)
-    kinds = [len({given[index] for given in observed.values()}) for index in range(inputs)]
-    best = max(range(inputs), key=lambda index: (kinds[index], -index), default=None)
-    return best if best is not None and kinds[best] > 1 else None

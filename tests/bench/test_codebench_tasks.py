@@ -76,8 +76,8 @@ async def fair(problems: list[Problem]) -> list[str]:
     return [problem.task.name for problem, good in zip(problems, fine, strict=True) if not good]
 
 
-async def test_two_tasks_can_be_solved_and_not_by_a_stub() -> None:
-    assert await fair([*load_problems("humaneval", "38"), *load_problems("own", "4")]) == []
+async def test_a_task_can_be_solved_and_not_by_a_stub() -> None:
+    assert await fair(load_problems("humaneval", "38")) == []
 
 
 @pytest.mark.slow

@@ -158,3 +158,11 @@ def test_help_and_import_cost_next_to_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
     assert "Commands:" in done.stdout
+
+
+@pytest.mark.parametrize("group", ["endpoints", "models", "runs", "sandbox"])
+def test_the_help_of_a_group_cuts_no_sentence_off(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli([group, "--help"]) == 0
+    commands = capsys.readouterr().out.partition("Commands:")[2]
+    assert commands
+    assert "..." not in commands

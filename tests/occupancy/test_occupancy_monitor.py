@@ -213,12 +213,3 @@ async def test_where_nothing_can_be_seen_nothing_is_waited_for(device: str) -> N
     monitor = World().monitor(["cpu"])
     await monitor.look()
     assert await monitor.settled(device, 5000, within=0)
-
-
-async def test_the_one_who_takes_most_is_named_where_it_is_known() -> None:
-    world = World()
-    world.reader = lambda: Found((replace(CARD, taken_by="3100 MiB by process 4242 (ollama)"),))
-    monitor = world.monitor()
-    assert monitor.taker("gpu0") == ""
-    await monitor.look()
-    assert monitor.taker("gpu0") == "3100 MiB by process 4242 (ollama)"

@@ -29,7 +29,7 @@ _COMMANDS: Final = {
     "doctor": ("doctor", "Say what works on this machine, what does not, and the command that fixes it."),
     "models": ("models", "List, show, pull, import and forget models: size, footprint, fit, licence, use."),
     "endpoints": ("endpoints", "Bring up, take down and look at the servers that runs start on demand."),
-    "runs": ("runs", "List, show, resume and report on the runs in the journal."),
+    "runs": ("runs", "List, show, watch, resume, fork, approve and report on runs; keep their journal sound."),
     "sandbox": ("sandbox", "Check the sandbox, or run a program or its tests in it."),
 }
 

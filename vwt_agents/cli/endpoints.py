@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vwt_agents.cli.options import Command, emit_json, run_async, terminal_width
+from vwt_agents.cli.options import Command, Group, emit_json, run_async, terminal_width
 
 if TYPE_CHECKING:
     from vwt_agents.app.servers import Verb
@@ -29,7 +29,7 @@ def _options(command: Command) -> Command:
     return command
 
 
-@click.group()
+@click.group(cls=Group)
 def endpoints() -> None:
     """Servers that are started on demand: bring them up, take them down, see how they stand.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vwt_agents.cli.options import emit_json, run_async, terminal_width
+from vwt_agents.cli.options import Group, emit_json, run_async, terminal_width
 
 if TYPE_CHECKING:
     from vwt_agents.app import World
@@ -21,7 +21,7 @@ config_option = click.option(
 )
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def models(ctx: click.Context) -> None:
     """Models: size, quantisation, footprint here, whether it fits, licence, use. Without a command: list."""

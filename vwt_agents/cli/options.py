@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "INTERRUPTED",
     "Command",
+    "Group",
     "approval_option",
     "emit_json",
     "job_of",
@@ -39,6 +40,17 @@ __all__ = [
 
 T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Group(click.Group):
+    """Lists its commands each with its whole first sentence, which click cuts off at the end of the line."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The section `Commands` of the help."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(limit=200)) for name, one in commands.items() if one])
+
 
 _JOB_OPTIONS = [
     click.argument("pipeline", type=click.Path(path_type=Path), metavar="PIPELINE.py"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vwt_agents.cli import upkeep
-from vwt_agents.cli.options import approval_option, emit_json, limit_options, run_async, terminal_width
+from vwt_agents.cli.options import Group, approval_option, emit_json, limit_options, run_async, terminal_width
 from vwt_agents.cli.run_pages import report, trace
 from vwt_agents.cli.run_show import show
 from vwt_agents.cli.run_top import top
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["runs"]
 
 
-@click.group()
+@click.group(cls=Group)
 def runs() -> None:
     """The runs in the journal. RUN is a run's id, the beginning of one, or `last`."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vwt_agents.cli.options import run_async
+from vwt_agents.cli.options import Group, run_async
 
 if TYPE_CHECKING:
     from vwt_agents.sandbox.base import Limits, SandboxResult
@@ -27,7 +27,7 @@ _STOPPED = 124
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-@click.group()
+@click.group(cls=Group)
 def sandbox() -> None:
     """Run programs, and judge code by its tests, apart from this machine."""
 

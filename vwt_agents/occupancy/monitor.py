@@ -128,11 +128,6 @@ class Monitor:
         log.warning("memory.not_freed", device=device, mib=leaving, seconds=within)
         return False
 
-    def taker(self, device: str) -> str:
-        """Who takes the most there, such as `3100 MiB by process 4242 (ollama)`; empty where `read` does not say."""
-        there = self._devices.get(device)
-        return there.taken_by if there is not None else ""
-
     def _own(self) -> tuple[dict[str, Mib], dict[str, bool]]:
         devices = self._taken
         return (
