@@ -1,4 +1,4 @@
-"""Trial: changes of a folder, judged by the folder's own tests and by new ones. Owns what a good change is.
+"""Folder trial: changes of a folder, judged by the folder's own tests and by new ones. Owns what a good change is.
 
 The tests run once on the folder as it is. A change is good when all that passed then still passes, and what the task is about
 passes now: tests of the folder that failed, examples the task states, new tests. What fails for reasons the code cannot help
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vwt_agents.sandbox.base import Limits
     from vwt_agents.sandbox.service import Sandbox
 
-__all__ = ["Baseline", "Trial", "baseline", "verdict_of_change"]
+__all__ = ["Baseline", "FolderTrial", "baseline", "verdict_of_change"]
 
 _MISSING: Final = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 _NO_FIXTURE: Final = re.compile(r"fixture '(\w+)' not found")
@@ -136,7 +136,7 @@ def _lacks(failure: Failure, workspace: Workspace, wanted: Collection[str]) -> s
     return f"fixture {fixture[1]}" if fixture is not None else ""
 
 
-class Trial:
+class FolderTrial:
     """Judges changes of a workspace. Has the `test` of a Sandbox, so whoever judges modules judges changes by it.
 
     `targets` are ids of tests (or test files) that have to pass, beside all tests that are given to `test`.
