@@ -97,6 +97,26 @@ async def test_a_change_cannot_reach_the_tests_nor_end_them_early(sandbox: Sandb
     assert not (await trial.test({"m.py": early}, {})).passed
 
 
+async def test_suspicious_code_is_held_against_a_change_only_where_it_is_new(sandbox: Sandbox) -> None:
+    room = Workspace(
+        {
+            "m.py": "import atexit\n\n\ndef f():\n    return 0\n",
+            "test_m.py": "from m import f\n\n\ndef test_f(tmp_path):\n    assert f() == 1\n",
+        }
+    )
+    trial = FolderTrial(
+        sandbox, room, Baseline(failing=(Failure("test_m.py::test_f", "x", ""),)), targets=["test_m.py"]
+    )
+    good = await trial.test({"m.py": room.files["m.py"].replace("0", "1")}, {})
+    assert (good.passed, good.integrity, good.suspicions) == (True, "same-process", ())
+    always = "class A:\n    def __eq__(self, other):\n        return True\n\n\ndef f():\n    return A()\n"
+    forged = await trial.test({"m.py": always}, {})
+    assert (forged.passed, forged.tests_passed) == (False, 1)
+    assert forged.reason.startswith(
+        "the tests passed, but in the process of a change that has a class that equals anything"
+    )
+
+
 async def test_a_module_the_task_asks_for_is_no_missing_dependency(sandbox: Sandbox) -> None:
     room = Workspace(
         {"a.py": "", "test_store.py": "from store import get\n\n\ndef test_get():\n    assert get() == 1\n"}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from vwt_agents.errors import WorldError
 from vwt_agents.sandbox.base import BOX
 from vwt_agents.sandbox.judge import Failure, Verdict, declared_tests
+from vwt_agents.sandbox.scan import suspicions
 from vwt_agents.workspace import Workspace, definitions, is_guarded, is_test_file, named_files, words_of
 
 if TYPE_CHECKING:
@@ -177,13 +178,17 @@ class FolderTrial:
 def verdict_of_change(
     raw: Verdict, before: Baseline, workspace: Workspace, targets: Collection[str], new: Mapping[str, str]
 ) -> Verdict:
-    """What a run of all tests says of a change; see the head of this file. Never good where the run cannot be believed."""
+    """What a run of all tests says of a change; see the head of this file. Never good where the run cannot be believed.
+
+    Neither is one in whose process the change brought what cheats more often than it works (`suspicions` not there before).
+    """
     wanted = {*targets, *new}
     unmet = [one for one in raw.failures if _is_one_of(one.test, wanted)]
     broken = [one for one in raw.failures if one not in unmet and not before.failed_before(one.test)]
     least = before.passed + len(declared_tests(new)) + sum(_count(target, workspace) for target in targets)
     lost = least - raw.tests_passed if raw.sound and not unmet and not broken else 0
-    good = raw.sound and bool(wanted) and not unmet and not broken and lost <= 0
+    suspected = raw.suspicions if raw.integrity == "same-process" else ()
+    good = raw.sound and bool(wanted) and not unmet and not broken and lost <= 0 and not suspected
     run = raw.tests_passed + len(unmet) + len(broken)
     return replace(
         raw,
@@ -209,6 +214,8 @@ def _reason(
         return "no test shows what the task asks for: no failing test is about it, and it states no example"
     if lost > 0:
         return f"{lost} tests that passed before are not there any more"
+    if raw.suspicions and raw.integrity == "same-process":
+        return f"the tests passed, but in the process of a change that {raw.suspicions[0]}, and there it could have made them"
     still = len(
         [one for one in (*before.failing, *before.blocked) if any(one.test == had.test for had in raw.failures)]
     )
@@ -225,7 +232,9 @@ async def _run(
     limits: Limits | None,
 ) -> Verdict:
     trusted = {path: text for path, text in _trusted(workspace).items() if path not in aside}
-    return await sandbox.test(changed.files, {**trusted, **tests}, limits=limits, paths=workspace.roots)
+    judging = {**trusted, **tests}
+    accepted = suspicions(workspace.files, judging)  # what the folder had before is no sign of a change that cheats
+    return await sandbox.test(changed.files, judging, limits=limits, paths=workspace.roots, accepted=accepted)
 
 
 def _trusted(workspace: Workspace) -> dict[str, str]:
