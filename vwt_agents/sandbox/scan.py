@@ -260,11 +260,17 @@ _SHARED: Final = frozenset(
         "pandas",
     }
     | {"pickle", "runpy", "shutil", "signal", "socket", "sqlite3", "subprocess", "tempfile", "threading", "tracemalloc"}
-    | {"warnings", "weakref", "trio", "anyio", "torch", "hypothesis", "glob", "pdb", "timeit"}
+    | {"types", "warnings", "weakref", "trio", "anyio", "torch", "hypothesis", "glob", "pdb", "timeit"}
 )
 _PURE_PATHS: Final = frozenset({"join", "dirname", "abspath", "basename", "realpath"})
 _TOUCHING: Final = frozenset(
     {"read_text", "write_text", "read_bytes", "write_bytes", "exists", "mkdir", "touch", "unlink"}
+)
+_NOT_OBJECTS: Final = ("self", "cls", "sys", "os")
+_CONTAINERS: Final = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
+_CHANGING: Final = frozenset(
+    {"append", "extend", "insert", "remove", "pop", "popitem", "popleft", "appendleft", "clear", "update", "setdefault"}
+    | {"add", "discard", "sort", "reverse"}
 )
 
 
@@ -287,6 +293,12 @@ class _Reading:
         self.nodes = list(ast.walk(tree))
         self.roots = {module.partition(".")[0] for module in modules}
         self.of_code = self._of_code()
+        self.taken = self.of_code - {
+            alias.asname or alias.name.partition(".")[0]
+            for node in self.nodes
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
         self.functions = {one.name for one in self.nodes if isinstance(one, ast.FunctionDef | ast.ClassDef)}
 
     def _of_code(self) -> set[str]:
@@ -310,6 +322,9 @@ class _Reading:
                     yield from self._import(node)
                 case ast.FunctionDef():
                     yield from self._function(node)
+                    yield from self._seen_through(node)
+                case ast.Subscript(value=ast.Attribute() as whole, ctx=ast.Store() | ast.Del()):
+                    yield from self._part(whole)
                 case ast.AsyncFunctionDef():
                     yield "has async functions"
                 case ast.ClassDef(bases=bases):
@@ -339,7 +354,41 @@ class _Reading:
         names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
         yield from (f"uses {name}" for name in names if name in _FIXTURES)
 
+    def _part(self, node: ast.expr) -> Iterable[str]:
+        """A list, dict, ... of an object or module that is changed from outside: what arrives here is a copy of it."""
+        own = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in _NOT_OBJECTS
+        if self.of_code and isinstance(node, ast.Attribute) and not own:
+            yield f"changes what {node.attr} of an object holds"
+
+    def _seen_through(self, function: ast.FunctionDef) -> Iterable[str]:
+        """Data imported by name and looked at after calls that may have changed it: what was imported is a copy of it."""
+        nodes = list(ast.walk(function))
+        if not any(isinstance(one, ast.Call) and self._is_of_code(one.func) for one in nodes):
+            return
+        for node in nodes:
+            match node:
+                case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq()], comparators=[right]):
+                    seen = [one for one, other in ((left, right), (right, left)) if isinstance(other, _CONTAINERS)]
+                case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[right]):
+                    seen = [right]
+                case ast.Subscript(value=one):
+                    seen = [one]
+                case ast.Call(func=ast.Name(id="len" | "list" | "dict" | "set" | "sorted"), args=[one, *_]):
+                    seen = [one]
+                case _:
+                    continue
+            names = [one.id for one in seen if isinstance(one, ast.Name)]
+            yield from (f"looks into {name} of the code after calls" for name in names if self._is_data(name))
+
+    def _is_data(self, name: str) -> bool:
+        return name in self.taken and (name.isupper() or name.islower())
+
     def _call(self, node: ast.Call) -> Iterable[str]:
+        if isinstance(node.func, ast.Attribute) and node.func.attr in _CHANGING:
+            whole = node.func.value
+            yield from self._part(whole)
+            if isinstance(whole, ast.Name) and whole.id.isupper() and self._is_data(whole.id):
+                yield f"changes {whole.id} of the code"
         if isinstance(node.func, ast.Name) and node.func.id in ("open", "__import__"):
             yield f"calls {node.func.id}()"
         if self._is_of_code(node.func):
