@@ -9,7 +9,7 @@ from typing import Final
 __all__ = ["call_at", "is_value", "literal_at"]
 
 _WORDS: Final = {"true": "True", "false": "False", "null": "None", "True": "True", "False": "False", "None": "None"}
-_NUMBER: Final = re.compile(r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?j?")
+_NUMBER: Final = re.compile(r"[-+]?(?:\d[\d_]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?j?")
 _STRING: Final = re.compile(r"""[rRbBuU]{0,2}('(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")""")
 _WORD: Final = re.compile(r"[A-Za-z_]\w*")
 _EMPTY_SET: Final = re.compile(r"(?:frozen)?set\(\)")
