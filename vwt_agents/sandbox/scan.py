@@ -260,12 +260,15 @@ _SHARED: Final = frozenset(
         "pandas",
     }
     | {"pickle", "runpy", "shutil", "signal", "socket", "sqlite3", "subprocess", "tempfile", "threading", "tracemalloc"}
-    | {"types", "warnings", "weakref", "trio", "anyio", "torch", "hypothesis", "glob", "pdb", "timeit"}
+    | {"builtins", "contextvars", "dbm", "filecmp", "fileinput", "linecache", "locale", "select", "shelve", "tarfile"}
+    | {"zipfile", "types", "warnings", "weakref", "trio", "anyio", "torch", "hypothesis", "glob", "pdb", "timeit"}
 )
 _PURE_PATHS: Final = frozenset({"join", "dirname", "abspath", "basename", "realpath"})
 _TOUCHING: Final = frozenset(
     {"read_text", "write_text", "read_bytes", "write_bytes", "exists", "mkdir", "touch", "unlink"}
 )
+_OF_PATHS: Final = _TOUCHING | {"is_file", "is_dir", "iterdir", "open", "glob", "rglob", "stat", "rmdir", "rename"}
+"""What touches files wherever pathlib is imported, whatever the object is called."""
 _NOT_OBJECTS: Final = ("self", "cls", "sys", "os")
 _CONTAINERS: Final = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
 _CHANGING: Final = frozenset(
@@ -299,6 +302,9 @@ class _Reading:
             if isinstance(node, ast.Import)
             for alias in node.names
         }
+        self.paths = any(isinstance(one, ast.ImportFrom) and one.module == "pathlib" for one in self.nodes) or any(
+            isinstance(one, ast.Import) and any(a.name == "pathlib" for a in one.names) for one in self.nodes
+        )
         self.functions = {one.name for one in self.nodes if isinstance(one, ast.FunctionDef | ast.ClassDef)}
 
     def _of_code(self) -> set[str]:
@@ -349,6 +355,9 @@ class _Reading:
             and any(one.name == "mock" for one in node.names)
         ):
             yield "uses unittest.mock"
+        if isinstance(node, ast.ImportFrom) and node.module in ("os", "os.path"):
+            pure = {"path"} if node.module == "os" else _PURE_PATHS
+            yield from (f"uses {node.module}.{one.name}" for one in node.names if one.name not in pure)
 
     def _function(self, node: ast.FunctionDef) -> Iterable[str]:
         names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
@@ -406,12 +415,28 @@ class _Reading:
             yield "seeds the code's randomness"
         elif owner == "os" and node.attr != "path":
             yield f"uses os.{node.attr}"
-        elif node.attr in _TOUCHING and not self._is_of_code(node.value) and owner is None:
+        elif self._touches_files(node):
             yield "reads or writes files"
+        elif node.attr in ("getcontext", "setcontext"):
+            yield f"uses {node.attr}() of decimal"
         elif isinstance(node.value, ast.Attribute) and node.value.attr == "path" and self._is_os(node.value.value):
             yield from () if node.attr in _PURE_PATHS else (f"uses os.path.{node.attr}",)
-        elif owner == "sys" and node.attr in ("stdin", "argv", "modules", "getrefcount", "getsizeof", "settrace"):
+        elif owner == "sys" and node.attr in (
+            "stdin",
+            "argv",
+            "modules",
+            "getrefcount",
+            "getsizeof",
+            "settrace",
+            "setrecursionlimit",
+        ):
             yield f"uses sys.{node.attr}"
+
+    def _touches_files(self, node: ast.Attribute) -> bool:
+        if self._is_of_code(node.value):
+            return False
+        named = isinstance(node.value, ast.Name)
+        return (node.attr in _TOUCHING and not named) or (self.paths and node.attr in _OF_PATHS)
 
     def _is_os(self, node: ast.expr) -> bool:
         return isinstance(node, ast.Name) and node.id == "os"
