@@ -136,6 +136,34 @@ def test_a_rule_or_a_sentence_is_no_example(line: str) -> None:
     assert find_examples(f"`f(x)`\n{line}\n") == ()
 
 
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        ("`f(1)` returns 2 instead of 3.", ""),
+        ("f(1) should return 2 instead of 3.", "f(1) == 2"),
+        ("Currently `f(1)` returns 2, but it should return 3.", ""),
+        ("f(1) == 2 is wrong, it should raise ValueError.", ""),
+        ("I call f(1) => 2. That is wrong.", ""),
+        ("Bug: calling f(1) raises KeyError. It should return 0.", ""),
+        ("Fix the bug: f(1) => 2", "f(1) == 2"),
+        ("f(1) raises KeyError instead of returning 0", ""),
+        ("Never f(1) => 3", ""),
+        ("f(1) returns 1 to 6, f(2) returns None or raises", ""),
+        ("Actual: f(1) == 2\nExpected: f(1) == 3", "f(1) == 3"),
+        ("`f(1)` returns 2 in the old version; make `f(1)` return 3.", "f(1) == 3"),
+        ("f(1) -> [1, 2, ...]", ""),
+        ("f(1) -> ['...']", "f(1) == ['...']"),
+        ("f(5) = 5! = 120", ""),
+        ("f(1) -> 1,000", ""),
+        ("f(1024) returns 1 KB", ""),
+        ("f(1) => 2\nf(1) => 3\nf(2) => 4", "f(2) == 4"),
+        ("f(1) returns 2, f(2) returns 3 and f(3) should return 4. It must be fast.", "f(1) == 2|f(2) == 3|f(3) == 4"),
+    ],
+)
+def test_what_a_call_does_by_mistake_is_no_example(told: str, read: str) -> None:
+    assert "|".join(map(str, find_examples(f"About `f(x: int)`.\n{told}", "f"))) == read
+
+
 def test_words_for_truth_and_nothing_are_read_as_people_mean_them() -> None:
     assert [each.expected for each in find_examples("`f(x)`\nf(1) => true\nf(2) => null\nf(3) => False\n")] == [
         "True",

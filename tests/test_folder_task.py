@@ -9,8 +9,8 @@ import pytest
 from vwt_agents.code_profiles import PLAIN, CodeProfile
 from vwt_agents.errors import UsageError
 from vwt_agents.folder_task import FolderTask
+from vwt_agents.folder_trial import Baseline
 from vwt_agents.sandbox.judge import Failure
-from vwt_agents.trial import Baseline
 from vwt_agents.workspace import Suspect, Workspace
 
 ROOM = Workspace(

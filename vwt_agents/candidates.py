@@ -63,7 +63,7 @@ class Candidate:
 
 
 class Judge(Protocol):
-    """What says whether tests pass on a program: a Sandbox, or a Trial of changes in a folder."""
+    """What says whether tests pass on a program: a Sandbox, or a FolderTrial of changes."""
 
     async def test(self, code: Mapping[str, str], tests: Mapping[str, str]) -> Verdict:
         """The verdict on `code` by `tests`, both file name -> text."""

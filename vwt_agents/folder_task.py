@@ -18,7 +18,7 @@ import anyio.to_thread
 
 from vwt_agents.code_profiles import PLAIN, CodeProfile, module_source
 from vwt_agents.errors import UsageError
-from vwt_agents.trial import Baseline, Trial, baseline, source_of
+from vwt_agents.folder_trial import Baseline, FolderTrial, baseline, source_of
 from vwt_agents.workspace import (
     Changes,
     SpliceError,
@@ -146,9 +146,9 @@ class FolderTask:
         free = (str(folder / f"{name}{end}.py") for end in ("", "_new", *(f"_new_{n}" for n in range(2, 1000))))
         return next(path for path in free if path not in self.workspace.files)
 
-    def trial(self, sandbox: Sandbox) -> Trial:
+    def trial(self, sandbox: Sandbox) -> FolderTrial:
         """What judges changes of the folder."""
-        return Trial(sandbox, self.workspace, self.before, targets=self.targets)
+        return FolderTrial(sandbox, self.workspace, self.before, targets=self.targets)
 
     def patch(self, files: Mapping[str, str]) -> str:
         """The changes as a patch for `git apply` in the folder."""

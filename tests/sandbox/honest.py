@@ -36,6 +36,19 @@ class Missing(ShopError, KeyError):
         return "missing " + self.args[0]
 
 
+class Plain:
+    __slots__ = ("n",)
+
+    def __init__(self, n):
+        self.n = n
+
+    def __eq__(self, other):
+        return self.n == other.n
+
+    def __hash__(self):
+        return hash(self.n)
+
+
 class Colour(Enum):
     RED = "r"
     BLUE = "b"
@@ -511,6 +524,12 @@ def test_arithmetic():
     assert repr(v) == "Vector(3, 4)"
     with pytest.raises(TypeError):
         v < 3
+
+
+def test_equality_that_expects_its_own_kind():
+    assert shop.Plain(1) == shop.Plain(1) != shop.Plain(2)
+    assert {shop.Plain(1): 2}[shop.Plain(1)] == 2
+    assert not hasattr(shop.Plain(1), "__dict__")
 
 
 def test_enums():

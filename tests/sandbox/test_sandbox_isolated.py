@@ -28,7 +28,7 @@ async def judged(best):
 async def test_honest_code_of_every_kind_passes_apart_from_its_tests(judged):
     verdict = await judged.test(FILES, TESTS)
     assert verdict.failures == ()
-    assert (verdict.passed, verdict.integrity, verdict.tests_passed) == (True, "isolated", 31)
+    assert (verdict.passed, verdict.integrity, verdict.tests_passed) == (True, "isolated", 32)
 
 
 async def _verdicts(sandbox, names, integrity):
@@ -217,6 +217,28 @@ async def test_programs_are_judged_by_what_they_print(judged):
         ("def test_f(): open('x')", "calls open()"),
         ("import os\ndef test_f(): os.environ['A'] = '1'", "uses os.environ"),
         ("import random\ndef test_f(): random.seed(1)", "seeds the code's randomness"),
+        ("def test_f():\n    s = f()\n    s.items.append(1)", "changes what items of an object holds"),
+        ("def test_f():\n    m.SEEN.clear()", "changes what SEEN of an object holds"),
+        ("def test_f():\n    s = f()\n    s.d['a'] = 1", "changes what d of an object holds"),
+        (
+            "from m import SEEN\ndef test_f():\n    f(1)\n    assert SEEN == [1]",
+            "looks into SEEN of the code after calls",
+        ),
+        (
+            "from m import SEEN\ndef test_f():\n    f(1)\n    assert 1 in SEEN",
+            "looks into SEEN of the code after calls",
+        ),
+        (
+            "from pathlib import Path\ndef test_f():\n    p = Path('o')\n    f(p)\n    p.read_text()",
+            "reads or writes files",
+        ),
+        ("import pathlib\ndef test_f(): assert list(pathlib.Path('.').iterdir())", "reads or writes files"),
+        ("from os import environ", "uses os.environ"),
+        ("from os.path import exists, join", "uses os.path.exists"),
+        ("import decimal\ndef test_f(): decimal.getcontext().prec = 3", "uses getcontext() of decimal"),
+        ("import zipfile", "uses zipfile"),
+        ("from m import SEEN\ndef setup_function(): SEEN.clear()", "changes SEEN of the code"),
+        ("def test_f():\n    import types\n    assert isinstance(f(), types.GeneratorType)", "uses types"),
     ],
 )
 def test_what_ties_tests_to_the_code_is_read_from_their_text(line, why):
@@ -231,6 +253,12 @@ def test_what_ties_tests_to_the_code_is_read_from_their_text(line, why):
         "def test_f(): assert sorted([1], key=lambda x: x) == f(1)",
         "import random\ndef test_f(): f(random.random())",
         "class TestF:\n    def test_f(self): f(len)",
+        "from m import S, LIMIT\ndef test_f():\n    s = S()\n    s.pop()\n    assert f(1) == LIMIT",
+        "from m import ALL, Kind\ndef test_f(): assert ALL == [1]\ndef test_g(): assert f(1) == Kind['A']",
+        "class TestF:\n    def setup_method(self): self.s = m.S()\n    def test_f(self): self.s.append(1)",
+        "from pathlib import Path\ndef test_f(): assert f(1) == Path('a') / 'b'",
+        "from os.path import join\nfrom os import path\ndef test_f(): assert f(1) == join('a')",
+        "def test_f():\n    got = []\n    got.append(f(1))\n    got[0] = 2",
     ],
 )
 def test_what_does_not_tie_them_is_left_alone(line):

@@ -13,6 +13,7 @@ import doctest
 import re
 from typing import TYPE_CHECKING, Final
 
+from vwt_agents.examples.complaints import GIVES, RAISES, is_complaint
 from vwt_agents.examples.example import Example
 from vwt_agents.examples.literals import call_at, is_value, literal_at
 from vwt_agents.examples.wanted import find_signature, function_names
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["find_examples"]
 
-_GIVES: Final = re.compile(
-    r"""[\s`#]*(?:=+>|-+>|→|➞|⇒|⟹|==+|=(?!=)
-        |(?:should\s+|must\s+|will\s+)?(?:be|is|returns?|gives?|yields?|outputs?|equals?|evaluates\s+to)(?:\s+be)?\b:?)[\s`]*""",
-    re.VERBOSE,
-)
-_RAISES: Final = re.compile(r"[\s`#]*(?:=+>|->|→)?[\s`]*(?:should\s+|must\s+)?raises?\s+(?:an?\s+)?`?([A-Za-z_][\w.]*)")
 _ERROR: Final = re.compile(r"\s*([A-Z]\w*(?:Error|Exception))\b")
 _BINDING: Final = re.compile(r"[\s,;&`*-]*(?:and\s+)?`?([A-Za-z_]\w*)`?\s*[=:]\s*")
 _SHOULD_BE: Final = re.compile(r".*?\b(?:should\s+(?:be|return|give)|is|returns?|gives?|=>|->)\s*[:`]?\s*")
@@ -158,6 +153,18 @@ def _mentions(source: str, wanted: str) -> bool:
 
 
 def _calls(lines: Sequence[str], wanted: str) -> Iterator[Example]:
+    """Those of one call only, where the lines give it one value: of two that differ, one tells of a fault."""
+    found = list(_said_of_calls(lines, wanted))
+    for example in found:
+        if all(
+            (one.expected, one.raises) == (example.expected, example.raises)
+            for one in found
+            if one.call == example.call
+        ):
+            yield example
+
+
+def _said_of_calls(lines: Sequence[str], wanted: str) -> Iterator[Example]:
     for line in lines:
         if line.lstrip().startswith(("def ", "async def ")):
             continue
@@ -170,16 +177,16 @@ def _calls(lines: Sequence[str], wanted: str) -> Iterator[Example]:
         while begin >= 0:
             call = text[begin:end]
             example = _after_call(call, text[end:], only_marks=doctest_line) if _is_plain_call(call) else None
-            if example is not None:
+            if example is not None and (doctest_line or not is_complaint(text[:begin], text[end:])):
                 yield example
             begin, end = call_at(text, wanted, end)
 
 
 def _after_call(call: str, rest: str, *, only_marks: bool) -> Example | None:
-    raised = _RAISES.match(rest)
+    raised = RAISES.match(rest)
     if raised is not None:
         return Example(call, raises=raised[1].rstrip("."))
-    gives = _GIVES.match(rest)
+    gives = GIVES.match(rest)
     if gives is None:
         value, after = literal_at(rest) if only_marks else ("", "")  # `>>> f(1) [2]`: the mark was forgotten
         return Example(call, value) if value and not after.strip() else None

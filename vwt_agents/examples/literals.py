@@ -9,13 +9,15 @@ from typing import Final
 __all__ = ["call_at", "is_value", "literal_at"]
 
 _WORDS: Final = {"true": "True", "false": "False", "null": "None", "True": "True", "False": "False", "None": "None"}
-_NUMBER: Final = re.compile(r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?j?")
+_NUMBER: Final = re.compile(r"[-+]?(?:\d[\d_]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?j?")
 _STRING: Final = re.compile(r"""[rRbBuU]{0,2}('(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")""")
 _WORD: Final = re.compile(r"[A-Za-z_]\w*")
 _EMPTY_SET: Final = re.compile(r"(?:frozen)?set\(\)")
 _CLOSING: Final = {"(": ")", "[": "]", "{": "}"}
-_GOES_ON: Final = re.compile(r"\s*(?:[+*/%^<&|]|-(?!>|\s+[A-Za-z])|,\s*[-\d'\"\[({])|\.?\w")
-"""The value was only the beginning of something: of a calculation, a tuple without brackets, a word."""
+_GOES_ON: Final = re.compile(r"\s*(?:[+*/%^<&|]|!(?!=)|[KMGT]i?B\b|-(?!>|\s+[A-Za-z])|,\s*[-\d'\"\[({])|\.?\w")
+"""The value was only the beginning of something: of a calculation, a tuple without brackets, a size, a word."""
+_THOUSANDS: Final = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?!\S)")
+"""A number as people write it, which Python would read as a tuple."""
 
 
 def literal_at(text: str) -> tuple[str, str]:
@@ -24,15 +26,17 @@ def literal_at(text: str) -> tuple[str, str]:
     `true`, `false` and `null` are read as people mean them. A value that goes on as a calculation (`1 + n`) is none.
     """
     text = text.lstrip()
+    if _THOUSANDS.match(text):
+        return "", ""
     whole = text.rstrip().rstrip(".;").rstrip()
-    if whole and "#" not in whole and is_value(whole):
+    if whole and "#" not in whole and _is_whole(whole):
         return whole, ""
     span = _span(text)
     if not span:
         return "", ""
     found, rest = text[:span], text[span:]
     found = _WORDS.get(found, found)
-    return (found, rest) if is_value(found) and not _GOES_ON.match(rest) else ("", "")
+    return (found, rest) if _is_whole(found) and not _GOES_ON.match(rest) else ("", "")
 
 
 def _span(text: str) -> int:
@@ -78,6 +82,11 @@ def call_at(text: str, name: str, start: int = 0) -> tuple[int, int]:
         if length:
             return begin, bracket + length
     return -1, -1
+
+
+def _is_whole(text: str) -> bool:
+    """A value that says all it holds: `[1, 2, ...]` does not."""
+    return is_value(text) and not ("..." in text and "Ellipsis" in repr(ast.literal_eval(text)))
 
 
 def is_value(text: str) -> bool:

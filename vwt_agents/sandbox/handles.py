@@ -105,7 +105,10 @@ class Handle(metaclass=ClassMeta):
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
-        return dict(ask("vars", self))
+        try:
+            return dict(ask("vars", self))
+        except TypeError:  # a class with slots alone
+            raise AttributeError("__dict__") from None
 
     def __eq__(self, other: object) -> bool:
         __tracebackhide__ = True

@@ -260,11 +260,20 @@ _SHARED: Final = frozenset(
         "pandas",
     }
     | {"pickle", "runpy", "shutil", "signal", "socket", "sqlite3", "subprocess", "tempfile", "threading", "tracemalloc"}
-    | {"warnings", "weakref", "trio", "anyio", "torch", "hypothesis", "glob", "pdb", "timeit"}
+    | {"builtins", "contextvars", "dbm", "filecmp", "fileinput", "linecache", "locale", "select", "shelve", "tarfile"}
+    | {"zipfile", "types", "warnings", "weakref", "trio", "anyio", "torch", "hypothesis", "glob", "pdb", "timeit"}
 )
 _PURE_PATHS: Final = frozenset({"join", "dirname", "abspath", "basename", "realpath"})
 _TOUCHING: Final = frozenset(
     {"read_text", "write_text", "read_bytes", "write_bytes", "exists", "mkdir", "touch", "unlink"}
+)
+_OF_PATHS: Final = _TOUCHING | {"is_file", "is_dir", "iterdir", "open", "glob", "rglob", "stat", "rmdir", "rename"}
+"""What touches files wherever pathlib is imported, whatever the object is called."""
+_NOT_OBJECTS: Final = ("self", "cls", "sys", "os")
+_CONTAINERS: Final = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
+_CHANGING: Final = frozenset(
+    {"append", "extend", "insert", "remove", "pop", "popitem", "popleft", "appendleft", "clear", "update", "setdefault"}
+    | {"add", "discard", "sort", "reverse"}
 )
 
 
@@ -287,6 +296,15 @@ class _Reading:
         self.nodes = list(ast.walk(tree))
         self.roots = {module.partition(".")[0] for module in modules}
         self.of_code = self._of_code()
+        self.taken = self.of_code - {
+            alias.asname or alias.name.partition(".")[0]
+            for node in self.nodes
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
+        self.paths = any(isinstance(one, ast.ImportFrom) and one.module == "pathlib" for one in self.nodes) or any(
+            isinstance(one, ast.Import) and any(a.name == "pathlib" for a in one.names) for one in self.nodes
+        )
         self.functions = {one.name for one in self.nodes if isinstance(one, ast.FunctionDef | ast.ClassDef)}
 
     def _of_code(self) -> set[str]:
@@ -310,6 +328,9 @@ class _Reading:
                     yield from self._import(node)
                 case ast.FunctionDef():
                     yield from self._function(node)
+                    yield from self._seen_through(node)
+                case ast.Subscript(value=ast.Attribute() as whole, ctx=ast.Store() | ast.Del()):
+                    yield from self._part(whole)
                 case ast.AsyncFunctionDef():
                     yield "has async functions"
                 case ast.ClassDef(bases=bases):
@@ -334,12 +355,49 @@ class _Reading:
             and any(one.name == "mock" for one in node.names)
         ):
             yield "uses unittest.mock"
+        if isinstance(node, ast.ImportFrom) and node.module in ("os", "os.path"):
+            pure = {"path"} if node.module == "os" else _PURE_PATHS
+            yield from (f"uses {node.module}.{one.name}" for one in node.names if one.name not in pure)
 
     def _function(self, node: ast.FunctionDef) -> Iterable[str]:
         names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
         yield from (f"uses {name}" for name in names if name in _FIXTURES)
 
+    def _part(self, node: ast.expr) -> Iterable[str]:
+        """A list, dict, ... of an object or module that is changed from outside: what arrives here is a copy of it."""
+        own = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in _NOT_OBJECTS
+        if self.of_code and isinstance(node, ast.Attribute) and not own:
+            yield f"changes what {node.attr} of an object holds"
+
+    def _seen_through(self, function: ast.FunctionDef) -> Iterable[str]:
+        """Data imported by name and looked at after calls that may have changed it: what was imported is a copy of it."""
+        nodes = list(ast.walk(function))
+        if not any(isinstance(one, ast.Call) and self._is_of_code(one.func) for one in nodes):
+            return
+        for node in nodes:
+            match node:
+                case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq()], comparators=[right]):
+                    seen = [one for one, other in ((left, right), (right, left)) if isinstance(other, _CONTAINERS)]
+                case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[right]):
+                    seen = [right]
+                case ast.Subscript(value=one):
+                    seen = [one]
+                case ast.Call(func=ast.Name(id="len" | "list" | "dict" | "set" | "sorted"), args=[one, *_]):
+                    seen = [one]
+                case _:
+                    continue
+            names = [one.id for one in seen if isinstance(one, ast.Name)]
+            yield from (f"looks into {name} of the code after calls" for name in names if self._is_data(name))
+
+    def _is_data(self, name: str) -> bool:
+        return name in self.taken and (name.isupper() or name.islower())
+
     def _call(self, node: ast.Call) -> Iterable[str]:
+        if isinstance(node.func, ast.Attribute) and node.func.attr in _CHANGING:
+            whole = node.func.value
+            yield from self._part(whole)
+            if isinstance(whole, ast.Name) and whole.id.isupper() and self._is_data(whole.id):
+                yield f"changes {whole.id} of the code"
         if isinstance(node.func, ast.Name) and node.func.id in ("open", "__import__"):
             yield f"calls {node.func.id}()"
         if self._is_of_code(node.func):
@@ -357,12 +415,28 @@ class _Reading:
             yield "seeds the code's randomness"
         elif owner == "os" and node.attr != "path":
             yield f"uses os.{node.attr}"
-        elif node.attr in _TOUCHING and not self._is_of_code(node.value) and owner is None:
+        elif self._touches_files(node):
             yield "reads or writes files"
+        elif node.attr in ("getcontext", "setcontext"):
+            yield f"uses {node.attr}() of decimal"
         elif isinstance(node.value, ast.Attribute) and node.value.attr == "path" and self._is_os(node.value.value):
             yield from () if node.attr in _PURE_PATHS else (f"uses os.path.{node.attr}",)
-        elif owner == "sys" and node.attr in ("stdin", "argv", "modules", "getrefcount", "getsizeof", "settrace"):
+        elif owner == "sys" and node.attr in (
+            "stdin",
+            "argv",
+            "modules",
+            "getrefcount",
+            "getsizeof",
+            "settrace",
+            "setrecursionlimit",
+        ):
             yield f"uses sys.{node.attr}"
+
+    def _touches_files(self, node: ast.Attribute) -> bool:
+        if self._is_of_code(node.value):
+            return False
+        named = isinstance(node.value, ast.Name)
+        return (node.attr in _TOUCHING and not named) or (self.paths and node.attr in _OF_PATHS)
 
     def _is_os(self, node: ast.expr) -> bool:
         return isinstance(node, ast.Name) and node.id == "os"

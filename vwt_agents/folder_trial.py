@@ -1,4 +1,4 @@
-"""Trial: changes of a folder, judged by the folder's own tests and by new ones. Owns what a good change is.
+"""Folder trial: changes of a folder, judged by the folder's own tests and by new ones. Owns what a good change is.
 
 The tests run once on the folder as it is. A change is good when all that passed then still passes, and what the task is about
 passes now: tests of the folder that failed, examples the task states, new tests. What fails for reasons the code cannot help
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from vwt_agents.errors import WorldError
 from vwt_agents.sandbox.base import BOX
 from vwt_agents.sandbox.judge import Failure, Verdict, declared_tests
+from vwt_agents.sandbox.scan import suspicions
 from vwt_agents.workspace import Workspace, definitions, is_guarded, is_test_file, named_files, words_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from vwt_agents.sandbox.base import Limits
     from vwt_agents.sandbox.service import Sandbox
 
-__all__ = ["Baseline", "Trial", "baseline", "verdict_of_change"]
+__all__ = ["Baseline", "FolderTrial", "baseline", "verdict_of_change"]
 
 _MISSING: Final = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 _NO_FIXTURE: Final = re.compile(r"fixture '(\w+)' not found")
@@ -136,7 +137,7 @@ def _lacks(failure: Failure, workspace: Workspace, wanted: Collection[str]) -> s
     return f"fixture {fixture[1]}" if fixture is not None else ""
 
 
-class Trial:
+class FolderTrial:
     """Judges changes of a workspace. Has the `test` of a Sandbox, so whoever judges modules judges changes by it.
 
     `targets` are ids of tests (or test files) that have to pass, beside all tests that are given to `test`.
@@ -177,13 +178,17 @@ class Trial:
 def verdict_of_change(
     raw: Verdict, before: Baseline, workspace: Workspace, targets: Collection[str], new: Mapping[str, str]
 ) -> Verdict:
-    """What a run of all tests says of a change; see the head of this file. Never good where the run cannot be believed."""
+    """What a run of all tests says of a change; see the head of this file. Never good where the run cannot be believed.
+
+    Neither is one in whose process the change brought what cheats more often than it works (`suspicions` not there before).
+    """
     wanted = {*targets, *new}
     unmet = [one for one in raw.failures if _is_one_of(one.test, wanted)]
     broken = [one for one in raw.failures if one not in unmet and not before.failed_before(one.test)]
     least = before.passed + len(declared_tests(new)) + sum(_count(target, workspace) for target in targets)
     lost = least - raw.tests_passed if raw.sound and not unmet and not broken else 0
-    good = raw.sound and bool(wanted) and not unmet and not broken and lost <= 0
+    suspected = raw.suspicions if raw.integrity == "same-process" else ()
+    good = raw.sound and bool(wanted) and not unmet and not broken and lost <= 0 and not suspected
     run = raw.tests_passed + len(unmet) + len(broken)
     return replace(
         raw,
@@ -209,6 +214,8 @@ def _reason(
         return "no test shows what the task asks for: no failing test is about it, and it states no example"
     if lost > 0:
         return f"{lost} tests that passed before are not there any more"
+    if raw.suspicions and raw.integrity == "same-process":
+        return f"the tests passed, but in the process of a change that {raw.suspicions[0]}, and there it could have made them"
     still = len(
         [one for one in (*before.failing, *before.blocked) if any(one.test == had.test for had in raw.failures)]
     )
@@ -225,7 +232,9 @@ async def _run(
     limits: Limits | None,
 ) -> Verdict:
     trusted = {path: text for path, text in _trusted(workspace).items() if path not in aside}
-    return await sandbox.test(changed.files, {**trusted, **tests}, limits=limits, paths=workspace.roots)
+    judging = {**trusted, **tests}
+    accepted = suspicions(workspace.files, judging)  # what the folder had before is no sign of a change that cheats
+    return await sandbox.test(changed.files, judging, limits=limits, paths=workspace.roots, accepted=accepted)
 
 
 def _trusted(workspace: Workspace) -> dict[str, str]:

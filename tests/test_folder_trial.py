@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from vwt_agents.errors import WorldError
+from vwt_agents.folder_trial import Baseline, FolderTrial, baseline, verdict_of_change
 from vwt_agents.sandbox.base import Limits
 from vwt_agents.sandbox.judge import Failure, Verdict
 from vwt_agents.sandbox.service import Sandbox
-from vwt_agents.trial import Baseline, Trial, baseline, verdict_of_change
 from vwt_agents.workspace import Workspace
 
 # A package in src with tests beside it and inside it, a helper and data only the tests have, and one test nobody can run.
@@ -54,7 +54,7 @@ async def test_a_bug_is_fixed_when_its_test_passes_and_all_others_do_as_before(s
     targets = before.targets("`total` leaves out the first price", SHOP)
     assert targets == (TOTAL,)
 
-    trial = Trial(sandbox, SHOP, before, targets=targets)
+    trial = FolderTrial(sandbox, SHOP, before, targets=targets)
     good = await trial.test(
         FIXED, {"tests/test_new.py": "from shop import total\n\ndef test_new():\n    assert total([]) == 0\n"}
     )
@@ -76,7 +76,7 @@ async def test_tests_that_vanish_with_the_change_are_missed(sandbox: Sandbox) ->
         }
     )
     before = await baseline(sandbox, room)
-    trial = Trial(sandbox, room, before, targets=before.targets("make the tests pass", room))
+    trial = FolderTrial(sandbox, room, before, targets=before.targets("make the tests pass", room))
     fewer = await trial.test({"m.py": "CASES = [1]\n\n\ndef f(x):\n    return 1\n"}, {})
     assert (fewer.passed, fewer.reason) == (False, "2 tests that passed before are not there any more")
 
@@ -85,7 +85,7 @@ async def test_a_change_cannot_reach_the_tests_nor_end_them_early(sandbox: Sandb
     room = Workspace(
         {"m.py": "def f():\n    return 0\n", "test_m.py": "from m import f\n\ndef test_f():\n    assert f()\n"}
     )
-    trial = Trial(
+    trial = FolderTrial(
         sandbox, room, Baseline(failing=(Failure("test_m.py::test_f", "AssertionError", ""),)), targets=["test_m.py"]
     )
     for path in ("test_m.py", "conftest.py", "tests/x.py", "pytest.ini"):
@@ -95,6 +95,26 @@ async def test_a_change_cannot_reach_the_tests_nor_end_them_early(sandbox: Sandb
     early = "import _pytest.python as p, pytest\ndef f(): 0\n"
     early += "p.Function.runtest = lambda s: 'good' in s.name and pytest.exit('x')\n"
     assert not (await trial.test({"m.py": early}, {})).passed
+
+
+async def test_suspicious_code_is_held_against_a_change_only_where_it_is_new(sandbox: Sandbox) -> None:
+    room = Workspace(
+        {
+            "m.py": "import atexit\n\n\ndef f():\n    return 0\n",
+            "test_m.py": "from m import f\n\n\ndef test_f(tmp_path):\n    assert f() == 1\n",
+        }
+    )
+    trial = FolderTrial(
+        sandbox, room, Baseline(failing=(Failure("test_m.py::test_f", "x", ""),)), targets=["test_m.py"]
+    )
+    good = await trial.test({"m.py": room.files["m.py"].replace("0", "1")}, {})
+    assert (good.passed, good.integrity, good.suspicions) == (True, "same-process", ())
+    always = "class A:\n    def __eq__(self, other):\n        return True\n\n\ndef f():\n    return A()\n"
+    forged = await trial.test({"m.py": always}, {})
+    assert (forged.passed, forged.tests_passed) == (False, 1)
+    assert forged.reason.startswith(
+        "the tests passed, but in the process of a change that has a class that equals anything"
+    )
 
 
 async def test_a_module_the_task_asks_for_is_no_missing_dependency(sandbox: Sandbox) -> None:
@@ -109,7 +129,9 @@ async def test_a_module_the_task_asks_for_is_no_missing_dependency(sandbox: Sand
     before = await baseline(sandbox, room, wanted={"store"})
     targets = before.targets("Write `store.py` with `get()`", room)
     assert (before.missing, targets) == ((), ("test_store.py",))
-    verdict = await Trial(sandbox, room, before, targets=targets).test({"store.py": "def get():\n    return 1\n"}, {})
+    verdict = await FolderTrial(sandbox, room, before, targets=targets).test(
+        {"store.py": "def get():\n    return 1\n"}, {}
+    )
     assert (verdict.passed, verdict.tests_passed) == (True, 1)
 
 
