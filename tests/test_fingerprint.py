@@ -15,7 +15,8 @@ HELPED = """
 from __future__ import annotations
 import re
 from dataclasses import dataclass
-from functools import cache, partial
+from enum import Enum
+from functools import cache, partial, wraps
 import helped_sub as sub
 from pydantic import BaseModel, Field
 
@@ -40,11 +41,29 @@ class Asked(BaseModel):
 
 BOX = Box(5)
 
+class Kind(Enum):
+    ONE = 1
+    TWO = 2
+
+class Sized:
+    @property
+    def size(self): return 7
+
+def wrapped(func):
+    @wraps(func)
+    def around(*args): return func(*args)
+    return around
+
+@wrapped
+def decorated(x): return x * 3
+
+MORE = Kind.ONE, BOX.half, list[int], Sized, compile("1 + 1", "c", "eval")
+
 def unused(): return "nothing"
 
 async def stage(x, box: Box) -> Asked:
     inner = lambda y: deep(y)
-    return [inner(x), cached(x), halved, LIMIT, WORDS, PATTERN, BOX, sub.used(x), x.gone()]
+    return [inner(x), cached(x), halved, LIMIT, WORDS, PATTERN, BOX, sub.used(x), x.gone(), *MORE, decorated(x)]
 """
 
 
@@ -68,6 +87,13 @@ def _helped(
     [
         ("return x + 1", "return x + 2"),
         ("by=2", "by=3"),
+        ("Kind.ONE, BOX", "Kind.TWO, BOX"),
+        ("BOX.half, list", "BOX.shown, list"),
+        ("list[int]", "list[str]"),
+        ("return 7", "return 8"),
+        ('"1 + 1"', '"1 + 2"'),
+        ("return x * 3", "return x * 4"),
+        ("def around(*args): return func(*args)", "def around(*args): return func(*args) or 1"),
         ("return x - 1", "return x - 2"),
         ("partial(divmod, 2)", "partial(divmod, 3)"),
         ("LIMIT, WORDS, PATTERN = 3", "LIMIT, WORDS, PATTERN = 4"),
@@ -101,3 +127,16 @@ def test_a_fingerprint_of_functions_that_call_each_other_ends() -> None:
     scope: dict[str, Any] = {}
     exec("def even(n): return n == 0 or odd(n - 1)\ndef odd(n): return n != 0 and even(n - 1)", scope)
     assert fingerprint(scope["even"]) != fingerprint(scope["odd"])
+
+
+def test_a_name_that_has_no_value_yet_is_part_of_what_a_stage_is() -> None:
+    def marks() -> tuple[str, str]:
+        def stage() -> int:
+            return later
+
+        before = fingerprint(stage)
+        later = 1
+        return before, fingerprint(stage)
+
+    before, after = marks()
+    assert before != after

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 import virtual_time
+from pydantic import BaseModel
 from staged import Calls, Staged
 
 from vwt_agents.agents import Agent
@@ -297,6 +299,40 @@ def test_faults_of_a_policy_are_faults_of_the_definition(policy: dict[str, Any],
     pipeline, _ = failing(0, **policy)
     with pytest.raises(DefinitionError, match=message):
         build_graph(pipeline)
+
+
+class Thing:
+    """No schema describes it."""
+
+
+class Model(BaseModel):
+    name: str
+
+
+@dataclass
+class Holder:
+    thing: Thing
+
+
+@pytest.mark.parametrize(
+    ("returns", "good", "bad"),
+    [(Thing, Thing(), "text"), (Model, Model(name="a"), Thing()), (Holder, Holder(Thing()), Model(name="a"))],
+)
+def test_a_fallback_is_of_the_stage_s_type_also_where_no_schema_describes_it(
+    returns: type, good: Any, bad: Any
+) -> None:
+    for value, fits in ((good, True), (bad, False)):
+        pipeline = Pipeline("p")
+
+        async def stage() -> Any: ...
+
+        stage.__annotations__["return"] = returns
+        pipeline.stage(on_error=Fallback(value))(stage)
+        if fits:
+            assert build_graph(pipeline).stages[0].policy.on_error == Fallback(value)
+        else:
+            with pytest.raises(DefinitionError, match="on_error gives"):
+                build_graph(pipeline)
 
 
 def test_a_result_that_cannot_be_read_back_cannot_be_cached() -> None:
