@@ -67,6 +67,16 @@ def test_a_run_that_is_over_holds_nothing():
     assert core.post(RunEnded("run")) == [Unload(A, f"room for {B}")]
 
 
+def test_a_request_that_ends_after_its_run_did_frees_its_slot_all_the_same():
+    core = Core(A)
+    core.resident(A)
+    core.post(Announced("run", chain(("call", A, 4.0))), StepBegan("run", "call"))
+    assert core.post(Submitted(1, A, "run", step="call")) == [Grant(1, A)]
+    core.post(RunEnded("run"))
+    core.post(Released(1), after=1.0)
+    assert core.ask(2, A, run="other") == [Grant(2, A)]
+
+
 def test_the_victim_is_the_model_needed_last():
     core = Core(A, B, C, budget=10_000)
     core.resident(A, 1000)
