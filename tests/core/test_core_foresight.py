@@ -135,6 +135,14 @@ def test_no_swap_is_thought_of_while_an_unload_that_failed_rests():
 # -- the future -----------------------------------------------------------------------------------------------------
 
 
+def test_a_stage_that_has_made_all_its_calls_has_nothing_to_come():
+    core = Core(A)
+    core.resident(A)
+    core.post(Announced("run", chain(("call", A, 4.0))), StepBegan("run", "call"), Submitted(1, A, "run", step="call"))
+    core.post(Released(1), after=4.0)
+    assert not seen(core).seconds
+
+
 def test_what_is_overdue_by_some_time_is_believed_to_take_as_long_again():
     core = Core(A)
     core.resident(A)
