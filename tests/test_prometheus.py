@@ -86,8 +86,7 @@ async def test_a_run_is_in_the_metrics_once_it_has_ended(vwt_app: VwtApp, tmp_pa
     result = await vwt_app.run(tmp_path / "talk.py", answers="one two three")
     from vwt_agents.journal import JournalReader
 
-    reader = JournalReader()
-    found = samples(prometheus_text([await reader.run(one.id) for one in await reader.list_runs()]))
+    found = samples(prometheus_text(await JournalReader().records()))
     assert found["vwt_runs_total", "talk", "good"] == 1
     assert found["vwt_calls_total", "talk", "one"] == 1
     assert found["vwt_output_tokens_total", "talk", "one"] == result.stages[0].output_tokens == 3

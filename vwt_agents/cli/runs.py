@@ -170,9 +170,8 @@ def metrics(out: Path | None) -> int:
     from vwt_agents.journal import JournalReader
     from vwt_agents.render.prometheus import prometheus_text, write_prometheus
 
-    async def work() -> list[RunRecord]:
-        reader = JournalReader()
-        return [await reader.run(one.id) for one in await reader.list_runs(1_000_000)]
+    async def work() -> tuple[RunRecord, ...]:
+        return await JournalReader().records()
 
     records = run_async(work)
     if out is None:

@@ -82,6 +82,14 @@ class JournalReader:
         """
         return await self._read(lambda connection: self._record(connection, _find_run(connection, run)))
 
+    async def records(self) -> tuple[RunRecord, ...]:
+        """All runs, newest first, with what they were given and left: one look at the journal, however many there are."""
+        return await self._read(
+            lambda connection: tuple(
+                self._record(connection, row) for row in connection.execute(f"{_LINES} ORDER BY r.n DESC")
+            )
+        )
+
     async def entries(self, run: str, kind: EntryKind | None = None) -> tuple[Entry, ...]:
         """The entries of a run (named as for `run`) in the order in which they were written."""
         where, values = ("", ()) if kind is None else (" AND e.kind = ?", (kind,))
