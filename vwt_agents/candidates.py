@@ -6,7 +6,7 @@ on inputs nobody has seen is taken, and a written test that every good candidate
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from vwt_agents.agents import side_by_side
@@ -35,11 +35,6 @@ class Candidate:
     verdict: Verdict
     given_passed: int = 0
     agreement: float = 1.0
-
-    @property
-    def failed(self) -> frozenset[str]:
-        """The names of the tests that did not pass."""
-        return frozenset(failure.test.rpartition("::")[2].partition("[")[0] for failure in self.verdict.failures)
 
     @property
     def ran(self) -> bool:
@@ -110,29 +105,30 @@ class Candidates:
     async def judge(self, programs: Sequence[Mapping[str, str]]) -> Candidate:
         """Judge these side by side, those already known not again; then choose anew. The best."""
         new = {tuple(sorted(files.items())): files for files in programs}
-        fresh = [files for key, files in new.items() if key not in self._all]
-        for candidate in await side_by_side(lambda index: self._judged(fresh[index]), len(fresh)):
-            self._all[tuple(sorted(candidate.files.items()))] = candidate
+        fresh = {key: files for key, files in new.items() if key not in self._all}
+        self._all |= zip(fresh, await self._judge_all([*fresh.values()]), strict=True)
         if fresh and not self.best.passed:
             await self._drop_disputed()
         if fresh:
             await self._agree()
         return self.best
 
+    async def _judge_all(self, programs: Sequence[Mapping[str, str]]) -> list[Candidate]:
+        return await side_by_side(lambda index: self._judged(programs[index]), len(programs))
+
     async def _judged(self, files: Mapping[str, str]) -> Candidate:
         tests = {self.suite.file_name: self.suite.render()} if self.suite.cases else {}
         verdict = await self._judge.test(files, tests)
         candidate = Candidate(files, verdict)
         given = {case.name for case in self.suite.given}
-        return Candidate(files, verdict, len(given - candidate.failed) if candidate.ran else 0)
+        return replace(candidate, given_passed=len(given - verdict.failed)) if candidate.ran else candidate
 
     async def _drop_disputed(self) -> None:
         dropped = self._disputed()
         if dropped:
             self.disputed += tuple(sorted(dropped))
             self.suite = self.suite.without(dropped)
-            again = list(self._all.values())
-            judged = await side_by_side(lambda index: self._judged(again[index].files), len(again))
+            judged = await self._judge_all([one.files for one in self._all.values()])
             self._all = dict(zip(self._all, judged, strict=True))
 
     def _disputed(self) -> frozenset[str]:
@@ -145,7 +141,7 @@ class Candidates:
         agreeing = [one for one in self._all.values() if one.ran and one.given_passed == given]
         if len(agreeing) < (_FEW if given >= _FEW else _FEW + 1):
             return frozenset()
-        failed = frozenset.intersection(*(one.failed for one in agreeing)) & written
+        failed = frozenset.intersection(*(one.verdict.failed for one in agreeing)) & written
         stands = len(written) - len(failed)
         return failed if given >= _FEW or (stands >= 3 and stands >= len(failed)) else frozenset()
 
@@ -163,8 +159,7 @@ class Candidates:
         observed = await observe(self._sandbox, self.suite.module, [one.files for one in equals.values()], probes)
         shares = agreement({str(number): given for number, given in enumerate(observed)})
         for number, (key, one) in enumerate(equals.items()):
-            share = round(shares[str(number)], 3)
-            self._all[key] = Candidate(one.files, one.verdict, one.given_passed, share)
+            self._all[key] = replace(one, agreement=round(shares[str(number)], 3))
 
 
 def _rank(one: Candidate) -> tuple[int, float, bool]:

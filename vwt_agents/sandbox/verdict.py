@@ -41,3 +41,8 @@ class Verdict:
     stdout_tail: str = ""
     suspicions: tuple[str, ...] = ()
     sound: bool = False
+
+    @property
+    def failed(self) -> frozenset[str]:
+        """The names of the test functions that did not pass, without file and parameters."""
+        return frozenset(failure.test.rpartition("::")[2].partition("[")[0] for failure in self.failures)
