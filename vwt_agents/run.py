@@ -13,6 +13,7 @@ from vwt_agents.errors import Unwritable, UsageError
 from vwt_agents.eventlog import bind_here
 from vwt_agents.past import DELIVERED
 from vwt_agents.values import encode
+from vwt_agents.whole import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -77,17 +78,11 @@ class RunFolder:
         target = self.path / relative
         if not target.parent.resolve().is_relative_to(self.path.resolve()):
             raise UsageError(f"cannot deliver {name!r}: a link in {self.path} leads out of the run's folder")
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
         data = text.encode("utf-8", errors="replace")
         try:
             if not _has(target, data):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    partial.write_bytes(data)
-                    partial.replace(target)
-                except BaseException:
-                    partial.unlink(missing_ok=True)
-                    raise
+                write_whole(target, data)
         except OSError as error:
             hint = "choose another name, or another folder with --out"
             raise _unwritten(error, f"cannot write {target}: {error.strerror}", hint) from error

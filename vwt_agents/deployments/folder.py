@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from vwt_agents.deployments.deployment import Deployment
 from vwt_agents.deployments.locks import FileLock
 from vwt_agents.processes import ProcessMark
+from vwt_agents.whole import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -162,10 +163,7 @@ class ServerFolder:
 
     def write(self, name: str, data: Mapping[str, Any]) -> None:
         """Replace one of its files as a whole."""
-        partial = self.path / f".{name}.{os.getpid()}.partial"
-        partial.write_text(json.dumps(data), encoding="utf-8")
-        partial.chmod(0o600)  # the environment may hold a key
-        partial.replace(self.path / name)
+        write_whole(self.path / name, json.dumps(data).encode(), mode=0o600)  # the environment may hold a key
 
     def tail(self) -> str:
         """The last lines of the server's log; empty where it said nothing."""

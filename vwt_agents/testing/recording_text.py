@@ -14,6 +14,7 @@ from vwt_agents.endpoints.base import ModelInfo
 from vwt_agents.errors import UsageError
 from vwt_agents.messages import Message, Options
 from vwt_agents.testing.recording import RecordedCall, RecordedDevice, RecordedEndpoint, RecordedModel, Recording
+from vwt_agents.whole import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,9 +34,7 @@ _LONE: Final = re.compile(r"[\ud800-\udfff]")
 def save(recording: Recording, path: Path, *, command: str = "") -> None:
     """Write it whole or not at all; `command` is what records it anew."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(dumps(recording, command=command), encoding="utf-8", newline="\n")
-    partial.replace(path)
+    write_whole(path, dumps(recording, command=command).encode())
 
 
 def load(path: Path) -> Recording:
