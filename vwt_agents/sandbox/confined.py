@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from vwt_agents.sandbox.base import BOX, Level, Limits, Mount, SandboxResult, own_uid, python
 from vwt_agents.sandbox.layout import INODES, SOURCE, Step, etc_files, interpreter_mounts, plan
-from vwt_agents.sandbox.program import write_program
-from vwt_agents.sandbox.supervise import Job, stage_folder, supervise, write_files
+from vwt_agents.sandbox.program import kept, program
+from vwt_agents.sandbox.supervise import Job, stage_folder, supervise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,11 +79,11 @@ class Confined:
 
     def _setup(self, stage: Path, workdir: Path | None, limits: Limits, read_only: Sequence[Mount]) -> Setup:
         uid = own_uid()
-        etc = write_files(stage / "etc", etc_files(uid or 1000))
-        program = write_program(stage / "program")
+        etc = kept(f"etc-{uid}", lambda: etc_files(uid or 1000))
+        programs = kept("program", program)
         mounts = (*interpreter_mounts(), *read_only)
-        steps = plan(limits=limits, etc=etc, program=program, workdir=workdir, read_only=mounts)
-        return Setup(stage=stage, program=program, steps=steps, limits=limits, uid=uid)
+        steps = plan(limits=limits, etc=etc, program=programs, workdir=workdir, read_only=mounts)
+        return Setup(stage=stage, program=programs, steps=steps, limits=limits, uid=uid)
 
     async def _before(self, setup: Setup) -> None:
         """What has to be there before the command can be started."""

@@ -68,13 +68,13 @@ def _package_folders() -> list[Path]:
     return [Path(os.path.abspath(spec.origin)).parent.parent]  # noqa: PTH100 - see python()
 
 
-def etc_files(uid: int) -> dict[str, str]:
+def etc_files(uid: int) -> dict[str, bytes]:
     """Made-up account and host files, so that the program learns nothing of this machine's."""
     return {
-        "passwd": f"root:x:0:0::/:/bin/false\nsandbox:x:{uid}:{uid}::{BOX}:/bin/sh\n",
-        "group": f"root:x:0:\nsandbox:x:{uid}:\n",
-        "hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
-        "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+        "passwd": f"root:x:0:0::/:/bin/false\nsandbox:x:{uid}:{uid}::{BOX}:/bin/sh\n".encode(),
+        "group": f"root:x:0:\nsandbox:x:{uid}:\n".encode(),
+        "hosts": b"127.0.0.1 localhost sandbox\n::1 localhost\n",
+        "nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files\n",
     }
 
 

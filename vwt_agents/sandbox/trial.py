@@ -17,26 +17,22 @@ from typing import TYPE_CHECKING
 
 from vwt_agents.errors import SandboxUnavailable
 from vwt_agents.sandbox.base import BOX, Backend, Limits, Mount, SandboxResult, python
+from vwt_agents.sandbox.program import kept, package, write_all
 from vwt_agents.sandbox.records import Report, read_records
 from vwt_agents.sandbox.suite_files import checked_files, module_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Trial", "try_tests"]
 
-_TESTS, _TRUSTED, _SERVING = "/tests", "/trusted", "/serving"
+_TESTS, _TRUSTED, _OWN, _SERVING = "/tests", "/trusted", "/trusted-run", "/serving"
 _MOST_RECORDS = 16 * 1024 * 1024
-_STANDING_IN = ("driver", "wire", "asking", "handles", "classes", "code_modules", "exchange", "stand_in")
-_START = """\
-import importlib, sys
-sys.path.insert(0, __file__.rpartition("/")[0])
-main = importlib.import_module("vwt_agents.sandbox." + sys.argv[1]).main
-del sys.path[0]
-for name in [one for one in sys.modules if one.partition(".")[0] == "vwt_agents"]:
-    del sys.modules[name]
-main(*sys.argv[2:])
-"""
+_MODULES = {
+    "driving": ("driver",),
+    "standing-in": ("driver", "wire", "asking", "handles", "classes", "code_modules", "exchange", "stand_in"),
+    "serving": ("wire", "served"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +68,17 @@ async def try_tests(
 
     token = secrets.token_hex(8)
     with stage_folder() as stage:
-        trusted = _made(stage, "trusted")
-        _put_trusted(trusted, token, code if isolated else None)
-        mounts = (Mount(trusted, _TRUSTED), Mount(write_files(_made(stage, "tests"), checked_files(tests)), _TESTS))
+        mounts = (
+            Mount(_package(backend, stage, "standing-in" if isolated else "driving"), _TRUSTED),
+            Mount(write_files(_made(stage, "own"), _own_files(token, code)), _OWN),
+            Mount(write_files(_made(stage, "tests"), checked_files(tests)), _TESTS),
+        )
         work = write_files(_made(stage, "code"), checked_files(code))
-        tests_side = _Side(backend, mounts, limits, f"{_TRUSTED}/test_{token}.py", _import_paths(paths))
+        tests_side = _Side(backend, mounts, limits, f"{_OWN}/test_{token}.py", _import_paths(paths))
         if not isolated:
             result, said = await tests_side.run(work)
             return Trial(result, read_records(bytes(said.data), said.key), token)
-        serving = _made(stage, "serving")
-        _put_package(serving, ("wire", "served"))
-        code_side = _CodeSide(backend, Mount(serving, _SERVING), limits, work)
+        code_side = _CodeSide(backend, Mount(_package(backend, stage, "serving"), _SERVING), limits, work)
         return await _in_two(tests_side, code_side, token)
 
 
@@ -98,37 +94,20 @@ def _made(stage: str, name: str) -> Path:
     return folder
 
 
-def _put_trusted(folder: Path, token: str, code: Mapping[str, str] | None) -> None:
-    sentinels = f"def test_good_{token}():\n    assert 1 == 1\n\n\ndef test_bad_{token}():\n    assert 1 == 2\n"
-    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-    (folder / f"test_{token}.py").write_text(sentinels, encoding="utf-8")
-    _put_package(folder, ("driver",) if code is None else _STANDING_IN)
-    if code is not None:
-        modules, packages = module_names(code)
-        names = json.dumps({"modules": sorted(modules), "packages": sorted(packages)})
-        (folder / "code.json").write_text(names, encoding="utf-8")
+def _package(backend: Backend, stage: str, name: str) -> Path:
+    """A folder with modules of ours; the same one each time where no program could have written to it."""
+    files = functools.partial(package, _MODULES[name])
+    return kept(name, files) if backend.level == "full" else write_all(Path(stage, name), files())
 
 
-def _put_package(folder: Path, names: Iterable[str]) -> None:
-    """Put these modules of ours there, and what starts one of them; the sandbox has no other part of the package."""
-    package = folder / "vwt_agents" / "sandbox"
-    package.mkdir(parents=True)
-    (folder / "start.py").write_text(_START, encoding="utf-8")
-    for name in names:
-        (package / f"{name}.pyc").write_bytes(_compiled(name))
-
-
-@functools.cache
-def _compiled(name: str) -> bytes:
-    """A module of ours, compiled: read anew by each run, its text would cost more than the second sandbox."""
-    import py_compile
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder, name)
-        source = Path(__file__).with_name(f"{name}.py")
-        py_compile.compile(str(source), str(made), dfile=f"{name}.py", doraise=True)
-        return made.read_bytes()
+def _own_files(token: str, code: Mapping[str, str]) -> dict[str, str]:
+    """What is of this run only: the sentinels, pytest's settings, and which names are the code's."""
+    modules, packages = module_names(code)
+    return {
+        "pytest.ini": "[pytest]\n",
+        f"test_{token}.py": f"def test_good_{token}():\n    assert 1 == 1\n\n\ndef test_bad_{token}():\n    assert 1 == 2\n",
+        "code.json": json.dumps({"modules": sorted(modules), "packages": sorted(packages)}),
+    }
 
 
 def _sites() -> list[str]:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from vwt_agents.sandbox.base import BOX, Level, Limits, Mount, SandboxResult, python
-from vwt_agents.sandbox.program import write_program
+from vwt_agents.sandbox.program import program, write_all
 from vwt_agents.sandbox.supervise import Job, stage_folder, supervise
 
 if TYPE_CHECKING:
@@ -52,12 +52,12 @@ class OnThisMachine:
             if uid is not None:
                 read_only = _reachable(stage, read_only, uid)
             box, tmp = _open_folder(stage, "box"), _open_folder(stage, "tmp")
-            program = write_program(Path(stage, "program"))
+            programs = write_all(Path(stage, "program"), program())
             places = {BOX: str(box), **{mount.target: str(mount.source) for mount in read_only}}
             job = Job(
                 backend=self.name,
                 level=self.level,
-                command=lambda spec, _: (python(), "-I", "-S", "-B", str(program / "inside.pyc"), str(spec)),
+                command=lambda spec, _: (python(), "-I", "-S", "-B", str(programs / "inside.pyc"), str(spec)),
                 argv=[_placed(word, places) for word in argv],
                 env={
                     "PATH": f"{Path(python()).parent}:/usr/bin:/bin",

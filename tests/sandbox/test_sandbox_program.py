@@ -1,0 +1,57 @@
+"""What runs inside and around a sandbox is written once per process, and no program can change it for the next."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from vwt_agents.sandbox.program import kept
+from vwt_agents.sandbox.service import Sandbox
+
+FILES = {"a.txt": b"a", "deep/b.txt": b"b"}
+
+
+def test_what_never_changes_is_written_once_and_what_a_cleaner_took_is_written_again():
+    folder = kept("test-files", lambda: FILES)
+    first = (folder / "a.txt").stat().st_ino
+    assert kept("test-files", lambda: FILES) == folder
+    assert (folder / "a.txt").stat().st_ino == first
+    (folder / "deep/b.txt").unlink()
+    kept("test-files", lambda: FILES)
+    assert {str(one.relative_to(folder)): one.read_bytes() for one in folder.rglob("*.txt")} == FILES
+
+
+def test_it_is_gone_when_the_process_ends_and_a_fork_leaves_its_parents_alone():
+    program = (
+        "import os, sys\nfrom vwt_agents.sandbox.program import kept\n"
+        "mine = kept('x', lambda: {'a': b''})\n"
+        "if not (child := os.fork()):\n"
+        "    print(kept('x', lambda: {'a': b''}), flush=True)\n"
+        "    sys.exit()\n"
+        "os.waitpid(child, 0)\n"
+        "print(mine, (mine / 'a').exists())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    childs, parents, there = done.stdout.split()
+    assert there == "True"
+    assert childs != parents
+    assert not Path(childs).parent.exists()
+    assert not Path(parents).parent.exists()
+
+
+async def test_without_a_sandbox_nothing_of_the_judge_is_kept_for_the_next_run():
+    """There a program may write to all it is judged by, so each run has a judge of its own."""
+    sandbox = await Sandbox.open("unsafe", allow_reduced=True, allow_unsafe=True)
+    spoil = (
+        "import pathlib, sys\n"
+        "for one in pathlib.Path(sys.argv[0]).parent.rglob('*'):\n"
+        "    if one.is_file():\n        one.chmod(0o600)\n        one.write_text('raise SystemExit')\n"
+        "def f():\n    return 1\n"
+    )
+    test = "import solution\n\n\ndef test_f():\n    assert solution.f() == 1\n"
+    await sandbox.test(spoil, test)
+    assert (await sandbox.test("def f():\n    return 1\n", test)).passed
+    verdict = await (await Sandbox.open()).test("def f():\n    return 1\n", test)
+    assert verdict.passed
+    assert verdict.integrity == "isolated"
