@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
+import json
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
 from itertools import pairwise
 
 import anyio
@@ -187,6 +192,41 @@ async def test_a_proxy_of_the_outside_world_is_not_used_on_loopback(server, monk
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     async with OllamaEndpoint("small", server.url) as endpoint:
         assert (await endpoint.probe()).ok
+
+
+@asynccontextmanager
+async def answering(answer: str, body: bytes = b"") -> AsyncIterator[str]:
+    """The address of a server that gives this answer, whatever it is asked."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer), suppress(asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = next(line[15:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+                await reader.readexactly(int(length))
+                writer.write(f"HTTP/1.1 {answer}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as listening:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+
+
+async def test_a_server_behind_something_that_redirects_is_followed(server):
+    async with (
+        answering(f"307 Over There\r\nLocation: {server.url}/api/chat") as url,
+        OllamaEndpoint("small", url) as endpoint,
+    ):
+        answer = await endpoint.call(Request("small", MODEL, (Message("user", "hi"),), 8192))
+    assert answer.text
+
+
+async def test_an_answer_that_something_between_has_compressed_is_read():
+    part = {"message": {"role": "assistant", "content": "hello"}, "done": True, "eval_count": 1}
+    body = gzip.compress(json.dumps(part).encode() + b"\n")
+    async with (
+        answering("200 OK\r\nContent-Encoding: gzip", body=body) as url,
+        OllamaEndpoint("small", url) as endpoint,
+    ):
+        answer = await endpoint.call(Request("small", MODEL, (Message("user", "hi"),), 8192))
+    assert answer.text == "hello"
 
 
 @given(st.text(max_size=8), st.text(max_size=12), st.lists(st.integers(0, 20), max_size=6))

@@ -21,7 +21,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import anyio
 
@@ -48,7 +48,7 @@ from vwt_agents.messages import Chunk, OnChunk, Request, Response, Usage
 from vwt_agents.types import MIB, Mib, Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Mapping
 
     import httpx
     import ollama
@@ -76,6 +76,7 @@ class OllamaClient:
         self.url = server_url(url)
         self._token = token
         self._client: ollama.AsyncClient | None = None
+        self._direct: httpx.AsyncHTTPTransport | None = None
         self._chat_url: httpx.URL | None = None
 
     async def __aenter__(self) -> OllamaClient:
@@ -196,7 +197,11 @@ class OllamaClient:
         texts: list[str] = []
         reply = await self._asked(request)
         # Parts are read as they are, without a model of the package's for each: there is one for every token.
-        lines = _lines(reply.aiter_bytes())
+        lines = _lines(
+            reply.aiter_bytes()
+            if reply.headers.get("content-encoding")
+            else aiter(cast("AsyncIterable[bytes]", reply.stream))
+        )
         try:
             while True:
                 try:
@@ -250,8 +255,15 @@ class OllamaClient:
             pool: httpx.AsyncClient = self._open()._client  # noqa: SLF001
             if self._chat_url is None:  # kept: putting it together anew takes longer than all the rest of the request
                 self._chat_url = pool.build_request("POST", "/api/chat").url
-            asked = httpx.Request("POST", self._chat_url, headers=pool.headers, cookies=pool.cookies, json=body)
-            reply = await pool.send(asked, stream=True)
+            asked = httpx.Request(
+                "POST",
+                self._chat_url,
+                headers=pool.headers,
+                cookies=pool.cookies,
+                json=body,
+                extensions={"timeout": pool.timeout.as_dict()},
+            )
+            reply = await self._sent(asked, pool)
             if reply.is_success:
                 return reply
             try:
@@ -259,6 +271,16 @@ class OllamaClient:
                 raise ollama.ResponseError(reply.text, reply.status_code)
             finally:
                 await reply.aclose()
+
+    async def _sent(self, asked: httpx.Request, pool: httpx.AsyncClient) -> httpx.Response:
+        # What the client adds to its transport (redirects, cookies, logins) costs more than all we do for a call ourselves,
+        # and a server on this machine has no use for it.
+        if self._direct is not None:
+            reply = await self._direct.handle_async_request(asked)
+            if not reply.has_redirect_location:
+                return reply
+            await reply.aclose()
+        return await pool.send(asked, stream=True)
 
     async def _parts(self, parts: Any, doing: str, failed: type[WorldError], model: str) -> AsyncGenerator[Any, None]:
         """The parts of a stream; only reading them is mapped, so that a fault of the one who uses them stays his."""
@@ -288,17 +310,21 @@ class OllamaClient:
             import httpx
             import ollama
 
+            tls = self.url.startswith("https:")  # or 20 ms go into certificates that nobody needs
+            limits = httpx.Limits(
+                max_connections=None, max_keepalive_connections=16
+            )  # a probe never waits behind calls
+            if is_loopback(self.url):  # a proxy for the outside world would swallow its calls
+                self._direct = httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits)
             self._client = ollama.AsyncClient(
                 self.url,
                 headers={"Authorization": f"Bearer {self._token}"} if self._token else None,
-                timeout=httpx.Timeout(
-                    None, connect=_CONNECT_S
-                ),  # a client that gives up during a load makes the server abort it
-                limits=httpx.Limits(
-                    max_connections=None, max_keepalive_connections=16
-                ),  # a probe never waits behind calls
-                verify=self.url.startswith("https:"),  # or 20 ms go into certificates that nobody needs
-                trust_env=not is_loopback(self.url),  # a proxy for the outside world would swallow loopback calls
+                # a client that gives up during a load makes the server abort it
+                timeout=httpx.Timeout(None, connect=_CONNECT_S),
+                limits=limits,
+                verify=tls,
+                trust_env=self._direct is None,
+                transport=self._direct,
             )
         return self._client
 
