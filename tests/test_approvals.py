@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import anyio
 import pytest
@@ -18,6 +20,7 @@ from vwt_agents.approval import Approval, approve
 from vwt_agents.approvals import Approvals
 from vwt_agents.board import Board, StageLine
 from vwt_agents.errors import NotApproved, StageFailed, UsageError
+from vwt_agents.graph import Stage
 from vwt_agents.journal import Journal, default_path
 from vwt_agents.past import pending
 from vwt_agents.pipeline import Fallback, Pipeline
@@ -275,12 +278,25 @@ def test_when_nobody_answers_in_time_the_default_stands(default: bool) -> None:
     virtual_time.run(work())
 
 
+class Alone:
+    """The host of a turn that is the only one, and has nothing written down."""
+
+    def __init__(self) -> None:
+        self.approvals = Approvals("run", None, Board(), past={})
+
+    def aside(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def mark(self, _stage: Stage) -> str:
+        return ""
+
+
 def test_the_time_limits_of_a_stage_stand_still_while_a_person_is_waited_for() -> None:
     from vwt_agents.tries import Turn
+    from vwt_agents.walk import Node
 
     async def work() -> None:
-        approvals = Approvals("run", None, Board(), past={})
-        turn = Turn(StageLine("deliver", (), ()), "", approvals, None)
+        turn = Turn(Alone(), Node("deliver", (), (), stage=Mock(), lacks=0), "", seated=False)
         start = anyio.current_time()
         with turn.limited(10.0) as outer, turn.limited(5.0) as scope:
             async with anyio.create_task_group() as tasks:

@@ -594,6 +594,7 @@ def test_all_that_shapes_the_answer_is_in_a_request_s_fingerprint():
         "priority": "interactive",
         "prefix": "p",
         "together": 2,
+        "call": 3,
         "labels": {"agent": "tester"},
     }
     assert {field.name for field in fields(Request)} == changes.keys() | left_out.keys()

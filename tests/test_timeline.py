@@ -43,7 +43,7 @@ class World:
         self.timeline.happened(event, actions, self.scheduler.state, self.now)
 
     def ask(self, request: int, key: ModelKey = A, **labels: str) -> None:
-        self.timeline.asked(request, key, labels, self.now)
+        self.timeline.asked(request, key, labels, int(labels.get("call", "0")), self.now)
         self.post(Submitted(request, key, "run"))
 
     def rows(self) -> list[list[Any]]:

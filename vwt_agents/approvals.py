@@ -62,7 +62,7 @@ class Approvals:
         self._past = dict(past)
         self._everything = everything
         self._terminal = terminal
-        self._prompting = anyio.Lock()  # one question at a time
+        self._prompting: anyio.Lock | None = None  # one question at a time; made by the first, most runs ask none
 
     async def ask(
         self, key: str, line: StageLine, question: str, *, default: bool, patience: Seconds | None
@@ -106,6 +106,7 @@ class Approvals:
         answers: list[tuple[Approval, bool]] = []
 
         async def at_terminal(terminal: Terminal) -> None:
+            self._prompting = self._prompting or anyio.Lock()
             async with self._prompting:
                 answer = await terminal(question, default=default)
             if answer is not None:

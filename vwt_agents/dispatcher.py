@@ -90,12 +90,15 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """Who wants a lease, and how much: labels (run, stage, tier), class, the moment from which it is of no use, prefix."""
+    """Who wants a lease, and how much: labels (run, stage, tier), class, the moment from which it is of no use, prefix, and
+    the number of the call it is for (0: none that is numbered).
+    """
 
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     priority: Priority | None = None
     deadline: Seconds | None = None
     prefix: str = ""
+    call: int = 0
 
     def submitted(self, request: RequestId, key: ModelKey, priority: Priority) -> Submitted:
         """The event that says so; `priority` is that of whoever does not say."""
@@ -297,7 +300,7 @@ class Dispatcher:
         lease = self._waiting[request] = Lease(self, request, key, self._clock())
         self.board.queue[request] = want.labels.get("stage", "")
         if self._timeline is not None:
-            self._timeline.asked(request, key, want.labels, lease.submitted)
+            self._timeline.asked(request, key, want.labels, want.call, lease.submitted)
         self.post(want.submitted(request, key, self._class))
         return lease
 
@@ -457,7 +460,7 @@ class Dispatcher:
 
 
 def _want(request: Request, deadline: Seconds | None) -> Want:
-    return Want(request.labels, request.priority, deadline, request.prefix)
+    return Want(request.labels, request.priority, deadline, request.prefix, request.call)
 
 
 def _ours(fault: Exception, kind: type[VwtError], what: str) -> VwtError:

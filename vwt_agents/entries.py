@@ -159,7 +159,7 @@ def call_entry(
         "num_ctx": request.num_ctx,
         "options": request.options.as_ollama(),
         "timeout": request.timeout,
-        "labels": dict(request.labels),
+        "labels": {**request.labels, "call": str(request.call)} if request.call else dict(request.labels),
         "format": request.format is not None,
     }
     texts = [message.content for message in request.messages]
@@ -204,6 +204,7 @@ def read_call(entry: Entry) -> tuple[Request, Response | str]:
         format=json.loads(texts[len(roles)]) if header["format"] else None,
         timeout=header["timeout"],
         labels=header["labels"],
+        call=int(header["labels"].get("call", 0)),
     )
     if "error" in header:
         return request, str(header["error"])

@@ -7,41 +7,56 @@ Owns the logger object and the keys bound to the current task. Never formats, ne
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 __all__ = ["EventLog", "EventText", "bind_here", "bound", "bound_keys", "get_logger"]
 
 ExcInfo: TypeAlias = bool | BaseException | tuple[type[BaseException], BaseException, TracebackType | None] | None
 
-# Pairs, the later ones over the earlier: they are bound for every stage, and read only where an event is let through.
-_bound: ContextVar[tuple[tuple[str, object], ...]] = ContextVar("vwt_agents_bound", default=())
+# Linked from the last binding to the first, each (names and values in turn, the binding before it): keys are bound for every
+# stage and call, held while it waits, and read only where an event is let through.
+_Bound: TypeAlias = "tuple[tuple[Any, ...], _Bound] | None"
+_bound: ContextVar[_Bound] = ContextVar("vwt_agents_bound", default=None)
 
 
-@contextmanager
-def bound(**keys: object) -> Iterator[None]:
+class bound:  # noqa: N801 - used as a function is; a class, because many wait within its block
     """Within the block, events of this task and of tasks it starts carry these keys: run, stage, agent, call."""
-    token = _bound.set((*_bound.get(), *keys.items()))
-    try:
-        yield
-    finally:
-        _bound.reset(token)
+
+    __slots__ = ("_token",)
+
+    def __init__(self, **keys: object) -> None:
+        self._token = _bind(keys)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        _bound.reset(self._token)
 
 
 def bind_here(**keys: object) -> None:
     """From here to the end of the current context, events carry these keys; for who owns the whole context."""
-    _bound.set((*_bound.get(), *keys.items()))
+    _bind(keys)
+
+
+def _bind(keys: Mapping[str, object]) -> Token[_Bound]:
+    return _bound.set((tuple(word for pair in keys.items() for word in pair), _bound.get()))
 
 
 def bound_keys() -> Mapping[str, object]:
-    """The keys bound to the current task."""
-    return dict(_bound.get())
+    """The keys bound to the current task; of a name that was bound again, the later value."""
+    bindings = []
+    left = _bound.get()
+    while left is not None:
+        binding, left = left
+        bindings.append(binding)
+    return {name: value for one in reversed(bindings) for name, value in zip(one[::2], one[1::2], strict=True)}
 
 
 class EventText:

@@ -94,17 +94,20 @@ class JournalingCaller:
             self._count(response)
             return response
         self._spent.begin()
-        request = replace(request, labels={**request.labels, "call": str(self._spent.calls)})
+        request = replace(request, call=self._spent.calls)
         started, now = self._clock(), datetime.now(UTC)
         line = CallLine(request.labels.get("agent", ""), request.model)
         self._line.call_began(line)
         answer: Response | None = None
         try:
-            with bound(agent=line.agent, call=self._spent.calls):
-                answer = await self._told(request, _Counting(line, on_chunk, self._clock), started)
-        except VwtError as error:
-            await self._keep(request, error.message, started, now)
-            raise
+            with bound(agent=line.agent, call=request.call):
+                try:
+                    answer = await self._caller.call(request, _Counting(line, on_chunk, self._clock))
+                except VwtError as error:
+                    self._log_failure(request, error, started)
+                    await self._keep(request, error.message, started, now)
+                    raise
+                self._log_answer(answer, started)
         finally:
             self._line.call_ended(line)
             self._spend(line, answer, started)
@@ -112,16 +115,11 @@ class JournalingCaller:
         await self._keep(request, answer, started, now)
         return answer
 
-    async def _told(self, request: Request, on_chunk: OnChunk, started: Seconds) -> Response:
-        """Ask, and log how it ended."""
-        try:
-            answer = await self._caller.call(request, on_chunk)
-        except VwtError as error:
-            seconds = self._clock() - started
-            log.warning(
-                "call.failed", model=request.model, endpoint=request.endpoint, seconds=seconds, error=error.message
-            )
-            raise
+    def _log_failure(self, request: Request, error: VwtError, started: Seconds) -> None:
+        seconds = self._clock() - started
+        log.warning("call.failed", model=request.model, endpoint=request.endpoint, seconds=seconds, error=error.message)
+
+    def _log_answer(self, answer: Response, started: Seconds) -> None:
         usage = answer.usage
         log.debug(
             "call.answered",
@@ -132,7 +130,6 @@ class JournalingCaller:
             prompt_tokens=usage.prompt_tokens,
             output_tokens=usage.output_tokens,
         )
-        return answer
 
     def _spend(self, line: CallLine, response: Response | None, started: Seconds) -> None:
         """Count what a call cost; without an answer, its pieces, which are tokens as a rule, and the time since the first."""

@@ -76,7 +76,7 @@ class Request:
     `deadline`, in seconds from the asking, bounds the wait and the call together. `priority` is the class it waits in
     (None: the run's), `prefix` names the text its prompt shares with others, so that they can be served one after another.
     `together` is how many requests, this one included, are made at once that differ in their seeds alone, which follow one
-    another: an endpoint that can, reads their prompt once.
+    another: an endpoint that can, reads their prompt once. `call` is its number in its run, 0 before it is made.
     """
 
     endpoint: str
@@ -91,6 +91,7 @@ class Request:
     priority: Priority | None = None
     prefix: str = ""
     together: int = 1
+    call: int = 0
 
     def with_seed(self, seed: int) -> Request:
         """The same call, sampled from another seed."""

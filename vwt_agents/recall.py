@@ -61,6 +61,21 @@ class Recall:
     `use_cache` False no other run's results are taken; this run's are still there for others.
     """
 
+    __slots__ = (
+        "_digests",
+        "_folder",
+        "_inputs",
+        "_journal",
+        "_marks",
+        "_models",
+        "_past",
+        "_plan",
+        "_run",
+        "_seed",
+        "_settings",
+        "_use_cache",
+    )
+
     def __init__(
         self,
         run_id: str,

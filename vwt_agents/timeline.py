@@ -85,10 +85,10 @@ class Timeline:
         """Rows that could not be kept, to be taken again."""
         self._rows[:0] = rows
 
-    def asked(self, request: RequestId, key: ModelKey, labels: Mapping[str, str], now: Seconds) -> None:
-        """A request is about to be submitted; `labels` say for whom."""
+    def asked(self, request: RequestId, key: ModelKey, labels: Mapping[str, str], call: int, now: Seconds) -> None:
+        """A request is about to be submitted; `labels` say for whom, `call` is the number of the call it is for, or 0."""
         row = ["q", self._ms(now), request, self._models.get(key, 0), labels.get("stage", ""), labels.get("agent", "")]
-        row += [labels.get("item", ""), int(labels.get("call", "0"))]
+        row += [labels.get("item", ""), call]
         while not row[-1]:  # most have no item, and many no number
             row.pop()
         self._rows.append(row)

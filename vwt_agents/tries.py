@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
     from vwt_agents.approval import Approval
     from vwt_agents.approvals import Approvals
-    from vwt_agents.board import StageLine
     from vwt_agents.graph import Stage
     from vwt_agents.types import Seconds
+    from vwt_agents.walk import Node
 
-__all__ = ["Turn", "forgivable", "pause"]
+__all__ = ["Host", "Turn", "forgivable", "pause"]
 
 _UNFORGIVABLE: Final = (UsageError, LimitReached, JournalError, Unwritable)
 """What is no failure of the stage: no policy of a stage is about it."""
@@ -48,25 +48,34 @@ _MARK: Final = 12  # hex digits
 _LONGEST: Final[Seconds] = 300.0
 
 
+class Host(Protocol):
+    """Who the turns of a run are with."""
+
+    @property
+    def approvals(self) -> Approvals:
+        """Who asks a person for them."""
+        ...
+
+    def aside(self) -> AbstractContextManager[None]:
+        """The seat of a turn that has one is another's within the block."""
+        ...
+
+    def mark(self, stage: Stage) -> str:
+        """What the code and the values of a stage are known by; empty where nothing is kept."""
+        ...
+
+
 class Turn:
-    """A turn, as what its body asks comes back to it. `retry` counts the tries that have failed; `mark` names the code and the
-    values of its stage.
+    """A turn, as what its body asks comes back to it. `retry` counts the tries that have failed; one that is `seated` holds
+    one of the seats of those that may be at work. Small: one is held by each that waits.
     """
 
-    __slots__ = ("_approvals", "_aside", "_asked", "_limits", "_line", "_mark", "_still", "_waiting", "item", "retry")
+    __slots__ = ("_asked", "_host", "_limits", "_node", "_seated", "_still", "_waiting", "item", "retry")
 
-    def __init__(
-        self,
-        line: StageLine,
-        item: str,
-        approvals: Approvals | None,
-        aside: Callable[[], AbstractContextManager[None]] | None,
-        mark: Callable[[], str] | None = None,
-    ) -> None:
-        self._mark = mark
-        self._line = line
-        self._approvals = approvals
-        self._aside = aside
+    def __init__(self, host: Host, node: Node, item: str, *, seated: bool) -> None:
+        self._host = host
+        self._node = node
+        self._seated = seated
         self._limits: list[anyio.CancelScope] | None = None
         self._asked = 0
         self._waiting = 0
@@ -76,29 +85,28 @@ class Turn:
 
     async def ask(self, question: str, *, default: bool, patience: Seconds | None) -> Approval:
         """What a person says; the same questions of another try, or of a resumed run, have the answers they had."""
-        if self._approvals is None:
-            raise UsageError(f"stage {self._line.name!r} asks a person, and this run has nobody to ask")
         self._asked += 1
         return await self._ask(self._asked, question, default=default, patience=patience)
 
     async def permission(self, question: str) -> None:
         """Ask whether the stage may begin; NotApproved where it may not."""
-        assert self._approvals is not None
         answer = await self._ask(0, question, default=False, patience=None)
         if not answer:
             note = f": {answer.note}" if answer.note else ""
             raise NotApproved(
-                f"stage {self._line.name!r} was not approved by {answer.by}{note}",
+                f"stage {self._node.name!r} was not approved by {answer.by}{note}",
                 hint="`runs approve RUN STAGE` and then `runs resume RUN` goes on after all",
             )
 
     async def _ask(self, number: int, question: str, *, default: bool, patience: Seconds | None) -> Approval:
-        assert self._approvals is not None
-        key = f"{self._line.name}[{self.item}]#{number}" if self.item else f"{self._line.name}#{number}"
-        if self._mark is not None:  # a yes is for what was shown: other code or values are another question
-            key = f"{key} of {self._mark()[:_MARK]}"
+        name = self._node.name
+        key = f"{name}[{self.item}]#{number}" if self.item else f"{name}#{number}"
+        if mark := self._host.mark(
+            self._node.stage
+        ):  # a yes is for what was shown: other code or values are another question
+            key = f"{key} of {mark[:_MARK]}"
         with self._standing_still():
-            return await self._approvals.ask(key, self._line, question, default=default, patience=patience)
+            return await self._host.approvals.ask(key, self._node, question, default=default, patience=patience)
 
     @contextmanager
     def limited(self, seconds: Seconds | None) -> Iterator[anyio.CancelScope]:
@@ -145,10 +153,10 @@ class Turn:
     @contextmanager
     def away(self) -> Iterator[None]:
         """While it waits for no model: its seat is another's."""
-        if self._aside is None:
+        if not self._seated:
             yield
             return
-        with self._aside():
+        with self._host.aside():
             yield
 
     async def tried(

@@ -40,7 +40,7 @@ def asked(request: Request) -> dict[str, Any]:
         "gen_ai.request.stop_sequences": options.stop or None,
         "vwt.stage": labels.get("stage"),
         "vwt.item": labels.get("item"),
-        "vwt.call.id": labels.get("call"),
+        "vwt.call.id": str(request.call) if request.call else None,
         "vwt.tier": labels.get("tier"),
         "vwt.endpoint": request.endpoint,
         "vwt.num_ctx": request.num_ctx,
