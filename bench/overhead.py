@@ -49,7 +49,7 @@ from vwt_agents.core import (
     Unload,
     Unloaded,
 )
-from vwt_agents.dispatcher import Dispatcher, Serving
+from vwt_agents.dispatcher import Dispatcher
 from vwt_agents.endpoints.ollama import OllamaEndpoint
 from vwt_agents.endpoints.scripted import ScriptedEndpoint
 from vwt_agents.graph import Graph, build_graph
@@ -58,6 +58,7 @@ from vwt_agents.pipeline import Pipeline
 from vwt_agents.routing import Plan, Route
 from vwt_agents.run import Run, RunFolder
 from vwt_agents.runner import Runner
+from vwt_agents.swaps import Serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import anyio
 
 from vwt_agents.core import ModelKey, ModelSpec, Scheduler
-from vwt_agents.dispatcher import Dispatcher, Serving
+from vwt_agents.dispatcher import Dispatcher
 from vwt_agents.endpoints.guarded import GuardedEndpoint
 from vwt_agents.endpoints.ollama import OllamaEndpoint
 from vwt_agents.errors import VwtError
 from vwt_agents.messages import Message, Options, Request
+from vwt_agents.swaps import Serving
 from vwt_agents.testing import OllamaServer, ServedModel
 
 OURS = {"a:latest": 4000, "b:latest": 5000, "c:latest": 3000}

@@ -13,7 +13,7 @@ from vwt_agents.agents import Agent, StageScope
 from vwt_agents.board import Board
 from vwt_agents.config import AgentSettings, Settings
 from vwt_agents.core import ModelKey, ModelSpec, Scheduler
-from vwt_agents.dispatcher import Dispatcher, Serving
+from vwt_agents.dispatcher import Dispatcher
 from vwt_agents.endpoints.scripted import ScriptedEndpoint
 from vwt_agents.errors import CallTimeout, LimitReached, StageFailed
 from vwt_agents.graph import build_graph
@@ -22,6 +22,7 @@ from vwt_agents.pipeline import Pipeline
 from vwt_agents.routing import Plan, Route
 from vwt_agents.run import RunFolder
 from vwt_agents.runner import Runner
+from vwt_agents.swaps import Serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,10 +11,11 @@ import anyio
 import pytest
 
 from vwt_agents.core import ModelKey, ModelSpec, Scheduler
-from vwt_agents.dispatcher import Dispatcher, Serving
+from vwt_agents.dispatcher import Dispatcher
 from vwt_agents.endpoints.scripted import ScriptedEndpoint
 from vwt_agents.errors import CallFailed, CallTimeout, EndpointUnavailable, LoadFailed, Rejected
 from vwt_agents.messages import Heard, Message, Request
+from vwt_agents.swaps import Serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vwt_agents.core import ModelKey, ModelSpec
-from vwt_agents.dispatcher import Serving
 from vwt_agents.errors import JournalError
 from vwt_agents.eventlog import get_logger
 from vwt_agents.habits import Habits, learn
+from vwt_agents.swaps import Serving
 
 if TYPE_CHECKING:
     from vwt_agents.config import Settings
