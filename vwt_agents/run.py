@@ -105,9 +105,10 @@ def _unwritten(error: OSError, said: str, hint: str) -> UsageError | Unwritable:
     return UsageError(said, hint=hint)
 
 
-def delivered_entry(run: str, stage: str, name: str, text: str) -> Entry:
-    """The entry of a file that a stage delivered."""
-    return Entry(run, "event", DELIVERED, stage, payload=encode({"stage": stage, "file": name}), texts=(text,))
+def delivered_entry(run: str, stage: str, mark: str, name: str, text: str) -> Entry:
+    """The entry of a file that a stage delivered; `mark` is the stage's fingerprint: of its code, and what it was given."""
+    said = encode({"stage": stage, "file": name})
+    return Entry(run, "event", DELIVERED, stage, fingerprint=mark, payload=said, texts=(text,))
 
 
 class Attempt:
@@ -131,7 +132,7 @@ class Attempt:
 
 
 class Run:
-    """The run, as one of its stages sees it."""
+    """The run, as one of its stages sees it. `mark` tells the stage's fingerprint, which goes with what it delivers."""
 
     __vwt_role__: ClassVar[str] = "service"
 
@@ -145,8 +146,10 @@ class Run:
         journal: Journal | None,
         folder: RunFolder,
         past: Past | None = None,
+        mark: Callable[[], str] | None = None,
     ) -> None:
         self._past = past
+        self._mark = mark
         self.id = run_id
         self.seed = scope.seed
         self._scope = scope
@@ -235,10 +238,12 @@ class Run:
         return paths
 
     async def _keep_delivery(self, name: str, text: str) -> None:
-        stage = self._line.name
-        if self._journal is None or (self._past is not None and self._past.has_delivered(self.id, stage, (name, text))):
+        if self._journal is None:
             return
-        await self._journal.append(delivered_entry(self.id, stage, name, text), at_once=True)
+        mark = self._mark() if self._mark is not None else ""
+        event = delivered_entry(self.id, self._line.name, mark, name, text)
+        if self._past is None or not self._past.has_delivered(event):
+            await self._journal.append(event, at_once=True)
 
     async def approve(
         self,

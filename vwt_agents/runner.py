@@ -34,7 +34,7 @@ from vwt_agents.journaling import JournalingCaller
 from vwt_agents.limits import Spent
 from vwt_agents.past import Past
 from vwt_agents.pipeline import Fallback, Place
-from vwt_agents.recall import Changed, Recall
+from vwt_agents.recall import Changed, Recall, Remembered
 from vwt_agents.run import Run, RunFolder
 from vwt_agents.tries import Turn, forgivable
 
@@ -142,6 +142,7 @@ class Runner:
         self._failure: VwtError | None = None
         self._values: dict[str, Any] = {}
         self._skipped = False  # whether any stage was
+        self._origins: dict[str, Remembered] = {}  # of the stages that another run did, and nobody has written down yet
         self._inputs: Mapping[str, Any] = {}
         self._approvals = approvals
         self._recall: Recall | None = None
@@ -177,6 +178,7 @@ class Runner:
         if self._recall is not None:
             self._recall.begin(inputs)
         begun = self._advance([node for node in self._nodes.values() if not node.lacks])
+        await self._tell_origins()
         if self._tell is not None:
             self._tell(Announced(self._run_id, self._steps_to_come(), self._priority))
         try:
@@ -237,10 +239,22 @@ class Runner:
         node.status = "kept"
         node.started = node.ended = self._clock()
         self._values[node.name] = found.value
-        self._recall.recount(node)
+        if found.run:
+            self._from_another_run(node, found)
+        else:
+            self._recall.recount(node)
         self._board.changed()
         log.info("stage.kept", stage=node.name)
         return True
+
+    def _from_another_run(self, node: _Node, found: Remembered) -> None:
+        node.note = f"from run {found.run}"
+        self._origins[node.name] = found
+
+    async def _tell_origins(self) -> None:
+        if self._origins and self._recall is not None:
+            told, self._origins = self._origins, {}
+            await self._recall.tell_origins(told)
 
     def _lost(self, node: _Node) -> list[str]:
         """The skipped stages that it cannot do without: a parameter that may be None is None instead."""
@@ -366,7 +380,7 @@ class Runner:
         found = await self._recall.cached(node.stage) if self._recall is not None else None
         if found is None:
             return False
-        node.note = f"from run {found.run}"
+        self._from_another_run(node, found)
         log.info("stage.cached", run_of=found.run)
         await self._end(node, found.value, "cached")
         return True
@@ -406,7 +420,9 @@ class Runner:
         log.info("stage.done", stage=name, seconds=node.seconds(self._clock()), status=status)
         if self._tell is not None:
             self._tell(StepEnded(self._run_id, name))
-        for follower in self._advance(self._freed(node)):
+        followers = self._advance(self._freed(node))
+        await self._tell_origins()
+        for follower in followers:
             self._begin(follower)
 
     async def _fail(self, node: _Node, error: Exception, item: str = "") -> None:
@@ -445,8 +461,10 @@ class Runner:
         if self._approvals is None:
             self._approvals = Approvals(self._run_id, self._journal, self._board, past=self._past.approvals)
         aside = self._crew.aside if seated and node.stage.agents else None
-        mark = partial(self._recall.mark, node.stage) if self._recall is not None else None
-        return Turn(node, item, self._approvals, aside, mark)
+        return Turn(node, item, self._approvals, aside, self._mark(node.stage))
+
+    def _mark(self, stage: Stage) -> Callable[[], str] | None:
+        return partial(self._recall.mark, stage) if self._recall is not None else None
 
     # -- its body ---------------------------------------------------------------------------------------------------
 
@@ -462,6 +480,7 @@ class Runner:
 
     def _called(self, turn: Turn, node: _Node, items: _Items | None, index: int) -> Any:
         """Its function's value, or what is to be awaited for it. No coroutine: nothing made here is held while it waits."""
+        node.begun = True
         stage = node.stage
         values, inputs = self._values, self._inputs
         arguments = {param.name: param.value(values, inputs) for param in stage.fed}
@@ -504,6 +523,7 @@ class Runner:
                 journal=self._journal,
                 folder=self._folder,
                 past=self._past,
+                mark=self._mark(node.stage),
             )
         return self._services[name]
 

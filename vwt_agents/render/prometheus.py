@@ -1,7 +1,7 @@
 """The runs of the journal as Prometheus text: counters by pipeline and stage, and how the last run of each ended.
 
-Owns the names of the metrics; what stages took is summed up by `tallies`. The format and the file are prometheus-client's; there is no server here: a file is left where
-node_exporter's textfile collector finds it.
+Owns the names of the metrics; what stages took is summed up by `tallies`. The format and the file are prometheus-client's;
+there is no server here: a file is left where node_exporter's textfile collector finds it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ _OF_STAGE: Final = {
 
 
 def prometheus_text(records: Iterable[RunRecord], tallies: Tallies) -> str:
-    """The text of a scrape: the runs, newest first, and what their stages took; UsageError where prometheus-client is not installed."""
+    """The text of a scrape: the runs, newest first, and what their stages took.
+
+    UsageError where prometheus-client is not installed.
+    """
     registry = _registry(list(records), tallies)
     from prometheus_client import generate_latest
 

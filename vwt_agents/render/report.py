@@ -21,6 +21,8 @@ def run_report(result: RunResult, plan: Plan, board: Board, graph: Graph) -> str
         f"# {result.pipeline}: {result.status}",
         f"Run `{result.run_id}`, {result.seconds:.1f} s, exit code {result.exit_code}; {plan.reason}.",
     ]
+    if result.forked_from is not None:
+        parts.append(f"Forked from run `{result.forked_from}`; what it kept of it is said below the stages.")
     if result.verdict is not None:
         parts += ["## Verdict", _verdict(result.verdict)]
     if result.error:

@@ -108,7 +108,7 @@
       tile("loads", digits(T.loads), `${time(T.load_s)}, ${digits(T.unloads)} unloads`),
       peaks.map(d => tile(`peak on ${d.name}`, digits(d.peak) + " MiB", d.budget.length ? `budget ${digits(d.budget.at(-1)[1])}` : null))),
     h("dl", { class: "facts" },
-      fact("run", R.id), fact("pipeline", R.doc ? `${R.pipeline}: ${R.doc}` : R.pipeline), fact("file", R.file), fact("folder", R.folder),
+      fact("run", R.id), fact("pipeline", R.doc ? `${R.pipeline}: ${R.doc}` : R.pipeline), fact("forked from", R.parent), fact("file", R.file), fact("folder", R.folder),
       fact("began", R.started.replace("T", " ").replace("+00:00", " UTC")), fact("exit code", R.exit_code), fact("seed", R.seed),
       fact("tier", R.promotion ? `${R.tier}; ${R.promotion}` : R.tier), fact("ended by", R.error),
       Object.entries(R.limits).map(([name, of]) => fact(name, `${+of.used.toFixed(1)} of ${of.limit}`)),
@@ -361,6 +361,15 @@
       byAgent().map(a => [a.agent, a.model, a.calls, a.in, a.cached, a.out, seconds(a.wait), seconds(a.run)]), "Agents")] : null,
     D.stages.some(one => one.value !== null) ? h("h3", {}, "What they returned") : null,
     D.stages.filter(one => one.value !== null).map(one => folded({}, [h("b", {}, one.name), " ", h("span", { class: "dim" }, one.status === "failed" ? "what ended it" : one.status === "skipped" ? "why" : "value")], all => block(all[one.value]))));
+
+  if (D.taken.length)
+    section("taken", "From other runs",
+      h("p", {}, "These stages were not done here: their results, and the files they delivered, are those of other runs, which made these calls for them."),
+      table([["stage"], ["done by run"], ["models"], ["calls", "n"], ["s", "n"], ["read", "n"], ["written", "n"]],
+        D.taken.map(one => [one.stage, one.page ? h("a", { href: one.page }, one.run) : one.run, one.models.join(", "), one.calls || "",
+          one.seconds === null ? "" : seconds(one.seconds), one.in || "", one.out || ""]), "Stages of other runs"),
+      h("p", { class: "dim" }, "Prompts and answers are in the pages of those runs; where a page has gone: ",
+        h("code", {}, `python -m vwt_agents runs report ${D.taken[0].run} --html page.html`)));
 
   if (D.attempts.length) {
     const made = section("attempts", "Attempts", D.attempts.map(a => folded({}, [
