@@ -70,6 +70,7 @@ class StageResult:
 @dataclass(slots=True)
 class RunResult:
     """A run that ended. `budget_mib` and `peak_mib` are of the devices the run used; `devices` has each of them.
+    A peak is of models that were loaded: what a load was believed to take, and failed to, is not in it.
 
     `status`: good (it ended, and every verdict in it that counts is good), bad (it ended, or a stage gave up), failed (the
     outside world), interrupted. `exit_code` says the same to a shell. `limits` has what was `used` of each
