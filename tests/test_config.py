@@ -40,6 +40,9 @@ models = ["a:7b", "b:7b"]
 otherwise = { endpoint = "engine", models = ["c:135m"] }
 """
 
+MODELS_WANTED = 'the models it serves, best first, such as models = ["qwen2.5-coder:7b"]'
+ENDPOINTS_WANTED = 'where models are served, such as [endpoints.small] with kind = "ollama"'
+
 
 def faults(text: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
@@ -270,8 +273,7 @@ model = "a:8b"
             'or give it a budget: [budget] gpu2 = "auto")'
         ),
         "agents.toml:7:1: tiers.small.endpoint: unknown endpoint 'smal' (did you mean 'small'?)",
-        "agents.toml:9:1: tiers.small.otherwise: missing key 'models' "
-        '(the models it serves, best first, such as models = ["qwen2.5-coder:7b"])',
+        f"agents.toml:9:1: tiers.small.otherwise: missing key 'models' ({MODELS_WANTED})",
         "agents.toml:9:35: tiers.small.otherwise: unknown key 'model' (did you mean 'models'?)",
         "agents.toml:11:13: agents.coder.options: unknown key 'temperatur' (did you mean 'temperature'?)",
         "agents.toml:12:1: agents.coder.model: 'a:8b' is not in the models of any tier (did you mean 'a:7b'?)",
@@ -288,11 +290,23 @@ model = "a:8b"
         ),
         ("[agents.coder]\nmodle = 'a:7b'", "2:1: agents.coder: unknown key 'modle' (did you mean 'model'?)"),
         ("[agent.coder]", "1:1: unknown key 'agent' (did you mean 'agents'?)"),
-        ("[agents.coder]\ntask = ''", "2:1: agents.coder.task: an empty text says nothing (leave it out, or say what it should be)"),
-        ("[agents.coder]\nfallback = 'a:7b'", "2:1: agents.coder.fallback: 'a:7b' is not a list (in brackets: fallback = [\"a:7b\"])"),
-        ("[agents.coder]\nnum_ctx = '4096'", "2:1: agents.coder.num_ctx: '4096' is not a whole number (without quotes: num_ctx = 4096)"),
+        (
+            "[agents.coder]\ntask = ''",
+            "2:1: agents.coder.task: an empty text says nothing (leave it out, or say what it should be)",
+        ),
+        (
+            "[agents.coder]\nfallback = 'a:7b'",
+            "2:1: agents.coder.fallback: 'a:7b' is not a list (in brackets: fallback = [\"a:7b\"])",
+        ),
+        (
+            "[agents.coder]\nnum_ctx = '4096'",
+            "2:1: agents.coder.num_ctx: '4096' is not a whole number (without quotes: num_ctx = 4096)",
+        ),
         ("[agents.coder.options]\ntemperature = inf", "2:1: agents.coder.options.temperature: inf is not a finite number"),
-        ("[agents.coder]\ntemperature = 0", "2:1: agents.coder: unknown key 'temperature' (it goes in options = { temperature = ... })"),
+        (
+            "[agents.coder]\ntemperature = 0",
+            "2:1: agents.coder: unknown key 'temperature' (it goes in options = { temperature = ... })",
+        ),
         ("[sandbox]\nmemory = '0 MiB'", "2:1: sandbox.memory: '0 MiB' should be more than 0"),
         ("[agents]\ncoder = 3", "2:1: agents.coder: 3 is not a table (as a table of its own: [agents.coder])"),
         ("[[agents]]\nname = 'coder'", "1:1: agents: [{'name': 'coder'}] is not a table (as a table of its own: [agents])"),
@@ -478,8 +492,7 @@ def test_what_is_started_is_stopped_after_ten_minutes_unless_another_time_is_nam
 
 def test_a_file_without_tiers_or_endpoints_says_what_is_missing() -> None:
     assert faults("") == [
-        "agents.toml:1:1: missing key 'endpoints' "
-        '(where models are served, such as [endpoints.small] with kind = "ollama")',
+        f"agents.toml:1:1: missing key 'endpoints' ({ENDPOINTS_WANTED})",
         "agents.toml:1:1: missing key 'tiers' (which models there are: [tiers.small] with endpoint and models)",
     ]
 

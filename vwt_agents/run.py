@@ -13,7 +13,7 @@ from vwt_agents.errors import Unwritable, UsageError
 from vwt_agents.eventlog import bind_here
 from vwt_agents.past import DELIVERED
 from vwt_agents.values import encode
-from vwt_agents.whole import write_whole
+from vwt_agents.whole import clear_parts, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -67,7 +67,8 @@ class RunFolder:
             raise _unwritten(error, said, "name another one with --out") from error
 
     def write(self, name: str, text: str) -> Path:
-        """Write one file below the folder, atomically; a file that has this text already is left as it is.
+        """Write one file below the folder, atomically; a file that has this text already is left as it is. What a run that
+        was killed has left beside it of the same file goes.
 
         UsageError for a name that would leave it or cannot be written, Unwritable where the disk is full or broken. Half a
         surrogate pair, which UTF-8 cannot hold and a model may well write, becomes a question mark.
@@ -79,6 +80,7 @@ class RunFolder:
         if not target.parent.resolve().is_relative_to(self.path.resolve()):
             raise UsageError(f"cannot deliver {name!r}: a link in {self.path} leads out of the run's folder")
         data = text.encode("utf-8", errors="replace")
+        clear_parts(target)
         try:
             if not _has(target, data):
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -446,6 +446,7 @@
       const found = /^#call(-?\d+)$/.exec(location.hash);
       const index = found ? D.calls.findIndex(c => c.id === Number(found[1])) : -1;
       if (index < 0) return;
+      clearTimeout(timer);  // a search that is yet to begin would draw the list anew, under the reader's feet
       if (!shown.includes(D.calls[index])) { tools.reset(); sought = ""; shown = D.calls; }
       upTo = Math.max(upTo, shown.indexOf(D.calls[index]) + 1);
       show();
