@@ -78,7 +78,7 @@ def _entries(entries: Sequence[Entry]) -> list[str]:
         [str(one.seq), one.kind, one.name, _short(one.key), one.status, f"{one.seconds:.1f}" if one.seconds else ""]
         for one in entries
     ]
-    return [_table(["entry", "kind", "stage", "key", "status", "seconds"], rows)]
+    return [_table(["entry", "kind", "name", "key", "status", "seconds"], rows)]
 
 
 def _short(key: str) -> str:

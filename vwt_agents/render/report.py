@@ -106,7 +106,7 @@ def _memory(result: RunResult, board: Board) -> str:
         f"- {name}: peak {device['peak_mib']} MiB of a budget of {device['budget_mib']} MiB"
         for name, device in result.devices.items()
     ]
-    lines.append(f"- {result.loads} loads, {result.unloads} unloads")
+    lines.append(f"- loads: {result.loads}, unloads: {result.unloads}")
     rows = [
         [swap.kind, swap.model, swap.endpoint, f"{swap.seconds:.1f}", str(swap.mib or ""), swap.why]
         for swap in board.swaps

@@ -95,6 +95,7 @@
   // -- head ---------------------------------------------------------------------------------------------------------------
 
   const R = D.run, T = D.totals;
+  const many = (count, noun) => `${digits(count)} ${noun}${count === 1 ? "" : "s"}`;
   const tile = (name, value, small) => h("div", {}, h("dt", {}, name), h("dd", {}, value, small && h("small", {}, small)));
   const fact = (name, value) => value || value === 0 ? [h("dt", {}, name), h("dd", {}, value)] : [];
   const peaks = D.devices.filter(d => d.peak);
@@ -105,7 +106,7 @@
       tile("tokens read", digits(T.prompt), T.cached ? `${digits(T.cached)} of them cached` : null),
       tile("tokens written", digits(T.output)),
       tile("waited in the queue", time(T.wait), "all calls together"),
-      tile("loads", digits(T.loads), `${time(T.load_s)}, ${digits(T.unloads)} unloads`),
+      tile("loads", digits(T.loads), `${time(T.load_s)}, ${many(T.unloads, "unload")}`),
       peaks.map(d => tile(`peak on ${d.name}`, digits(d.peak) + " MiB", d.budget.length ? `budget ${digits(d.budget.at(-1)[1])}` : null))),
     h("dl", { class: "facts" },
       fact("run", R.id), fact("pipeline", R.doc ? `${R.pipeline}: ${R.doc}` : R.pipeline), fact("forked from", R.parent), fact("file", R.file), fact("folder", R.folder),
@@ -417,7 +418,7 @@
     }
     function show() {
       list.replaceChildren(...shown.slice(0, upTo).map(node));
-      count.textContent = shown.length === D.calls.length ? `${shown.length} calls` : `${shown.length} of ${D.calls.length} calls`;
+      count.textContent = shown.length === D.calls.length ? many(shown.length, "call") : `${shown.length} of ${D.calls.length} calls`;
       more.hidden = shown.length <= upTo;
     }
     async function filter() {
