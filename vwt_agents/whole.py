@@ -22,11 +22,10 @@ def write_whole(path: Path, data: bytes, *, mode: int | None = None) -> None:
     """Replace the file, with these permissions where they are given; its folder has to be there. OSError."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
+        with partial.open("wb") as held:
             with suppress(OSError):  # a file system without locks: then nobody clears anything there
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.write(data)
-            file.flush()
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.write_bytes(data)
             if mode is not None:
                 partial.chmod(mode)
             partial.replace(path)
