@@ -40,6 +40,9 @@ models = ["a:7b", "b:7b"]
 otherwise = { endpoint = "engine", models = ["c:135m"] }
 """
 
+MODELS_WANTED = 'the models it serves, best first, such as models = ["qwen2.5-coder:7b"]'
+ENDPOINTS_WANTED = 'where models are served, such as [endpoints.small] with kind = "ollama"'
+
 
 def faults(text: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
@@ -270,7 +273,7 @@ model = "a:8b"
             'or give it a budget: [budget] gpu2 = "auto")'
         ),
         "agents.toml:7:1: tiers.small.endpoint: unknown endpoint 'smal' (did you mean 'small'?)",
-        "agents.toml:9:1: tiers.small.otherwise: missing key 'models'",
+        f"agents.toml:9:1: tiers.small.otherwise: missing key 'models' ({MODELS_WANTED})",
         "agents.toml:9:35: tiers.small.otherwise: unknown key 'model' (did you mean 'models'?)",
         "agents.toml:11:13: agents.coder.options: unknown key 'temperatur' (did you mean 'temperature'?)",
         "agents.toml:12:1: agents.coder.model: 'a:8b' is not in the models of any tier (did you mean 'a:7b'?)",
@@ -287,20 +290,38 @@ model = "a:8b"
         ),
         ("[agents.coder]\nmodle = 'a:7b'", "2:1: agents.coder: unknown key 'modle' (did you mean 'model'?)"),
         ("[agent.coder]", "1:1: unknown key 'agent' (did you mean 'agents'?)"),
-        ("[agents]\ncoder = 3", "2:1: agents.coder: 3 should be a table"),
-        ("[[agents]]\nname = 'coder'", "1:1: agents: [{'name': 'coder'}] should be a table"),
-        ("[agents.coder]\nnum_ctx = '4k'", "2:1: agents.coder.num_ctx: '4k' should be a valid integer"),
-        ("[agents.coder]\nnum_ctx = 4.5", "2:1: agents.coder.num_ctx: 4.5 should be a valid integer"),
+        (
+            "[agents.coder]\ntask = ''",
+            "2:1: agents.coder.task: an empty text says nothing (leave it out, or say what it should be)",
+        ),
+        (
+            "[agents.coder]\nfallback = 'a:7b'",
+            "2:1: agents.coder.fallback: 'a:7b' is not a list (in brackets: fallback = [\"a:7b\"])",
+        ),
+        (
+            "[agents.coder]\nnum_ctx = '4096'",
+            "2:1: agents.coder.num_ctx: '4096' is not a whole number (without quotes: num_ctx = 4096)",
+        ),
+        ("[agents.coder.options]\ntemperature = inf", "2:1: agents.coder.options.temperature: inf is not a finite number"),
+        (
+            "[agents.coder]\ntemperature = 0",
+            "2:1: agents.coder: unknown key 'temperature' (it goes in options = { temperature = ... })",
+        ),
+        ("[sandbox]\nmemory = '0 MiB'", "2:1: sandbox.memory: '0 MiB' should be more than 0"),
+        ("[agents]\ncoder = 3", "2:1: agents.coder: 3 is not a table (as a table of its own: [agents.coder])"),
+        ("[[agents]]\nname = 'coder'", "1:1: agents: [{'name': 'coder'}] is not a table (as a table of its own: [agents])"),
+        ("[agents.coder]\nnum_ctx = '4k'", "2:1: agents.coder.num_ctx: '4k' is not a whole number"),
+        ("[agents.coder]\nnum_ctx = 4.5", "2:1: agents.coder.num_ctx: 4.5 is not a whole number"),
         (
             "[agents.coder]\nnum_ctx = 8",
-            "2:1: agents.coder.num_ctx: 8 should be greater than or equal to 256",
+            "2:1: agents.coder.num_ctx: 8 should be at least 256",
         ),
         (
             "[agents.coder]\nmodel = ''",
             "2:1: agents.coder.model: '' is not in the models of any tier (possible: a:7b, b:7b, c:135m)",
         ),
-        ("[agents.coder]\nfallback = [1]", "2:13: agents.coder.fallback.0: 1 should be a valid string"),
-        ("[agents.coder]\nsystem = 1", "2:1: agents.coder.system: 1 should be a valid string"),
+        ("[agents.coder]\nfallback = [1]", '2:13: agents.coder.fallback.0: 1 is not a text (in quotes: "1")'),
+        ("[agents.coder]\nsystem = 1", '2:1: agents.coder.system: 1 is not a text (in quotes: "1")'),
         (
             "[agents.coder]\ntier = 'smal'",
             "2:1: agents.coder.tier: 'smal' is not one of small, large (did you mean 'small'?)",
@@ -320,11 +341,11 @@ model = "a:8b"
         ),
         (
             "[tiers.large]\nendpoint = 'here'\nmodels = []",
-            "3:1: tiers.large.models: List should have at least 1 item after validation, not 0",
+            "3:1: tiers.large.models: an empty list says nothing (name at least one)",
         ),
         (
             "[tiers.large]\nmodels = ['x']",
-            "1:1: tiers.large: missing key 'endpoint'",
+            "1:1: tiers.large: missing key 'endpoint' (the name of one of [endpoints])",
         ),
         (
             "[tiers.large]\nendpoint = 'here'\nmodels = ['x']\notherwise = { endpoint = 'elsewhere', models = ['y'] }",
@@ -345,10 +366,10 @@ model = "a:8b"
             "2:1: agents.coder.deadline: 30 is not a duration in quotes, such as '15s'",
         ),
         ("[run]\nmax_call = 3", "2:1: run: unknown key 'max_call' (did you mean 'max_calls'?)"),
-        ("[run]\nmax_calls = 0", "2:1: run.max_calls: 0 should be greater than or equal to 1"),
-        ("[run]\nmax_tokens = '9k'", "2:1: run.max_tokens: '9k' should be a valid integer"),
-        ("[run]\nmax_seconds = -1", "2:1: run.max_seconds: -1 should be greater than 0"),
-        ("[run]\ndeadline = '0s'", "2:1: run.deadline: '0s' should be greater than 0"),
+        ("[run]\nmax_calls = 0", "2:1: run.max_calls: 0 should be at least 1"),
+        ("[run]\nmax_tokens = '9k'", "2:1: run.max_tokens: '9k' is not a whole number"),
+        ("[run]\nmax_seconds = -1", "2:1: run.max_seconds: -1 should be more than 0"),
+        ("[run]\ndeadline = '0s'", "2:1: run.deadline: '0s' should be more than 0"),
         ("[scheduler]\nkeep_alive = 600", "2:1: scheduler.keep_alive: 600 is not a duration in quotes, such as '15s'"),
         (
             "[scheduler]\nmax_wait = { bach = '1s' }",
@@ -408,11 +429,11 @@ model = "a:8b"
         ),
         (
             "[endpoints.x]\nkind = 'ollama'\nurl = 'http://127.0.0.1:9'\nstart = 'ollama serve'",
-            "4:1: endpoints.x.start: 'ollama serve' should be a table",
+            "4:1: endpoints.x.start: 'ollama serve' is not a table (as a table of its own: [endpoints.x.start])",
         ),
         (
             "[endpoints.x]\nkind = 'ollama'\nurl = 'http://127.0.0.1:9'\nstart = { command = ['a'], env = { A = 1 } }",
-            "4:36: endpoints.x.start.env.A: 1 should be a valid string",
+            '4:36: endpoints.x.start.env.A: 1 is not a text (in quotes: "1")',
         ),
         (
             ("[endpoints.x]\nkind = 'ollama'\nurl = 'http://127.0.0.1:9'\nstart = { command = ['a'] }\n"
@@ -470,7 +491,10 @@ def test_what_is_started_is_stopped_after_ten_minutes_unless_another_time_is_nam
 
 
 def test_a_file_without_tiers_or_endpoints_says_what_is_missing() -> None:
-    assert faults("") == ["agents.toml:1:1: missing key 'endpoints'", "agents.toml:1:1: missing key 'tiers'"]
+    assert faults("") == [
+        f"agents.toml:1:1: missing key 'endpoints' ({ENDPOINTS_WANTED})",
+        "agents.toml:1:1: missing key 'tiers' (which models there are: [tiers.small] with endpoint and models)",
+    ]
 
 
 def test_a_part_of_the_wrong_type_does_not_hide_the_faults_elsewhere() -> None:

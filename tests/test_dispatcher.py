@@ -115,6 +115,14 @@ async def test_at_most_max_agents_calls_run_at_once() -> None:
     assert endpoint.peak_running == 3
 
 
+async def test_a_load_that_fails_took_no_memory_that_was_measured() -> None:
+    async with running() as (dispatcher, endpoint):
+        endpoint.fail_loads["a"] = LoadFailed("out of memory, said the engine")
+        with pytest.raises(LoadFailed):
+            await dispatcher.call(request())
+        assert dispatcher.board.peaks == {"gpu0": 0}
+
+
 async def test_a_load_that_fails_tells_every_waiter_the_engines_words() -> None:
     async with running() as (dispatcher, endpoint):
         endpoint.fail_loads["a"] = LoadFailed("out of memory, said the engine")

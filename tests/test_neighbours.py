@@ -21,6 +21,7 @@ from vwt_agents.dispatcher import Dispatcher
 from vwt_agents.endpoints.ollama import OllamaClient
 from vwt_agents.ledger import Ledger, Resource
 from vwt_agents.testing import OllamaServer, ServedModel
+from vwt_agents.testing.replies import digest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -151,6 +152,22 @@ async def test_what_somebody_else_has_loaded_counts_once_though_two_endpoints_sh
     result = await App().run(asked)
     assert (result.status, result.error) == ("good", None)
     assert list(server.resident) == [FOREIGN]
+
+
+async def test_a_server_written_as_localhost_is_the_same_server_in_the_ledger(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    """Another process shares the model, which is neither counted twice nor unloaded under it."""
+    with await anyio.to_thread.run_sync(Ledger.open, "other") as other:
+        asked = job(tmp_path, server, "reviewer", budget=600, more='[scheduler]\npatience = "1s"\n')
+        file = tmp_path / "reviewer" / "agents.toml"
+        file.write_text(file.read_text().replace("127.0.0.1", "localhost"))
+        await loaded(server, "small:1b", 2048)
+        small = Resource(digest("small:1b"), server.url)
+        assert other.claim("cpu", small, 328, 600, name="small:1b", terms="num_ctx 2048") is None
+        result = await App().run(asked)
+        assert (result.status, result.error) == ("good", None)
+        assert (list(server.resident), server.loads) == (["small:1b"], [("small:1b", 2048)])
 
 
 async def test_a_server_that_does_not_say_what_it_has_loaded_is_not_waited_for(

@@ -11,9 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from vwt_agents.cli.runs import metrics
-from vwt_agents.entries import RunRecord
+from vwt_agents.entries import Entry, RunRecord, call_entry
 from vwt_agents.errors import UsageError
+from vwt_agents.messages import Message, Request, Response, Usage
 from vwt_agents.render.prometheus import prometheus_text, write_prometheus
+from vwt_agents.render.tallies import TALLIED, Tallies
 
 parser = pytest.importorskip("prometheus_client.parser")
 
@@ -45,8 +47,7 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
 
 def record(number: int, status: str = "good", **more: Any) -> RunRecord:
     at = datetime(2026, 1, 1, 0, number, tzinfo=UTC)
-    stage = {"name": "write", "calls": 3, "replayed": 1, "prompt_tokens": 10, "output_tokens": 5, "seconds": 1.5}
-    summary = {"seconds": 2.0, "loads": 2, "unloads": 1, "verdict": {"passed": status == "good"}, "stages": [stage]}
+    summary: dict[str, Any] = {"seconds": 2.0, "loads": 2, "unloads": 1, "verdict": {"passed": status == "good"}}
     summary |= {"devices": {"gpu0": {"budget_mib": 10, "peak_mib": 8}}}
     given: dict[str, Any] = {
         "id": f"r{number}",
@@ -60,9 +61,22 @@ def record(number: int, status: str = "good", **more: Any) -> RunRecord:
     return RunRecord(**{**given, "parent_seq": None, "pid": 1, **more})
 
 
+def worked(*runs: str) -> Tallies:
+    """In each of the runs: two calls, one of which failed, an attempt that was recorded, the stage's end."""
+    found = Tallies(dict.fromkeys(runs, 'co"de\n'))
+    request = Request("here", "m", (Message("user", "hi"),), 2048)
+    answer = Response("yes", "m", "here", "stop", Usage(prompt_tokens=10, output_tokens=5, wait_s=0.5, cached_tokens=3))
+    for run in (*runs, "of-another-journal"):
+        found.take(call_entry(run, request, answer, name="write"))
+        found.take(call_entry(run, request, "went away", name="write"))
+        found.take(Entry(run, "attempt", "write", "1"))
+        found.take(Entry(run, "stage", "write", status="done", seconds=1.5))
+    return found
+
+
 def test_counters_sum_over_runs_and_gauges_are_of_the_last_that_ended() -> None:
     running = record(4, "running", ended_at=None, exit_code=None, summary=None)
-    found = samples(prometheus_text([running, record(3, "bad"), record(2), record(1)]))
+    found = samples(prometheus_text([running, record(3, "bad"), record(2), record(1)], worked("r4", "r3", "r1")))
     name = 'co"de\n'
     assert found["vwt_runs_total", name, "good"] == 2
     assert found["vwt_runs_total", name, "running"] == 1
@@ -70,6 +84,9 @@ def test_counters_sum_over_runs_and_gauges_are_of_the_last_that_ended() -> None:
     assert found["vwt_verdicts_total", name, "failed"] == 1
     assert found["vwt_calls_total", name, "write"] == 6
     assert found["vwt_prompt_tokens_total", name, "write"] == 30
+    assert found["vwt_prompt_tokens_cached_total", name, "write"] == 9
+    assert found["vwt_stage_wait_seconds_total", name, "write"] == 1.5
+    assert found["vwt_stage_attempts_total", name, "write"] == 3
     assert found["vwt_stage_seconds_total", name, "write"] == 4.5
     assert found["vwt_model_loads_total", name] == 6
     assert found["vwt_last_run_exit_code", name] == 1
@@ -78,7 +95,7 @@ def test_counters_sum_over_runs_and_gauges_are_of_the_last_that_ended() -> None:
 
 
 def test_a_journal_without_runs_is_a_text_without_figures() -> None:
-    assert samples(prometheus_text([])) == {}
+    assert samples(prometheus_text([], Tallies({}))) == {}
 
 
 async def test_a_run_is_in_the_metrics_once_it_has_ended(vwt_app: VwtApp, tmp_path: Path) -> None:
@@ -86,7 +103,9 @@ async def test_a_run_is_in_the_metrics_once_it_has_ended(vwt_app: VwtApp, tmp_pa
     result = await vwt_app.run(tmp_path / "talk.py", answers="one two three")
     from vwt_agents.journal import JournalReader
 
-    found = samples(prometheus_text(await JournalReader().records()))
+    tallies = Tallies({result.run_id: "talk"})
+    await JournalReader().each(TALLIED, tallies.take)
+    found = samples(prometheus_text(await JournalReader().records(), tallies))
     assert found["vwt_runs_total", "talk", "good"] == 1
     assert found["vwt_calls_total", "talk", "one"] == 1
     assert found["vwt_output_tokens_total", "talk", "one"] == result.stages[0].output_tokens == 3
@@ -105,11 +124,11 @@ def test_the_command_prints_them_or_leaves_a_whole_file(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_an_error_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere/vwt.prom: No such file or directory"):
-        write_prometheus([], tmp_path / "nowhere/vwt.prom")
+        write_prometheus([], Tallies({}), tmp_path / "nowhere/vwt.prom")
 
 
 def test_without_the_package_an_error_says_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client.core", None)
     with pytest.raises(UsageError, match="prometheus-client") as raised:
-        prometheus_text([])
+        prometheus_text([], Tallies({}))
     assert raised.value.hint == "pip install 'vwt-agents[prometheus]'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -319,3 +320,36 @@ async def test_a_chain_of_many_kept_stages_is_no_deep_recursion(runs: Staged) ->
     finally:
         sys.setrecursionlimit(limit)
     assert list(runs.status.values()).count("kept") == 400
+
+
+async def test_a_kept_stage_puts_back_the_files_of_the_code_that_made_its_result_and_no_others(runs: Staged) -> None:
+    def pipeline(*names: str, broken: bool = True) -> Pipeline:
+        made = Pipeline("p", defaults={"names": names})
+
+        @made.stage
+        async def built(names: tuple[str, ...], run: Run) -> int:
+            await run.deliver(dict.fromkeys(names, "the same"))
+            return len(names)
+
+        @made.stage
+        async def last(built: int) -> int:
+            assert not broken
+            return built
+
+        return made
+
+    def put_back() -> set[str]:
+        return {path.name for path in runs.folder.iterdir()}
+
+    with pytest.raises(StageFailed):
+        await runs.run(pipeline("old.txt", "both.txt"))
+    with pytest.raises(StageFailed):
+        await runs.resume(pipeline("both.txt", "new.txt"))
+    assert runs.status["built"] == "done"
+    shutil.rmtree(runs.folder)
+    await runs.resume(pipeline("both.txt", "new.txt", broken=False))
+    assert (runs.status["built"], put_back()) == ("kept", {"both.txt", "new.txt"})
+    await runs.fork(pipeline("old.txt", "both.txt", broken=False))
+    assert (runs.status["built"], put_back()) == ("kept", {"old.txt", "both.txt"})
+    delivered = [event for event in await runs.journal.entries(runs.run_id, "event") if event.name == "file.delivered"]
+    assert delivered == []  # by the fork itself

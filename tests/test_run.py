@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 import pytest
 
 from vwt_agents.agents import StageScope
@@ -130,3 +133,32 @@ def test_a_file_that_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path
         folder.write("folder", "text")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "taken"]
     assert folder.delivered == [tmp_path / "taken"]
+
+
+def test_a_part_that_a_killed_writer_left_goes_with_the_next_writing_and_nothing_else(tmp_path: Path) -> None:
+    left = tmp_path / ".answer.txt.999999999.partial"
+    others = [
+        tmp_path / name for name in (".other.txt.999999999.partial", ".answer.txt.partial", ".answer.txt.x.partial")
+    ]
+    at_work = tmp_path / ".answer.txt.999999998.partial"
+    for file in (left, *others, at_work):
+        file.write_text("half")
+    with at_work.open("rb") as held:  # its writer still writes
+        fcntl.flock(held, fcntl.LOCK_EX)
+        RunFolder(tmp_path).write("answer.txt", "whole")
+    assert not left.exists()
+    assert all(file.exists() for file in (*others, at_work))
+    RunFolder(tmp_path).write("answer.txt", "whole")  # it has the text already
+    assert not at_work.exists()
+
+
+async def test_a_writer_that_is_killed_half_way_leaves_its_part_to_the_next_run(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, pathlib, signal; from vwt_agents.run import RunFolder; "
+        "pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL); "
+        "RunFolder(pathlib.Path(sys.argv[1])).write('a/answer.txt', 'new')"
+    )
+    killed = await anyio.run_process([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert (killed.returncode, len(list((tmp_path / "a").iterdir()))) == (-9, 1)
+    RunFolder(tmp_path).write("a/answer.txt", "new")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["answer.txt"]

@@ -38,7 +38,7 @@ class CallLine:
 
 @dataclass(slots=True)
 class StageLine:
-    """One stage: where it stands, and the sums of its calls."""
+    """One stage: where it stands, and the sums of its calls. `begun`: its own code has been, in this session."""
 
     name: str
     agents: tuple[str, ...]
@@ -46,6 +46,7 @@ class StageLine:
     status: StageStatus = "waiting"
     started: Seconds | None = None
     ended: Seconds | None = None
+    begun: bool = False
     attempts: int = 0
     retries: int = 0
     models: tuple[str, ...] = ()

@@ -277,8 +277,9 @@ class Dispatcher:
             line.phase = residency.phase if residency is not None else "out"
             line.leases = len(residency.leases) if residency is not None else 0
             line.footprint = residency.footprint if residency is not None else line.footprint
-        for device in self.board.budgets:
-            self.board.peaks[device] = max(self.board.peaks.get(device, 0), state.used(device))
+        for device in self.board.budgets:  # what a load is believed to take is nothing that was taken: it may fail
+            taken = sum(each.footprint for each in state.on(device) if each.phase != "loading")
+            self.board.peaks[device] = max(self.board.peaks.get(device, 0), taken)
         self.board.changed()
 
 

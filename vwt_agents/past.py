@@ -22,6 +22,7 @@ __all__ = [
     "ASKED",
     "DELIVERED",
     "GIVEN",
+    "ORIGINS",
     "Delivery",
     "Past",
     "Question",
@@ -32,11 +33,14 @@ __all__ = [
 ]
 
 DELIVERED: Final = "file.delivered"
-"""The event of a file that a stage delivered: its key is the stage, its text the file's."""
+"""The event of a file that a stage delivered: its key is the stage, its text the file's, its fingerprint the stage's then."""
 
 ASKED: Final = "approval.asked"
 GIVEN: Final = "approval.given"
 """The events of a question to a person and of the answer; both have the question's key."""
+
+ORIGINS: Final = "stage.origins"
+"""The event of stages that another run did: by stage, the run and the number of its entry."""
 
 Delivery: TypeAlias = tuple[str, str]
 """The name and the text of a file."""
@@ -57,7 +61,8 @@ class Question:
 class Past:
     """By stage: the entries of its good ends (oldest first), the answers its calls got, the files it delivered.
 
-    `left` are, for each of the ends, the files as they were then; `newest` is what each run delivered last of each file.
+    `left` are, for each of the ends, the files that were delivered until then by the same code from the same values;
+    `newest` is what each run delivered last of each file under each fingerprint of its stage.
     `known` are the same answers by the fingerprint of their request, each to be used once. `code` has the marks of the
     stages' code as it was when the run began. `attempts` are (stage, key, status, files' texts) of all that were recorded.
     """
@@ -65,22 +70,22 @@ class Past:
     stages: dict[str, list[Entry]] = field(default_factory=dict)
     answers: dict[str, list[Response]] = field(default_factory=dict)
     known: dict[str, deque[Response]] = field(default_factory=dict)
-    files: dict[str, list[Delivery]] = field(default_factory=dict)
+    files: dict[tuple[str, str], list[Delivery]] = field(default_factory=dict)
     left: dict[tuple[str, int], list[Delivery]] = field(default_factory=dict)
-    newest: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    newest: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
     attempts: set[tuple[str, str, str, tuple[Value, ...]]] = field(default_factory=set)
     approvals: dict[str, tuple[str, Approval]] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
 
-    def has_delivered(self, run: str, stage: str, delivery: Delivery) -> bool:
-        """Whether this very file is what the run itself has written down last of the stage's file of that name. What a
-        fork inherits is not: whoever takes a result of it from the cache looks for files among its own entries.
+    def has_delivered(self, event: Entry) -> bool:
+        """Whether this very file is what the run itself has written down last of the stage's file of that name, under the
+        same fingerprint. What a fork inherits is not: whoever takes a result of it from the cache looks for files among
+        its own entries.
         """
-        name, text = delivery
-        return self.newest.get((run, stage, name)) == text
+        return self.newest.get(_file(event)) == event.texts[0]
 
     def files_at(self, end: Entry) -> list[Delivery]:
-        """The files as they were when the stage ended so, oldest first."""
+        """The files that the stage had delivered when it ended so, oldest first; not those of other code or values."""
         return self.left[end.run, end.seq]
 
 
@@ -142,7 +147,7 @@ def _stage_of(entry: Entry) -> str:
 def _take(past: Past, entry: Entry) -> None:
     if entry.kind == "stage" and entry.status in {"done", "cached"}:
         past.stages.setdefault(entry.name, []).append(entry)
-        past.left[entry.run, entry.seq] = list(past.files.get(entry.name, ()))
+        past.left[entry.run, entry.seq] = list(past.files.get((entry.name, entry.fingerprint), ()))
     elif entry.kind == "call" and entry.status == "done":
         request, answer = read_call(entry)
         if not isinstance(answer, str):
@@ -151,12 +156,18 @@ def _take(past: Past, entry: Entry) -> None:
     elif entry.kind == "attempt":
         past.attempts.add((entry.name, entry.key, entry.status, entry.texts))
     elif entry.kind == "event" and entry.name == DELIVERED:
-        said = _said(entry)
-        past.files.setdefault(said["stage"], []).append((said["file"], str(entry.texts[0])))
-        past.newest[entry.run, said["stage"], said["file"]] = str(entry.texts[0])
+        _run, stage, mark, file = key = _file(entry)
+        past.files.setdefault((stage, mark), []).append((file, str(entry.texts[0])))
+        past.newest[key] = str(entry.texts[0])
     elif entry.kind == "event" and entry.name == GIVEN:
         # the newest counts: a person may have changed their mind
         past.approvals[entry.key] = _said(entry)["question"], read_given(entry)
+
+
+def _file(event: Entry) -> tuple[str, str, str, str]:
+    """The run, the stage, its fingerprint then and the name of a file that was delivered."""
+    said = _said(event)
+    return event.run, said["stage"], event.fingerprint, said["file"]
 
 
 def _said(entry: Entry) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from vwt_agents.entries import Entry, fingerprint
-from vwt_agents.past import DELIVERED, read_past
+from vwt_agents.past import ORIGINS, read_past
 from vwt_agents.run import delivered_entry
 from vwt_agents.stored import Unreadable, read_value, says_all
 from vwt_agents.values import encode
@@ -36,10 +36,11 @@ _MARK: Final = 16  # hex digits: enough to tell one version of a stage's code fr
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What a stage gave before: in this run (`run` is empty), or in another."""
+    """What a stage gave before: in this run (`run` is empty), or in another, under the number `seq`."""
 
     value: Any
     run: str = ""
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +123,11 @@ class Recall:
         self._digests[stage.name] = self._value_digest(stage, str(entry.payload))
         for name, text in dict(self._past.files_at(entry)).items():
             self._folder.write(name, text)
-        return Remembered(value)
+        return Remembered(value) if entry.run == self._run else Remembered(value, entry.run, entry.seq)
 
     def recount(self, line: StageLine) -> None:
-        """Count the calls and attempts that the stage made before as its own."""
-        line.attempts = len({key for stage, key, *_ in self._past.attempts if stage == line.name})
+        """Count the calls and attempts that the stage made before, in this run, as its own."""
+        line.attempts = len({key for stage, key, *_ in self._past.attempts if stage == line.name}) or 1
         for answer in self._past.answers.get(line.name, ()):
             line.answered(answer)
 
@@ -146,13 +147,19 @@ class Recall:
             return None
         for name, text in await self._deliveries(entry):
             self._folder.write(name, text)
-            if not self._past.has_delivered(self._run, stage.name, (name, text)):
-                await self._journal.append(delivered_entry(self._run, stage.name, name, text))
-        return Remembered(value, entry.run)
+            event = delivered_entry(self._run, stage.name, self.mark(stage), name, text)
+            if not self._past.has_delivered(event):
+                await self._journal.append(event)
+        return Remembered(value, entry.run, entry.seq)
 
     async def _deliveries(self, entry: Entry) -> list[Delivery]:
-        events = [event for event in await self._journal.entries(entry.run, "event") if event.name == DELIVERED]
-        return read_past(event for event in events if event.seq < entry.seq).files.get(entry.name, [])
+        events = await self._journal.entries(entry.run, "event")
+        return read_past([*(event for event in events if event.seq < entry.seq), entry]).files_at(entry)
+
+    async def tell_origins(self, origins: Mapping[str, Remembered]) -> None:
+        """Write down which stages' results are those of other runs."""
+        said = {name: [one.run, one.seq] for name, one in origins.items()}
+        await self._journal.append(Entry(self._run, "event", ORIGINS, payload=encode(said)))
 
     async def ended(
         self, stage: Stage, status: str, value: Any, seconds: Seconds, *, at_once: bool, needed: bool

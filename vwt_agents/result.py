@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunResult", "StageResult", "Status"]
 
-_NOTED: Final = frozenset({"cached", "fallback", "partial", "skipped"})
+_NOTED: Final = frozenset({"cached", "fallback", "kept", "partial", "skipped"})
 
 Status: TypeAlias = Literal["good", "bad", "failed", "interrupted"]
 
@@ -22,6 +22,8 @@ Status: TypeAlias = Literal["good", "bad", "failed", "interrupted"]
 class StageResult:
     """One stage of a run that ended. Sums over its calls; `wait_seconds` includes `load_seconds`.
 
+    What another run did counts there: a stage that was cached, or that a fork kept, has no attempts, calls and tokens here,
+    and one that was skipped before it began has no attempts.
     `note` says why it was skipped, done without, or taken from where.
     """
 
@@ -51,7 +53,7 @@ class StageResult:
             agent=", ".join(line.agents),
             model=", ".join(line.models),
             endpoint=", ".join(line.endpoints),
-            attempts=max(line.attempts, 1 if line.started is not None else 0),
+            attempts=max(line.attempts, int(line.begun)),
             calls=line.calls,
             seconds=round(line.seconds(now), 3),
             wait_seconds=round(line.wait_s, 3),
@@ -68,10 +70,11 @@ class StageResult:
 @dataclass(slots=True)
 class RunResult:
     """A run that ended. `budget_mib` and `peak_mib` are of the devices the run used; `devices` has each of them.
+    A peak is of models that were loaded: what a load was believed to take, and failed to, is not in it.
 
     `status`: good (it ended, and every verdict in it that counts is good), bad (it ended, or a stage gave up), failed (the
     outside world), interrupted. `exit_code` says the same to a shell. `limits` has what was `used` of each
-    `limit` that was set: calls, tokens, seconds.
+    `limit` that was set: calls, tokens, seconds. A fork says what it was `forked_from`.
     """
 
     run_id: str
@@ -91,6 +94,7 @@ class RunResult:
     peak_mib: Mib = 0
     devices: dict[str, dict[str, Mib]] = field(default_factory=dict)
     limits: dict[str, dict[str, float]] = field(default_factory=dict)
+    forked_from: str | None = None
     artifacts: list[str] = field(default_factory=list)
     report: str | None = None
 

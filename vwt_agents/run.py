@@ -13,7 +13,7 @@ from vwt_agents.errors import Unwritable, UsageError
 from vwt_agents.eventlog import bind_here
 from vwt_agents.past import DELIVERED
 from vwt_agents.values import encode
-from vwt_agents.whole import write_whole
+from vwt_agents.whole import clear_parts, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -67,7 +67,8 @@ class RunFolder:
             raise _unwritten(error, said, "name another one with --out") from error
 
     def write(self, name: str, text: str) -> Path:
-        """Write one file below the folder, atomically; a file that has this text already is left as it is.
+        """Write one file below the folder, atomically; a file that has this text already is left as it is. What a run that
+        was killed has left beside it of the same file goes.
 
         UsageError for a name that would leave it or cannot be written, Unwritable where the disk is full or broken. Half a
         surrogate pair, which UTF-8 cannot hold and a model may well write, becomes a question mark.
@@ -79,6 +80,7 @@ class RunFolder:
         if not target.parent.resolve().is_relative_to(self.path.resolve()):
             raise UsageError(f"cannot deliver {name!r}: a link in {self.path} leads out of the run's folder")
         data = text.encode("utf-8", errors="replace")
+        clear_parts(target)
         try:
             if not _has(target, data):
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -105,9 +107,10 @@ def _unwritten(error: OSError, said: str, hint: str) -> UsageError | Unwritable:
     return UsageError(said, hint=hint)
 
 
-def delivered_entry(run: str, stage: str, name: str, text: str) -> Entry:
-    """The entry of a file that a stage delivered."""
-    return Entry(run, "event", DELIVERED, stage, payload=encode({"stage": stage, "file": name}), texts=(text,))
+def delivered_entry(run: str, stage: str, mark: str, name: str, text: str) -> Entry:
+    """The entry of a file that a stage delivered; `mark` is the stage's fingerprint: of its code, and what it was given."""
+    said = encode({"stage": stage, "file": name})
+    return Entry(run, "event", DELIVERED, stage, fingerprint=mark, payload=said, texts=(text,))
 
 
 class Attempt:
@@ -131,7 +134,7 @@ class Attempt:
 
 
 class Run:
-    """The run, as one of its stages sees it."""
+    """The run, as one of its stages sees it. `mark` tells the stage's fingerprint, which goes with what it delivers."""
 
     __vwt_role__: ClassVar[str] = "service"
 
@@ -145,8 +148,10 @@ class Run:
         journal: Journal | None,
         folder: RunFolder,
         past: Past | None = None,
+        mark: Callable[[], str] | None = None,
     ) -> None:
         self._past = past
+        self._mark = mark
         self.id = run_id
         self.seed = scope.seed
         self._scope = scope
@@ -235,10 +240,12 @@ class Run:
         return paths
 
     async def _keep_delivery(self, name: str, text: str) -> None:
-        stage = self._line.name
-        if self._journal is None or (self._past is not None and self._past.has_delivered(self.id, stage, (name, text))):
+        if self._journal is None:
             return
-        await self._journal.append(delivered_entry(self.id, stage, name, text), at_once=True)
+        mark = self._mark() if self._mark is not None else ""
+        event = delivered_entry(self.id, self._line.name, mark, name, text)
+        if self._past is None or not self._past.has_delivered(event):
+            await self._journal.append(event, at_once=True)
 
     async def approve(
         self,

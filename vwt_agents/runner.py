@@ -30,7 +30,7 @@ from vwt_agents.eventlog import bind_here, get_logger
 from vwt_agents.limits import Spent
 from vwt_agents.past import Past
 from vwt_agents.pipeline import Fallback
-from vwt_agents.recall import Changed, Recall
+from vwt_agents.recall import Changed, Recall, Remembered
 from vwt_agents.stage_failures import called_by, failure_of, left, too_slow
 from vwt_agents.tries import Turn, forgivable
 from vwt_agents.walk import LEFT_OUT, Node, Walk
@@ -77,6 +77,7 @@ class Runner:
         "_crew",
         "_failure",
         "_journal",
+        "_origins",
         "_past",
         "_priority",
         "_recall",
@@ -123,6 +124,9 @@ class Runner:
         self._crew = Crew(settings.scheduler.max_agents)
         self._clock: Callable[[], Seconds] = anyio.current_time
         self._failure: VwtError | None = None
+        self._origins: dict[str, Remembered] | None = (
+            None  # of the stages that another run did, and nobody has written down yet
+        )
         self._approvals = approvals
         self._walk = Walk(graph)
         self._wiring = Wiring(
@@ -140,6 +144,7 @@ class Runner:
             spent=spent if spent is not None else Spent(),
             past=self._past,
             inputs=_NOTHING,
+            mark=self.mark,
         )
         self._recall: Recall | None = None
         if journal is not None:
@@ -168,6 +173,7 @@ class Runner:
         if self._recall is not None:
             self._recall.begin(inputs)
         begun = self._advance(self._walk.first())
+        await self._tell_origins()
         if self._tell is not None:
             self._tell(Announced(self._run_id, self._steps_to_come(), self._priority))
         try:
@@ -221,10 +227,22 @@ class Runner:
         node.status = "kept"
         node.started = node.ended = self._clock()
         self._walk.values[node.name] = found.value
-        self._recall.recount(node)
+        if found.run:
+            self._from_another_run(node, found)
+        else:
+            self._recall.recount(node)
         self._board.changed()
         log.info("stage.kept", stage=node.name)
         return True
+
+    def _from_another_run(self, node: Node, found: Remembered) -> None:
+        node.note = f"from run {found.run}"
+        self._origins = {**(self._origins or {}), node.name: found}
+
+    async def _tell_origins(self) -> None:
+        if self._origins and self._recall is not None:
+            told, self._origins = self._origins, None
+            await self._recall.tell_origins(told)
 
     # -- one stage --------------------------------------------------------------------------------------------------
 
@@ -340,7 +358,7 @@ class Runner:
         found = await self._recall.cached(node.stage) if self._recall is not None else None
         if found is None:
             return False
-        node.note = f"from run {found.run}"
+        self._from_another_run(node, found)
         log.info("stage.cached", run_of=found.run)
         await self._end(node, found.value, "cached")
         return True
@@ -380,7 +398,9 @@ class Runner:
         log.info("stage.done", stage=name, seconds=node.seconds(self._clock()), status=status)
         if self._tell is not None:
             self._tell(StepEnded(self._run_id, name))
-        for follower in self._advance(self._walk.freed(node)):
+        followers = self._advance(self._walk.freed(node))
+        await self._tell_origins()
+        for follower in followers:
             self._begin(follower)
 
     async def _fail(self, node: Node, error: Exception, item: str = "") -> None:

@@ -1,24 +1,55 @@
-"""Writing a file whole: whatever happens, the old one is there or the new one, and nothing is left beside it."""
+"""Writing a file whole: whatever happens, the old one is there or the new one, and nothing is left beside it.
+
+A process that is killed half way leaves a part beside the file; who writes the file next can clear it away. A writer holds
+a lock on its part, which ends with it: so the part of one who still writes is told from that of one who is gone.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["write_whole"]
+__all__ = ["clear_parts", "write_whole"]
 
 
 def write_whole(path: Path, data: bytes, *, mode: int | None = None) -> None:
     """Replace the file, with these permissions where they are given; its folder has to be there. OSError."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(data)
-        if mode is not None:
-            partial.chmod(mode)
-        partial.replace(path)
+        with partial.open("wb") as held:
+            with suppress(OSError):  # a file system without locks: then nobody clears anything there
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.write_bytes(data)
+            if mode is not None:
+                partial.chmod(mode)
+            partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def clear_parts(path: Path) -> None:
+    """Remove what writers of this very file left beside it when they were killed; not the part of one who still writes, and
+    no other file. Never fails.
+    """
+    with suppress(OSError):
+        for name in os.listdir(path.parent):  # noqa: PTH208 - names only: the folder may be long
+            if _is_part(name, path.name):
+                _clear(path.with_name(name))
+
+
+def _is_part(name: str, of: str) -> bool:
+    found = re.fullmatch(r"\.(.+)\.(\d+)\.partial", name, re.DOTALL)
+    return found is not None and found[1] == of and int(found[2]) != os.getpid()
+
+
+def _clear(partial: Path) -> None:
+    with suppress(OSError), partial.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        partial.unlink()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vwt_agents.agents import Agent, StageScope
@@ -17,7 +18,7 @@ from vwt_agents.walk import LEFT_OUT
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from vwt_agents.board import Board
     from vwt_agents.config import Settings
@@ -59,7 +60,8 @@ class Items:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Wiring:
-    """All that a run hands to its stages. `inputs` are those of the run, once it has begun."""
+    """All that a run hands to its stages. `inputs` are those of the run, once it has begun; `mark` names the code and the
+    values of a stage, and is empty without a journal."""
 
     walk: Walk
     plan: Plan
@@ -75,6 +77,7 @@ class Wiring:
     spent: Spent
     past: Past
     inputs: Mapping[str, Any]
+    mark: Callable[[Stage], str]
 
     def items(self, stage: Stage) -> list[Any]:
         """What a stage with `each=` runs once for. DefinitionError where it was given what has no items."""
@@ -89,6 +92,7 @@ class Wiring:
 
     def called(self, turn: Turn, node: Node, items: Items | None, index: int) -> Any:
         """Its function's value, or what is to be awaited for it. No coroutine: nothing made here is held while it waits."""
+        node.begun = True
         stage, walk = node.stage, self.walk
         arguments = {param.name: param.value(walk.values, self.inputs) for param in stage.fed}
         if walk.skipped:
@@ -122,7 +126,14 @@ class Wiring:
         if name != "Run":
             return self.services[name]
         return Run(
-            self.run_id, scope, line=node, board=self.board, journal=self.journal, folder=self.folder, past=self.past
+            self.run_id,
+            scope,
+            line=node,
+            board=self.board,
+            journal=self.journal,
+            folder=self.folder,
+            past=self.past,
+            mark=partial(self.mark, node.stage),
         )
 
 

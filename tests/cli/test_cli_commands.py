@@ -208,6 +208,21 @@ def test_doctor_judges_a_tier_by_the_endpoint_that_runs_would_use(here: Served, 
     assert (levels["models of tier small"], levels["models of tier large"]) == ("missing", "ok")
 
 
+def test_models_without_a_command_lists_as_json_too(here: Served, capsys: Capture) -> None:
+    assert data(capsys, "models") == data(capsys, "models", "list")
+    code, _out, err = called(capsys, "models", "--json", "show", "small:1b")
+    assert (code, "goes after the command" in err) == (2, True)
+
+
+def test_a_model_that_nobody_knows_cannot_be_forgotten(here: Served, capsys: Capture) -> None:
+    assert called(capsys, "run", "two.py", "--quiet")[0] == 0
+    code, _out, err = called(capsys, "models", "forget", "smal:1b")
+    assert (code, "no endpoint knows a model 'smal:1b'" in err, "did you mean 'small:1b'?" in err) == (3, True, True)
+    del here.server.models["small:1b"]  # gone since it was measured
+    assert called(capsys, "models", "forget", "small:1b")[1] == "small:1b: 1 measurement forgotten\n"
+    assert called(capsys, "models", "forget", "small:1b")[0] == 3
+
+
 def test_models_lists_what_tiers_name_first_and_what_is_not_there(here: Served, capsys: Capture) -> None:
     here.server.models["other:7b"] = ServedModel(100)
     del here.server.models["large:2b"]

@@ -57,9 +57,50 @@ def test_a_run_is_forked_from_a_stage_with_other_inputs_into_a_folder_of_its_own
     assert [stage["status"] for stage in again["stages"]] == ["done", "kept"]  # `first` gave the same answer
     code, out, _err = called(capsys, "runs", "show", again["run_id"])
     assert code == 0
-    assert re.search(rf"begun from run {first['run_id']}, of which it has the first \d+ entries", out)
+    assert re.search(rf"forked from {first['run_id']}, of which it has the first \d+ entries", out)
     code, _out, err = called(capsys, "runs", "fork", "last", "--from", "secnd")
     assert (code, "no stage 'secnd'" in err, "did you mean 'second'?" in err) == (2, True, True)
+
+
+def test_a_fork_says_what_it_has_from_its_parent_and_where_to_read_of_it(here: Served, capsys: Capture) -> None:
+    first = data(capsys, "run", "two.py", "--quiet")
+    forked = data(capsys, "runs", "fork", "last", "--from", "second", "--quiet")
+    assert (first["forked_from"], forked["forked_from"]) == (None, first["run_id"])
+    assert [stage["note"] for stage in forked["stages"]] == [f"from run {first['run_id']}", ""]
+    _code, out, _err = called(capsys, "runs", "show", "last")
+    assert re.search(rf"first +{first['run_id']} +small:1b +1 ", out)
+    assert f"what was asked there: python -m vwt_agents runs show {first['run_id']}" in out
+    report = Path(f"runs/{forked['run_id']}/report.md").read_text()
+    assert f"Forked from run `{first['run_id']}`" in report
+    assert f"- first: kept, from run {first['run_id']}" in report
+    page = Path(f"runs/{forked['run_id']}/report.html").read_text()
+    shown = json.loads(re.search('id="data">(.*?)</script>', page)[1])  # type: ignore[index]
+    (taken,) = shown["taken"]
+    assert (taken["stage"], taken["run"], taken["calls"], shown["run"]["parent"]) == (
+        "first",
+        *[first["run_id"], 1],
+        first["run_id"],
+    )
+    assert taken["page"] == Path(f"runs/{first['run_id']}/report.html").absolute().as_uri()
+    assert shown["stages"][0]["value"] == taken["value"] is not None
+    # A fork of the fork names the run that did it, and one whose run is gone still names it.
+    again = data(capsys, "runs", "fork", "last", "--from", "second", "--quiet")
+    assert again["stages"][0]["note"] == f"from run {first['run_id']}"
+    resumed = called(capsys, "runs", "show", again["run_id"])[1]
+    assert first["run_id"] in resumed
+
+
+def test_a_result_from_the_cache_names_its_run_also_when_that_is_gone(here: Served, capsys: Capture) -> None:
+    Path("two.py").write_text(PIPELINE.replace("@pipeline.stage\n", "@pipeline.stage(cache=True)\n", 1))
+    first = data(capsys, "run", "two.py", "--quiet")
+    data(capsys, "run", "two.py", "--quiet")
+    assert re.search(rf"first +{first['run_id']} +small:1b +1 ", called(capsys, "runs", "show", "last")[1])
+    entries = called(capsys, "runs", "show", first["run_id"], "--entries")[1]
+    assert re.search(r"stage +first +[0-9a-f]{12}… +done", entries)
+    assert called(capsys, "runs", "gc", "--keep", "1", "--dry-run")[1].startswith("would prune 1 run, ")
+    called(capsys, "runs", "gc", "--keep", "1")
+    assert re.search(rf"first +{first['run_id']}\n", called(capsys, "runs", "show", "last")[1])
+    assert called(capsys, "runs", "report", "last", "--html", "-")[0] == 0
 
 
 def test_a_forks_input_may_be_a_file_and_an_unknown_one_is_told(here: Served, capsys: Capture) -> None:

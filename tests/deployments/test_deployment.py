@@ -43,6 +43,22 @@ def test_compose_gets_only_the_variables_that_are_set_for_it() -> None:
     assert found.up().env == {"OLLAMA_IMAGE_TAG": "0.33.0"}
 
 
+@pytest.mark.parametrize(
+    ("kept", "told"),
+    [
+        ({"cache_type": "q8_0"}, {"OLLAMA_KV_CACHE_TYPE": "q8_0", "OLLAMA_FLASH_ATTENTION": "1"}),
+        ({"flash_attention": False}, {"OLLAMA_FLASH_ATTENTION": "0"}),
+    ],
+)
+def test_compose_is_told_how_the_kv_cache_is_kept_where_that_is_not_the_default(
+    kept: dict[str, Any], told: dict[str, str]
+) -> None:
+    start = StartSettings(compose=FILES, service="ollama", env={"OTHER": "1"})
+    found = deployment_of(EndpointSettings("x", "ollama", "gpu0", "http://127.0.0.1:11434", start=start, **kept))
+    assert found is not None
+    assert found.up().env == {**told, "OTHER": "1"}
+
+
 def test_a_command_is_told_its_address_its_slots_and_that_nothing_expires() -> None:
     found = deployment(command=("ollama", "serve"), parallel=3, folder=Path("/etc/vwt"))
     assert found.up() == Order(

@@ -69,6 +69,13 @@ def test_nothing_waits_for_a_stage_that_is_over_whichever_way_it_ended_well(how:
     assert "1 of 2 stages" in console.export_text()
 
 
+def test_a_run_that_has_not_written_down_its_stages_yet_counts_none() -> None:
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(screen([present(record_of(status="running", ended_at=None), [], BEGAN)]))
+    text = console.export_text()
+    assert ("getting ready" in text, "0 of 0" in text) == (True, False)
+
+
 def test_every_call_of_a_run_finds_its_request_and_memory_stays_within_the_budget(ran: Ran) -> None:
     history = read_history(ran.record, ran.entries, BEGAN)
     calls = [entry for entry in ran.entries if entry.kind == "call"]

@@ -9,6 +9,7 @@ from anyio.to_thread import run_sync
 
 from vwt_agents.config import canonical
 from vwt_agents.errors import VwtError
+from vwt_agents.hosts import one_server
 from vwt_agents.ledger import Ledger, Resource
 
 if TYPE_CHECKING:
@@ -19,9 +20,12 @@ __all__ = ["evictable", "resource_of"]
 
 
 def resource_of(world: World, endpoint: str, model: str) -> Resource:
-    """What the ledger calls a model: by its weights on a server, so that all tags of them and all processes mean the same."""
+    """What the ledger calls a model: by its weights on a server, so that all tags of them, all processes and all ways to
+    write the server's address mean the same.
+    """
     info = world.infos.get((endpoint, model))
-    return Resource((info.digest if info is not None else "") or canonical(model), world.endpoints[endpoint].url)
+    server = world.endpoints[endpoint].url
+    return Resource((info.digest if info is not None else "") or canonical(model), one_server(server) if server else "")
 
 
 async def evictable(world: World) -> dict[str, Mib]:

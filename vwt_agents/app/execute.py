@@ -228,6 +228,7 @@ class _Execution:
             promoted=planned.plan.promoted,
             tier=planned.plan.tier,
             seconds=0.0,
+            forked_from=job.fork.parent if job.fork is not None else None,
         )
 
     async def run(self) -> RunResult:
@@ -266,6 +267,7 @@ class _Execution:
         job = self.planned.job
         if job.resume is not None:
             await self.journal.reopen_run(self.id)
+            self.result.forked_from = (await self.journal.run(self.id)).parent
             return
         source = self.planned.settings.source
         config = str(source.absolute()) if source is not None else None

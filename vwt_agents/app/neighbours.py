@@ -19,9 +19,9 @@ from anyio.to_thread import run_sync
 from vwt_agents.app.claims import resource_of
 from vwt_agents.config import canonical
 from vwt_agents.core import BudgetSet, Loaded, ModelKey, Occupied, Pressed, Vanished
-from vwt_agents.endpoints.address import is_loopback, same_host
 from vwt_agents.errors import EndpointUnavailable, VwtError
 from vwt_agents.eventlog import get_logger
+from vwt_agents.hosts import is_loopback, one_server
 from vwt_agents.ledger import Ledger, Resource
 from vwt_agents.ledgered import LedgeredEndpoint, Need, terms_of
 from vwt_agents.occupancy import Monitor, Sources
@@ -212,7 +212,7 @@ class Neighbours:
             log.debug("endpoint.not_seen", endpoint=name, error=str(error))
             return
         seen = self._seen[name] = _Seen(at, {canonical(each.model): each for each in residences})
-        await self._forget(endpoint.url, seen.residences)
+        await self._forget(one_server(endpoint.url), seen.residences)
 
     async def _forget(self, server: str, shown: Collection[str]) -> None:
         """Orphans of a server that it does not show in its memory are none."""
@@ -227,7 +227,7 @@ class Neighbours:
 
         holders = (await run_sync(self._ledger.snapshot)).holders
         left = {holder.resource.server for holder in holders if holder.orphan and holder.device in devices}
-        for url in sorted(left - {endpoint.url for endpoint in self.endpoints.values()}):
+        for url in sorted(left - {one_server(endpoint.url) for endpoint in self.endpoints.values()}):
             shown: set[str] = set()
             try:
                 async with OllamaEndpoint("elsewhere", url) as server:
@@ -250,7 +250,7 @@ class Neighbours:
             with anyio.move_on_after(
                 ANSWER_S
             ):  # what does not leave is told again at the next look: nobody looks meanwhile
-                await endpoint.reclaim(endpoint.url)
+                await endpoint.reclaim(one_server(endpoint.url))
             for model in await self._left_over(name):
                 log.info("model.left_over", endpoint=name, model=model)
                 with anyio.move_on_after(ANSWER_S):
@@ -271,7 +271,7 @@ class Neighbours:
 
     async def _held(self) -> _Held:
         holders = (await run_sync(self._ledger.snapshot)).holders
-        named = {(same_host(holder.resource.server), canonical(holder.name)) for holder in holders}
+        named = {(holder.resource.server, canonical(holder.name)) for holder in holders}
         return _Held(frozenset(holder.resource for holder in holders), frozenset(named))
 
     async def _press(self, device: str) -> None:
@@ -407,12 +407,12 @@ class Neighbours:
         for name, endpoint in self._world.endpoints.items():
             if endpoint.device == device:
                 for model, residence in self._strangers(name, held):
-                    found[same_host(endpoint.url), model] = residence.device_mib
+                    found[one_server(endpoint.url), model] = residence.device_mib
         return sum(found.values())
 
     def _strangers(self, name: str, held: _Held) -> Iterator[tuple[str, Residence]]:
         """What a server has in memory that neither this run nor anybody in the ledger holds, by the one spelling."""
-        url, seen = same_host(self._world.endpoints[name].url), self._seen.get(name)
+        url, seen = one_server(self._world.endpoints[name].url), self._seen.get(name)
         if seen is None:
             return
         ours = {  # also what has left since the look

@@ -22,11 +22,16 @@ config_option = click.option(
 
 
 @click.group(cls=Group, invoke_without_command=True)
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 @click.pass_context
-def models(ctx: click.Context) -> None:
+def models(ctx: click.Context, config: Path | None, as_json: bool) -> None:
     """Models: size, quantisation, footprint here, whether it fits, licence, use. Without a command: list."""
     if ctx.invoked_subcommand is None:
-        ctx.invoke(list_models)
+        ctx.invoke(list_models, config=config, as_json=as_json)
+    elif as_json or config is not None:
+        given = "--json" if as_json else "--config"
+        raise click.UsageError(f"{given} goes after the command: models {ctx.invoked_subcommand} ... {given}")
 
 
 def _settings(config: Path | None) -> Settings:
@@ -133,20 +138,30 @@ async def _licence_warning(world: World, endpoint: str, model: str) -> str:
 def forget_model(model: str, config: Path | None) -> int:
     """Forget what a model was measured to take here, also that it spilled; it is estimated again."""
     from vwt_agents.app import open_world
-    from vwt_agents.errors import VwtError
+    from vwt_agents.config import canonical
+    from vwt_agents.errors import ModelMissing, VwtError, did_you_mean
     from vwt_agents.journal import Journal
 
     settings = _settings(config)
 
     async def work() -> int:
-        digests = set()
         async with open_world(settings, everything=True) as world, Journal.open() as journal:
+            measured = await journal.measurements()
+            digests = {one.conditions.digest for one in measured if canonical(one.model) == canonical(model)}
+            described = False
             for name, endpoint in world.endpoints.items():
                 if world.health[name].ok:
                     try:
                         digests.add((await endpoint.describe(model)).digest)
+                        described = True
                     except VwtError:
                         continue
+            if not described and not digests:  # one that has gone since it was measured can be forgotten all the same
+                names = {info_model for _, info_model in world.infos} | {one.model for one in measured}
+                raise ModelMissing(
+                    f"no endpoint knows a model {model!r}, and none was measured here",
+                    hint=did_you_mean(model, sorted(names)),
+                )
             return sum([await journal.forget(digest) for digest in digests if digest])
 
     forgotten = run_async(work)

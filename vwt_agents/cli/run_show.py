@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from vwt_agents.entries import Entry, RunRecord
+    from vwt_agents.report import Others
 
 __all__ = ["show"]
 
@@ -26,26 +28,31 @@ __all__ = ["show"]
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(run: str, all_entries: bool, as_json: bool) -> int:
     """Show a run: how it ended, its stages, attempts and verdict, what its calls waited for and what they cost."""
+    from vwt_agents.app.pages import others_of
     from vwt_agents.journal import JournalReader
     from vwt_agents.render.columns import printable
 
-    async def work() -> tuple[RunRecord, list[Entry]]:
+    async def work() -> tuple[RunRecord, list[Entry], Others]:
         reader = JournalReader()
         record = await reader.run(run)
-        return record, list(await reader.entries(record.id))
+        entries = list(await reader.entries(record.id))
+        return record, entries, await others_of(reader, entries)
 
-    record, entries = run_async(work)
+    record, entries, others = run_async(work)
     if as_json:
         summary = json.loads(record.summary) if record.summary else None
         emit_json({"run": record, "summary": summary, "entries": entries})
         return 0
     lines = [
         f"{record.id}: {record.status} ({record.pipeline}, {record.file})",
+        *(
+            [f"forked from {record.parent}, of which it has the first {record.parent_seq} entries"]
+            if record.parent
+            else []
+        ),
         f"started {record.started_at:%Y-%m-%d %H:%M:%S} UTC, folder {record.out_dir}",
-        *(_entries(entries) if all_entries else _sums(record, entries)),
+        *(_entries(entries) if all_entries else _sums(record, entries, others)),
     ]
-    if record.parent is not None:
-        lines.append(f"begun from run {record.parent}, of which it has the first {record.parent_seq} entries")
     if record.status in {"running", "interrupted"}:
         lines += _questions(record, entries)
     if record.status == "interrupted":
@@ -68,31 +75,39 @@ def _questions(record: RunRecord, entries: Sequence[Entry]) -> list[str]:
 
 def _entries(entries: Sequence[Entry]) -> list[str]:
     rows = [
-        [str(one.seq), one.kind, one.name, one.key, one.status, f"{one.seconds:.1f}" if one.seconds else ""]
+        [str(one.seq), one.kind, one.name, _short(one.key), one.status, f"{one.seconds:.1f}" if one.seconds else ""]
         for one in entries
     ]
-    return [_table(["entry", "kind", "stage", "key", "status", "seconds"], rows)]
+    return [_table(["entry", "kind", "name", "key", "status", "seconds"], rows)]
 
 
-def _sums(record: RunRecord, entries: Sequence[Entry]) -> list[str]:
+def _short(key: str) -> str:
+    """The key, or the beginning of one that is a digest: --json has it whole."""
+    return f"{key[:12]}…" if re.fullmatch("[0-9a-f]{64}", key) else key
+
+
+def _sums(record: RunRecord, entries: Sequence[Entry], others: Others) -> list[str]:
+    from vwt_agents.render.tables import counted
     from vwt_agents.report import report_data
     from vwt_agents.report.texts import Texts
 
-    data = report_data(record, entries, Texts(), datetime.now(UTC))
+    data = report_data(record, entries, Texts(), datetime.now(UTC), others)
     lines = _ending(data)
     lines += ["", _table(_STAGE, [_stage(stage) for stage in data["stages"]])]
+    if data["taken"]:
+        lines += ["", _table(_TAKEN, [_taken(one) for one in data["taken"]])]
+        lines += [f"what was asked there: python -m vwt_agents runs show {run}" for run in _runs_of(data["taken"])]
     if data["attempts"]:
         lines += ["", _table(["attempt", "verdict", "why"], [_attempt(one) for one in data["attempts"]])]
     if waits := [one for one in data["waits"] if one["seconds"] >= 0.05]:
         rows = [[f"{one['seconds']:.1f}", str(one["requests"]), ", ".join(one["stages"]), one["why"]] for one in waits]
         lines += ["", _table(["waited s", "calls", "stages", "why"], rows)]
     totals = data["totals"]
-    tokens = f"{totals['prompt']} tokens read, {totals['cached']} of them cached, {totals['output']} written"
+    tokens = f"{counted(totals['prompt'], 'token')} read, {totals['cached']} of them cached, {totals['output']} written"
     peaks = [f"{one['name']}: peak {one['peak']} of {_budget(one)} MiB" for one in data["devices"]]
-    lines += ["", f"{totals['calls']} calls, {totals['failed']} failed; {tokens}"]
-    lines.append(
-        "; ".join([f"{totals['loads']} loads in {totals['load_s']:.1f} s, {totals['unloads']} unloads", *peaks])
-    )
+    lines += ["", f"{counted(totals['calls'], 'call')}, {totals['failed']} failed; {tokens}"]
+    loads = f"{counted(totals['loads'], 'load')} in {totals['load_s']:.1f} s, {counted(totals['unloads'], 'unload')}"
+    lines.append("; ".join([loads, *peaks]))
     return lines
 
 
@@ -125,6 +140,20 @@ def _stage(stage: Mapping[str, Any]) -> list[str]:
         str(stage["in"] or ""),
         str(stage["out"] or ""),
     ]
+
+
+_TAKEN = ["stage", "done by run", "models", "calls", "s", "read", "written"]
+
+
+def _taken(one: Mapping[str, Any]) -> list[str]:
+    """A stage that another run did; with no figures where that is in the journal no more."""
+    took = "" if one["seconds"] is None else f"{one['seconds']:.1f}"
+    figures = [str(one[name] or "") for name in ("calls", "in", "out")]
+    return [one["stage"], one["run"], ", ".join(one["models"]), figures[0], took, *figures[1:]]
+
+
+def _runs_of(taken: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(one["run"] for one in taken if one["calls"]))
 
 
 def _attempt(attempt: Mapping[str, Any]) -> list[str]:

@@ -169,15 +169,20 @@ def metrics(out: Path | None) -> int:
     """Print all runs in the journal as Prometheus text, for node_exporter's textfile collector."""
     from vwt_agents.journal import JournalReader
     from vwt_agents.render.prometheus import prometheus_text, write_prometheus
+    from vwt_agents.render.tallies import TALLIED, Tallies
 
-    async def work() -> tuple[RunRecord, ...]:
-        return await JournalReader().records()
+    async def work() -> tuple[tuple[RunRecord, ...], Tallies]:
+        reader = JournalReader()
+        records = await reader.records()
+        tallies = Tallies({record.id: record.pipeline for record in records})
+        await reader.each(TALLIED, tallies.take)
+        return records, tallies
 
-    records = run_async(work)
+    records, tallies = run_async(work)
     if out is None:
-        click.echo(prometheus_text(records), nl=False)
+        click.echo(prometheus_text(records, tallies), nl=False)
     else:
-        write_prometheus(records, out)
+        write_prometheus(records, tallies, out)
     return 0
 
 

@@ -58,7 +58,7 @@ def gc(keep: int | None, older_than: timedelta | None, dry_run: bool, as_json: b
         emit_json(pruned)
         return 0
     word = "would prune" if dry_run else "pruned"
-    what = f"{len(pruned.runs)} runs, {pruned.entries} entries, {pruned.contents} values, {pruned.files} files"
+    what = _counted(run=len(pruned.runs), entry=pruned.entries, value=pruned.contents, file=pruned.files)
     click.echo(f"{word} {what}: {pruned.freed_bytes / 1e6:.1f} MB")
     for run, why in pruned.kept.items():
         click.echo(f"kept {run}: {why}")
@@ -83,11 +83,13 @@ def check(as_json: bool) -> int:
     if as_json:
         emit_json({"sound": report.sound, **_fields(report)})
     else:
-        counted = f"{report.runs} runs, {report.entries} entries, {report.contents} values"
-        click.echo(f"{report.path}: {'sound' if report.sound else 'DAMAGED'} ({counted})")
+        what = _counted(run=report.runs, entry=report.entries, value=report.contents)
+        click.echo(f"{report.path}: {'sound' if report.sound else 'DAMAGED'} ({what})")
         _tell("", [(one.where, one.what) for one in report.damage])
         if report.unused:
-            click.echo(f"{report.unused} values are used by no run: python -m vwt_agents runs gc")
+            click.echo(
+                f"used by no run: {_counted(value=report.unused)}; give the space back: python -m vwt_agents runs gc"
+            )
         if not report.sound:
             click.echo("save the rest of it: python -m vwt_agents runs repair")
     return 0 if report.sound else 1
@@ -114,10 +116,16 @@ def repair(as_json: bool) -> int:
     elif repaired.kept_as is None:
         click.echo(f"{repaired.path}: sound, nothing to repair")
     else:
-        click.echo(f"{repaired.path}: {repaired.runs} runs and {repaired.entries} entries saved")
+        click.echo(f"{repaired.path}: saved {_counted(run=repaired.runs, entry=repaired.entries)}")
         _tell("lost: ", [(one.where, one.what) for one in repaired.lost])
         click.echo(f"the damaged file is kept: {repaired.kept_as}")
     return 1 if repaired.lost else 0
+
+
+def _counted(**numbers: int) -> str:
+    from vwt_agents.render.tables import counted
+
+    return ", ".join(counted(number, noun) for noun, number in numbers.items())
 
 
 def _fields(report: Report) -> dict[str, object]:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from vwt_agents.config.faults import PathFault
 from vwt_agents.config.settings import canonical
 from vwt_agents.errors import did_you_mean
+from vwt_agents.hosts import one_server
 
 __all__ = ["reference_faults"]
 
@@ -112,7 +113,7 @@ def _same_place(raw: Table) -> Iterator[PathFault]:
         endpoint = _table(raw, "endpoints", name)
         url = endpoint.get("url")
         if "start" in endpoint and isinstance(url, str):
-            first = started.setdefault(url.rstrip("/").lower(), name)
+            first = started.setdefault(one_server(url), name)
             if first != name:
                 hint = "give each a port of its own, or let both tiers name one endpoint"
                 yield PathFault.at(("endpoints", name, "url"), f"endpoints.{first} is started at {url} too", hint)

@@ -210,11 +210,11 @@ class Routing(_Table):
 class Sampling(_Table):
     """An agent's `options`: what `messages.Options` has, and nothing that would reload a model."""
 
-    temperature: Annotated[float, Field(ge=0)] | None = None
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repeat_penalty: Annotated[float, Field(gt=0)] | None = None
+    repeat_penalty: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
     num_predict: Count | None = None
     stop: list[Name] = []
@@ -282,7 +282,7 @@ class Sandbox(_Table):
 
     backend: Backend = SandboxSettings().backend
     timeout: Duration = SandboxSettings().timeout
-    memory: Size = SandboxSettings().memory
+    memory: Annotated[Mib, BeforeValidator(_size), Field(gt=0)] = SandboxSettings().memory
     allow_reduced: bool = SandboxSettings().allow_reduced
 
 

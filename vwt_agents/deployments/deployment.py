@@ -104,12 +104,13 @@ def deployment_of(settings: EndpointSettings) -> Deployment | None:
     """How agents.toml says this endpoint is started; None where it does not.
 
     A command's server is told to listen at the endpoint's url with its number of slots, to keep the KV cache as
-    footprints count it, to let nothing expire and to keep few old prompts, unless `env` says otherwise.
+    footprints count it, to let nothing expire and to keep few old prompts, unless `env` says otherwise. Compose is told how
+    the KV cache is to be kept where that is not the default: in variables that its files may pass on.
     """
     start, url = settings.start, settings.url
     if start is None or url is None:
         return None
-    derived = {} if start.compose else {**_serving(url, settings.parallel), **_kv_cache(settings)}
+    derived = {**({} if start.compose else _serving(url, settings.parallel)), **_kv_cache(settings)}
     return Deployment(
         endpoint=settings.name,
         url=url,
@@ -143,6 +144,6 @@ def _kv_cache(settings: EndpointSettings) -> dict[str, str]:
 
 def _host_port(url: str) -> str:
     parts = urlsplit(url)
-    host = (parts.hostname or "").replace("localhost", "127.0.0.1")
+    host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

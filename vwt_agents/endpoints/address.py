@@ -16,7 +16,7 @@ from vwt_agents.errors import EndpointUnavailable
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-__all__ = ["DEFAULT_URL", "canonical", "is_loopback", "same_host", "server_url"]
+__all__ = ["DEFAULT_URL", "canonical", "server_url"]
 
 DEFAULT_URL: Final = "http://127.0.0.1:11434"
 
@@ -47,21 +47,6 @@ def server_url(text: str | None = None) -> str:
         port = _SCHEME_PORTS[parts.scheme] if separator else _OLLAMA_PORT
     path = parts.path.strip("/")
     return f"{parts.scheme}://{_reachable(parts.hostname or '127.0.0.1')}:{port}" + (f"/{path}" if path else "")
-
-
-def is_loopback(url: str) -> bool:
-    """True when the URL names this machine, so that no proxy has any business with it."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def same_host(url: str) -> str:
-    """The URL with this machine's names in one spelling, to compare by: what `localhost` serves, 127.0.0.1 does."""
-    host = urlsplit(url).netloc.rpartition(":")[0]
-    return url.replace(host, "127.0.0.1", 1) if host and is_loopback(url) else url
 
 
 def _split(scheme: str, rest: str, what: str) -> tuple[SplitResult, int | None]:

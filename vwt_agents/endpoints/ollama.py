@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import anyio
 
-from vwt_agents.endpoints.address import canonical, is_loopback, server_url
+from vwt_agents.endpoints.address import canonical, server_url
 from vwt_agents.endpoints.base import Health, ModelInfo, OnProgress, Progress, Residence
 from vwt_agents.endpoints.deep_probe import deep_probe
 from vwt_agents.endpoints.loading import watched
@@ -44,6 +44,7 @@ from vwt_agents.errors import (
     UnloadFailed,
     WorldError,
 )
+from vwt_agents.hosts import is_loopback
 from vwt_agents.messages import Chunk, OnChunk, Request, Response, Usage
 from vwt_agents.types import MIB, Mib, Seconds
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from vwt_agents.endpoints.address import DEFAULT_URL, is_loopback, server_url
+from vwt_agents.endpoints.address import DEFAULT_URL, server_url
 from vwt_agents.errors import EndpointUnavailable
+from vwt_agents.hosts import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -23,7 +23,7 @@ from vwt_agents.journal.writer import as_journal_error
 from vwt_agents.processes import ProcessMark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from vwt_agents.footprint import Measurement
@@ -44,6 +44,13 @@ _ENTRIES: Final = """
     LEFT JOIN parts p ON p.entry = e.id
     LEFT JOIN contents c ON c.n = p.content
     WHERE e.id BETWEEN ? AND ?"""
+_EACH: Final = """
+    SELECT e.id, e.kind, e.name, e.key, e.fingerprint, e.status, e.started_at, e.seconds, e.is_text, e.payload, e.texts,
+           e.sum, p.position, p.is_text, p.data, c.digest, c.size, c.packed, CASE p.position WHEN 0 THEN c.data END, c.file
+    FROM entries e
+    LEFT JOIN parts p ON p.entry = e.id
+    LEFT JOIN contents c ON c.n = p.content
+    WHERE e.kind IN ({}) ORDER BY e.id, p.position"""
 _CACHED: Final = """
     SELECT r.id, e.seq FROM entries e JOIN runs r ON r.n = e.run
     WHERE e.kind = 'stage' AND e.key = ? AND e.key <> '' AND e.status = 'done' AND e.started_at >= ?
@@ -94,6 +101,19 @@ class JournalReader:
         """The entries of a run (named as for `run`) in the order in which they were written."""
         where, values = ("", ()) if kind is None else (" AND e.kind = ?", (kind,))
         return await self._read(lambda connection: self._entries(connection, run, where, values))
+
+    async def each(self, kinds: Sequence[EntryKind], take: Callable[[Entry], None]) -> None:
+        """Hand over the entries of these kinds of all runs, run by run in their order: one look at the journal, none of
+        them is kept, and their texts are neither read nor there.
+        """
+
+        def hand_over(connection: sqlite3.Connection) -> None:
+            names = dict(connection.execute("SELECT n, id FROM runs"))
+            rows = connection.execute(_EACH.format(", ".join("?" * len(kinds))), tuple(kinds))
+            for number, group in groupby(rows, key=lambda row: row[0]):
+                take(self._entry(names[number >> 32], list(group), texts=False))
+
+        await self._read(hand_over)
 
     async def find(self, run: str, kind: EntryKind, fingerprint: str) -> tuple[Entry, ...]:
         """The entries of a run with this fingerprint, oldest first; the same request made twice is there twice."""
@@ -147,15 +167,15 @@ class JournalReader:
         rows = connection.execute(f"{_ENTRIES}{where} ORDER BY e.id, p.position", (*ids, *values))
         return tuple(self._entry(run_id, list(group)) for _, group in groupby(rows, key=lambda row: row[0]))
 
-    def _entry(self, run: str, rows: list[tuple[Any, ...]]) -> Entry:
-        """An entry from its rows, one for each long value, or one alone."""
+    def _entry(self, run: str, rows: list[tuple[Any, ...]], *, texts: bool = True) -> Entry:
+        """An entry from its rows, one for each long value, or one alone; with `texts` False only its payload is read."""
         number, *columns = rows[0][:11]
-        kind, name, key, mark, status, started_at, seconds, is_text, payload, texts = columns
+        kind, name, key, mark, status, started_at, seconds, is_text, payload, joined = columns
         longs = [row[12:] for row in rows if row[12] is not None]
         if rows[0][11] not in {None, entry_sum(number, columns, [long[3] or b"" for long in longs])}:
             raise damaged(self.path, f"entry {number & SEQ} of run {run} is not what was written")
-        found = {position: self._value(*long) for position, *long in longs}
-        short = [] if texts is None else parted(texts)
+        found = {position: self._value(*long) for position, *long in longs if texts or not position}
+        short = parted(joined) if texts and joined is not None else []
         for position, (text, raw) in enumerate(short, 1):
             if raw is not None:
                 found[position] = _text(raw) if text else raw

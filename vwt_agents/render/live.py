@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from vwt_agents.board import ENDED_WELL
+from vwt_agents.render.tables import counted
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -81,18 +82,18 @@ def _stage_lines(line: StageLine) -> list[str]:
 def summary(line: StageLine) -> str:
     """One stage in a few words: seconds, models, calls, tokens, attempts."""
     if line.status == "kept":
-        return "kept: done before"
+        return f"kept: {line.note or 'done before'}"
     if line.status in ("cached", "skipped", "fallback", "partial"):
         return f"{line.status}: {line.note}"
     parts = [f"{line.seconds(time.monotonic()):.1f} s"]
     if line.models:
         parts.append(" + ".join(line.models))
     if line.calls:
-        parts.append(f"{line.calls} call{'s' if line.calls > 1 else ''}, {line.output_tokens} tokens")
+        parts.append(f"{counted(line.calls, 'call')}, {counted(line.output_tokens, 'token')}")
     if line.output_s > 0:
         parts.append(f"{line.output_tokens / line.output_s:.0f} tok/s")
     if line.attempts:
-        parts.append(f"{line.attempts} attempt{'s' if line.attempts > 1 else ''}")
+        parts.append(counted(line.attempts, "attempt"))
     if line.retries:
         parts.append(f"{line.retries + 1} tries")
     if line.replayed:

@@ -1,7 +1,7 @@
 """The runs of the journal as Prometheus text: counters by pipeline and stage, and how the last run of each ended.
 
-Owns the names of the metrics. The format and the file are prometheus-client's; there is no server here: a file is left where
-node_exporter's textfile collector finds it.
+Owns the names of the metrics; what stages took is summed up by `tallies`. The format and the file are prometheus-client's;
+there is no server here: a file is left where node_exporter's textfile collector finds it.
 """
 
 from __future__ import annotations
@@ -20,31 +20,36 @@ if TYPE_CHECKING:
     from prometheus_client.core import CollectorRegistry, Metric
 
     from vwt_agents.entries import RunRecord
+    from vwt_agents.render.tallies import Tallies
 
 __all__ = ["prometheus_text", "write_prometheus"]
 
 _OF_STAGE: Final = {
-    "vwt_stage_seconds": ("seconds", "Seconds that stages took, waits included."),
-    "vwt_stage_wait_seconds": ("wait_seconds", "Seconds that calls of a stage waited for a slot, loads included."),
-    "vwt_stage_load_seconds": ("load_seconds", "The part of the waits in which a model was being loaded."),
+    "vwt_calls": ("calls", "Model calls that were made."),
+    "vwt_stage_seconds": ("seconds", "Seconds that stages took to their end, waits included."),
+    "vwt_stage_wait_seconds": ("wait_s", "Seconds that calls of a stage waited for a slot, loads included."),
+    "vwt_stage_load_seconds": ("load_s", "The part of the waits in which a model was being loaded."),
     "vwt_stage_attempts": ("attempts", "Attempts of stages."),
     "vwt_prompt_tokens": ("prompt_tokens", "Tokens of prompts."),
-    "vwt_prompt_tokens_cached": ("cached", "Tokens of prompts that the engine had read before."),
+    "vwt_prompt_tokens_cached": ("cached_tokens", "Tokens of prompts that the engine had read before."),
     "vwt_output_tokens": ("output_tokens", "Tokens of answers."),
 }
 
 
-def prometheus_text(records: Iterable[RunRecord]) -> str:
-    """The text of a scrape; UsageError where prometheus-client is not installed."""
-    registry = _registry(list(records))
+def prometheus_text(records: Iterable[RunRecord], tallies: Tallies) -> str:
+    """The text of a scrape: the runs, newest first, and what their stages took.
+
+    UsageError where prometheus-client is not installed.
+    """
+    registry = _registry(list(records), tallies)
     from prometheus_client import generate_latest
 
     return generate_latest(registry).decode()
 
 
-def write_prometheus(records: Iterable[RunRecord], path: Path) -> None:
+def write_prometheus(records: Iterable[RunRecord], tallies: Tallies, path: Path) -> None:
     """The same as a file, which appears whole or not at all; UsageError where it cannot be written."""
-    registry = _registry(list(records))
+    registry = _registry(list(records), tallies)
     from prometheus_client import write_to_textfile
 
     try:
@@ -53,7 +58,7 @@ def write_prometheus(records: Iterable[RunRecord], path: Path) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror}", hint="name a folder that is there") from error
 
 
-def _registry(records: Sequence[RunRecord]) -> CollectorRegistry:
+def _registry(records: Sequence[RunRecord], tallies: Tallies) -> CollectorRegistry:
     try:
         from prometheus_client.core import CollectorRegistry
     except ImportError:
@@ -61,15 +66,16 @@ def _registry(records: Sequence[RunRecord]) -> CollectorRegistry:
             "Prometheus text needs the package prometheus-client", hint="pip install 'vwt-agents[prometheus]'"
         ) from None
     registry = CollectorRegistry()
-    registry.register(_Runs(records))
+    registry.register(_Runs(records, tallies))
     return registry
 
 
 class _Runs:
     """What prometheus-client collects from."""
 
-    def __init__(self, records: Sequence[RunRecord]) -> None:
+    def __init__(self, records: Sequence[RunRecord], tallies: Tallies) -> None:
         self._records = records
+        self._tallies = tallies
         self._summaries = [(record, _summary(record)) for record in records]
 
     def collect(self) -> Iterator[Metric]:
@@ -78,13 +84,12 @@ class _Runs:
         yield self._counter("vwt_verdicts", "Verdicts of runs.", ("pipeline", "verdict"), self._verdicts())
         yield self._counter("vwt_model_loads", "Models loaded.", ("pipeline",), self._sum("loads"))
         yield self._counter("vwt_model_unloads", "Models unloaded.", ("pipeline",), self._sum("unloads"))
-        yield self._counter("vwt_calls", "Model calls that were made.", ("pipeline", "stage"), self._calls())
         for name, (key, about) in _OF_STAGE.items():
-            yield self._counter(name, about, ("pipeline", "stage"), self._stages(key))
+            yield self._counter(name, about, ("pipeline", "stage"), self._tallies.of(key))
         yield from self._last()
 
     @staticmethod
-    def _counter(name: str, about: str, labels: tuple[str, ...], counts: Counter[tuple[str, ...]]) -> Metric:
+    def _counter(name: str, about: str, labels: tuple[str, ...], counts: Counter[Any]) -> Metric:
         from prometheus_client.core import CounterMetricFamily
 
         family = CounterMetricFamily(name, about, labels=labels)
@@ -103,18 +108,6 @@ class _Runs:
         found: Counter[tuple[str, ...]] = Counter()
         for record, summary in self._summaries:
             found[record.pipeline,] += summary.get(key, 0)
-        return found
-
-    def _stages(self, key: str) -> Counter[tuple[str, ...]]:
-        found: Counter[tuple[str, ...]] = Counter()
-        for record, summary in self._summaries:
-            for stage in summary.get("stages", ()):
-                found[record.pipeline, stage["name"]] += stage.get(key, 0)
-        return found
-
-    def _calls(self) -> Counter[tuple[str, ...]]:
-        found = self._stages("calls")
-        found.subtract(self._stages("replayed"))  # those came from the journal
         return found
 
     def _last(self) -> Iterator[Metric]:

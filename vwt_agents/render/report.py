@@ -21,6 +21,8 @@ def run_report(result: RunResult, plan: Plan, board: Board, graph: Graph) -> str
         f"# {result.pipeline}: {result.status}",
         f"Run `{result.run_id}`, {result.seconds:.1f} s, exit code {result.exit_code}; {plan.reason}.",
     ]
+    if result.forked_from is not None:
+        parts.append(f"Forked from run `{result.forked_from}`; what it kept of it is said below the stages.")
     if result.verdict is not None:
         parts += ["## Verdict", _verdict(result.verdict)]
     if result.error:
@@ -104,7 +106,7 @@ def _memory(result: RunResult, board: Board) -> str:
         f"- {name}: peak {device['peak_mib']} MiB of a budget of {device['budget_mib']} MiB"
         for name, device in result.devices.items()
     ]
-    lines.append(f"- {result.loads} loads, {result.unloads} unloads")
+    lines.append(f"- loads: {result.loads}, unloads: {result.unloads}")
     rows = [
         [swap.kind, swap.model, swap.endpoint, f"{swap.seconds:.1f}", str(swap.mib or ""), swap.why]
         for swap in board.swaps

@@ -81,8 +81,9 @@ def run_text(result: RunResult, *, width: int | None = None) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 load`, `2 loads`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """`1 load`, `2 loads`, `2 entries`."""
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else many}"
 
 
 def plan_text(

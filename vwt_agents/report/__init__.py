@@ -4,8 +4,9 @@ Reads no clock and no file but its own template; who calls it brings the run's r
 """
 
 from vwt_agents.report.data import report_data
+from vwt_agents.report.origins import Others, origins_of
 from vwt_agents.report.page import report_page
 from vwt_agents.report.present import Present, present, usual_seconds
 from vwt_agents.report.trace import trace_of
 
-__all__ = ["Present", "present", "report_data", "report_page", "trace_of", "usual_seconds"]
+__all__ = ["Others", "Present", "origins_of", "present", "report_data", "report_page", "trace_of", "usual_seconds"]

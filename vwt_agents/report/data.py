@@ -14,6 +14,8 @@ from vwt_agents.report.calls import calls_of
 from vwt_agents.report.history import History, read_history
 from vwt_agents.report.layout import HEIGHT, WIDTH, lay_out
 from vwt_agents.report.memory import devices_of, models_of, slots_of, stays_of, waits_of
+from vwt_agents.report.origins import taken_over
+from vwt_agents.report.texts import readable
 from vwt_agents.timeline import PLAN
 
 if TYPE_CHECKING:
@@ -21,18 +23,24 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vwt_agents.entries import Entry, RunRecord
+    from vwt_agents.report.origins import Others
     from vwt_agents.report.texts import Texts
 
 __all__ = ["report_data"]
 
 
-def report_data(record: RunRecord, entries: Sequence[Entry], texts: Texts, now: datetime) -> dict[str, Any]:
-    """What a page shows of a run; long texts go into `texts`, and numbers stand for them."""
+def report_data(
+    record: RunRecord, entries: Sequence[Entry], texts: Texts, now: datetime, others: Others | None = None
+) -> dict[str, Any]:
+    """What a page shows of a run; long texts go into `texts`, and numbers stand for them. `others` are the runs that it has
+    stages from.
+    """
+    taken = taken_over(entries, others or {}, texts)
     history = read_history(record, entries, now)
     plan = plan_of(entries)
     summary: dict[str, Any] = json.loads(record.summary) if record.summary else {}
     calls = calls_of(entries, history, texts)
-    stages = _stages(entries, history, plan, calls, texts)
+    stages = [_with_value(stage, taken) for stage in _stages(entries, history, plan, calls, texts)]
     attempts = attempts_of(entries, texts)
     return {
         "run": _head(record, summary, history, plan),
@@ -42,6 +50,7 @@ def report_data(record: RunRecord, entries: Sequence[Entry], texts: Texts, now: 
         "graph": _graph(stages, plan),
         "routes": [{**route, "reason": plan["reasons"][route["reason"]]} for route in plan["routes"]],
         "stages": stages,
+        "taken": list(taken.values()),
         "models": models_of(history),
         "calls": calls,
         "stays": stays_of(history),
@@ -70,6 +79,7 @@ def _head(record: RunRecord, summary: Mapping[str, Any], history: History, plan:
         "doc": plan["doc"],
         "file": record.file,
         "folder": record.out_dir,
+        "parent": record.parent,
         "status": record.status,
         "exit_code": record.exit_code,
         "started": record.started_at.isoformat(timespec="seconds"),
@@ -113,13 +123,9 @@ def _totals(calls: Sequence[Mapping[str, Any]], history: History, summary: Mappi
 def _inputs(record: RunRecord, plan: Mapping[str, Any], texts: Texts) -> list[dict[str, Any]]:
     values: dict[str, Any] = json.loads(record.inputs).get("values", {})
     return [
-        {"name": name, "type": plan["inputs"].get(name, ""), "text": texts.add(_readable(value))}
+        {"name": name, "type": plan["inputs"].get(name, ""), "text": texts.add(readable(value))}
         for name, value in values.items()
     ]
-
-
-def _readable(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _stages(
@@ -158,6 +164,12 @@ def _stages(
     ]
 
 
+def _with_value(stage: dict[str, Any], taken: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The stage, with what another run's gave where it has no value of its own."""
+    other = taken.get(stage["name"])
+    return stage if other is None or stage["value"] is not None else {**stage, "value": other["value"]}
+
+
 def _span_of(entry: Entry | None, history: History) -> list[list[Any]]:
     """From its entry, which was written when it ended, where no timeline tells."""
     if entry is None or entry.started_at is None:
@@ -184,7 +196,7 @@ def _ending(entry: Entry | None, spans: Sequence[Sequence[Any]], texts: Texts) -
     if entry is None:
         return {"status": spans[-1][2] if spans else "waiting", "value": None}
     payload = entry.payload if isinstance(entry.payload, str) else ""
-    return {"status": entry.status, "value": texts.add(_readable(json.loads(payload or "null")))}
+    return {"status": entry.status, "value": texts.add(readable(json.loads(payload or "null")))}
 
 
 def _graph(stages: Sequence[Mapping[str, Any]], plan: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -75,24 +75,40 @@ def devices_of(history: History) -> list[dict[str, Any]]:
                     before = mib
                 changes.append((stay.ended if stay.ended is not None else history.end, number[id(stay.model)], -before))
         models = sorted({model for _, model, _ in changes})
-        steps, peak = _steps(changes, models)
         devices.append(
             {
                 "name": device,
                 "budget": [[round(at, 3), mib] for at, mib in history.budgets.get(device, [])],
                 "others": [[round(at, 3), mib] for at, mib in history.others.get(device, [])],
                 "models": models,
-                "steps": steps,
-                "peak": peak,
+                "steps": _steps(changes, models),
+                "peak": _peak(history, device),
             }
         )
     return devices
 
 
-def _steps(changes: list[tuple[Seconds, int, int]], models: Sequence[int]) -> tuple[list[list[float]], int]:
+def _peak(history: History, device: str) -> int:
+    """What models that were loaded took at most together; what a load was believed to take does not count, it may fail."""
+    changes: list[tuple[Seconds, int]] = []
+    for stay in history.stays:
+        if stay.model.device == device and stay.ready is not None:
+            sizes = [(max(at, stay.ready), mib) for at, mib in stay.sizes]
+            before = 0
+            for at, mib in sizes:
+                changes.append((at, mib - before))
+                before = mib
+            changes.append((stay.ended if stay.ended is not None else history.end, -before))
+    now, at_moment = 0, dict[float, int]()
+    for at, mib in sorted(changes, key=lambda change: change[0]):
+        now += mib
+        at_moment[at] = now  # what leaves and what comes at one moment were never there together
+    return max(at_moment.values(), default=0)
+
+
+def _steps(changes: list[tuple[Seconds, int, int]], models: Sequence[int]) -> list[list[float]]:
     now = dict.fromkeys(models, 0)
     steps: list[list[float]] = []
-    peak = 0
     for at, model, mib in sorted(changes, key=lambda change: change[0]):
         now[model] += mib
         row = [round(at, 3), *now.values()]
@@ -100,8 +116,7 @@ def _steps(changes: list[tuple[Seconds, int, int]], models: Sequence[int]) -> tu
             steps[-1] = row
         else:
             steps.append(row)
-        peak = max(peak, sum(now.values()))
-    return steps, peak
+    return steps
 
 
 def waits_of(history: History) -> list[dict[str, Any]]:

@@ -95,6 +95,7 @@
   // -- head ---------------------------------------------------------------------------------------------------------------
 
   const R = D.run, T = D.totals;
+  const many = (count, noun) => `${digits(count)} ${noun}${count === 1 ? "" : "s"}`;
   const tile = (name, value, small) => h("div", {}, h("dt", {}, name), h("dd", {}, value, small && h("small", {}, small)));
   const fact = (name, value) => value || value === 0 ? [h("dt", {}, name), h("dd", {}, value)] : [];
   const peaks = D.devices.filter(d => d.peak);
@@ -105,10 +106,10 @@
       tile("tokens read", digits(T.prompt), T.cached ? `${digits(T.cached)} of them cached` : null),
       tile("tokens written", digits(T.output)),
       tile("waited in the queue", time(T.wait), "all calls together"),
-      tile("loads", digits(T.loads), `${time(T.load_s)}, ${digits(T.unloads)} unloads`),
+      tile("loads", digits(T.loads), `${time(T.load_s)}, ${many(T.unloads, "unload")}`),
       peaks.map(d => tile(`peak on ${d.name}`, digits(d.peak) + " MiB", d.budget.length ? `budget ${digits(d.budget.at(-1)[1])}` : null))),
     h("dl", { class: "facts" },
-      fact("run", R.id), fact("pipeline", R.doc ? `${R.pipeline}: ${R.doc}` : R.pipeline), fact("file", R.file), fact("folder", R.folder),
+      fact("run", R.id), fact("pipeline", R.doc ? `${R.pipeline}: ${R.doc}` : R.pipeline), fact("forked from", R.parent), fact("file", R.file), fact("folder", R.folder),
       fact("began", R.started.replace("T", " ").replace("+00:00", " UTC")), fact("exit code", R.exit_code), fact("seed", R.seed),
       fact("tier", R.promotion ? `${R.tier}; ${R.promotion}` : R.tier), fact("ended by", R.error),
       Object.entries(R.limits).map(([name, of]) => fact(name, `${+of.used.toFixed(1)} of ${of.limit}`)),
@@ -362,6 +363,15 @@
     D.stages.some(one => one.value !== null) ? h("h3", {}, "What they returned") : null,
     D.stages.filter(one => one.value !== null).map(one => folded({}, [h("b", {}, one.name), " ", h("span", { class: "dim" }, one.status === "failed" ? "what ended it" : one.status === "skipped" ? "why" : "value")], all => block(all[one.value]))));
 
+  if (D.taken.length)
+    section("taken", "From other runs",
+      h("p", {}, "These stages were not done here: their results, and the files they delivered, are those of other runs, which made these calls for them."),
+      table([["stage"], ["done by run"], ["models"], ["calls", "n"], ["s", "n"], ["read", "n"], ["written", "n"]],
+        D.taken.map(one => [one.stage, one.page ? h("a", { href: one.page }, one.run) : one.run, one.models.join(", "), one.calls || "",
+          one.seconds === null ? "" : seconds(one.seconds), one.in || "", one.out || ""]), "Stages of other runs"),
+      h("p", { class: "dim" }, "Prompts and answers are in the pages of those runs; where a page has gone: ",
+        h("code", {}, `python -m vwt_agents runs report ${D.taken[0].run} --html page.html`)));
+
   if (D.attempts.length) {
     const made = section("attempts", "Attempts", D.attempts.map(a => folded({}, [
       badge(a.good ? "good" : "bad"), ` ${a.stage}${a.item ? ` · item ${a.item}` : ""} · attempt ${a.number}`,
@@ -408,7 +418,7 @@
     }
     function show() {
       list.replaceChildren(...shown.slice(0, upTo).map(node));
-      count.textContent = shown.length === D.calls.length ? `${shown.length} calls` : `${shown.length} of ${D.calls.length} calls`;
+      count.textContent = shown.length === D.calls.length ? many(shown.length, "call") : `${shown.length} of ${D.calls.length} calls`;
       more.hidden = shown.length <= upTo;
     }
     async function filter() {
@@ -437,6 +447,7 @@
       const found = /^#call(-?\d+)$/.exec(location.hash);
       const index = found ? D.calls.findIndex(c => c.id === Number(found[1])) : -1;
       if (index < 0) return;
+      clearTimeout(timer);  // a search that is yet to begin would draw the list anew, under the reader's feet
       if (!shown.includes(D.calls[index])) { tools.reset(); sought = ""; shown = D.calls; }
       upTo = Math.max(upTo, shown.indexOf(D.calls[index]) + 1);
       show();

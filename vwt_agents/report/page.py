@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vwt_agents.entries import Entry, RunRecord
+    from vwt_agents.report.origins import Others
 
 __all__ = ["report_page"]
 
@@ -33,13 +34,15 @@ _MOST: Final = 900_000
 """Characters the texts may take there; a run whose prompts are longer has them shortened."""
 
 
-def report_page(record: RunRecord, entries: Sequence[Entry], now: datetime, *, packed: bool = True) -> str:
-    """The page of a run in whatever state it is; `now` is when it is made.
+def report_page(
+    record: RunRecord, entries: Sequence[Entry], now: datetime, *, others: Others | None = None, packed: bool = True
+) -> str:
+    """The page of a run in whatever state it is; `now` is when it is made, `others` are the runs that it has stages from.
 
     With `packed` False no text is deflated: a longer page, for browsers without DecompressionStream (before 2023).
     """
     texts = Texts()
-    data = report_data(record, entries, texts, now)
+    data = report_data(record, entries, texts, now, others)
     script, style = _part("page.js"), _part("page.css")
     body, deflated = pack(texts, plain=_PLAIN if packed else 1 << 40, most=_MOST if packed else 1 << 40)
     page = Template(_part("page.html")).substitute(

@@ -42,7 +42,7 @@ def _run(run: Present) -> list[RenderableType]:
         (run.pipeline, "bold"),
         f"  {run.status}, {_span(run.seconds)}",
         f"; some {_span(run.left_s)} to go" if run.left_s is not None else "",
-        f"; {done} of {len(run.stages)} stages, {run.calls_done} calls done  ",
+        f"; {done} of {len(run.stages)} stages, {run.calls_done} calls done  " if run.stages else "; getting ready  ",
         (run.run, "dim"),
     )
     parts: list[RenderableType] = [head, Text(), _stages(run.stages)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["Texts", "pack"]
+__all__ = ["Texts", "pack", "readable"]
 
 _LIMITS: Final = (40_000, 16_000, 8_000, 4_000, 2_000, 1_000, 500)
 """Characters of one text: the first limit under which all of them fit."""
@@ -26,6 +26,11 @@ class Texts:
     def within(self, limit: int) -> list[str]:
         """All texts by number, longer ones without their middle, which says how much is missing."""
         return [_cut(text, limit) for text in self._numbers]
+
+
+def readable(value: Any) -> str:
+    """A value of JSON as people read it: text as it is, all else indented."""
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _cut(text: str, limit: int) -> str:

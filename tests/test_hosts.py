@@ -1,0 +1,45 @@
+"""Addresses that are one server are one in all books, however they are written."""
+
+from __future__ import annotations
+
+import pytest
+
+from vwt_agents.hosts import is_loopback, one_server
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:11434",
+        "http://localhost:11434",
+        "http://LOCALHOST:11434/",
+        "HTTP://[::1]:11434",
+        " http://127.0.0.1:11434/ ",
+    ],
+)
+def test_this_machine_has_one_spelling(url: str) -> None:
+    assert one_server(url) == "http://127.0.0.1:11434"
+
+
+@pytest.mark.parametrize(
+    ("url", "spelt"),
+    [
+        ("http://localhost", "http://127.0.0.1:80"),
+        ("https://Box", "https://box:443"),
+        ("https://box:443/ollama/", "https://box:443/ollama"),
+        ("http://[fe80::1]:9", "http://[fe80::1]:9"),
+        ("http://127.0.0.2:11434", "http://127.0.0.2:11434"),  # a server of its own may listen there
+        ("http://mylocalhost.example:1", "http://mylocalhost.example:1"),
+        ("http://[::1", "http://[::1"),
+        ("http://box:port", "http://box:port"),
+        ("unix:/run/x", "unix:/run/x"),
+        ("", ""),
+    ],
+)
+def test_any_other_has_its_own_with_its_port(url: str, spelt: str) -> None:
+    assert one_server(url) == spelt == one_server(spelt)
+
+
+def test_all_of_loopback_is_this_machine() -> None:
+    urls = ("http://127.0.0.2:1", "http://localhost:1", "http://[::1]:1", "http://box:1")
+    assert [is_loopback(url) for url in urls] == [True, True, True, False]

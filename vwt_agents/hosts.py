@@ -1,0 +1,43 @@
+"""Servers by their addresses: which of them name one server, so that nothing of it is counted twice. Pure; connects nowhere.
+
+Owns the one spelling to compare by. A server is connected to by the address its user wrote.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+from urllib.parse import urlsplit
+
+__all__ = ["is_loopback", "one_server"]
+
+_THIS: Final = "127.0.0.1"
+_NAMES: Final = frozenset({"localhost", _THIS, "::1"})
+"""What this machine is called where one server listens: a server of its own may listen at 127.0.0.2."""
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+def is_loopback(url: str) -> bool:
+    """True when the URL names this machine, so that no proxy has any business with it."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def one_server(url: str) -> str:
+    """The URL as all who mean its server write it: lower case, with its port, and this machine as 127.0.0.1.
+
+    What is no URL with a host is given back without a slash at its end.
+    """
+    plain = url.strip().rstrip("/")
+    try:
+        parts = urlsplit(plain)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # a port that is no number, a bracket that does not close
+        return plain.lower()
+    if host is None or parts.scheme not in _PORTS:
+        return plain.lower()
+    host = _THIS if host in _NAMES else f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}:{port or _PORTS[parts.scheme]}{parts.path}"
