@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from vwt_agents.errors import WorldError
 from vwt_agents.sandbox.base import BOX
 from vwt_agents.sandbox.judge import Failure, Verdict, declared_tests
-from vwt_agents.sandbox.scan import suspicions
+from vwt_agents.sandbox.suspicions import suspicions
 from vwt_agents.workspace import Workspace, definitions, is_guarded, is_test_file, named_files, words_of
 
 if TYPE_CHECKING:

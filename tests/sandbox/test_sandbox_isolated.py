@@ -13,8 +13,9 @@ from honest import FILES, TESTS
 from vwt_agents.errors import SandboxUnavailable, UsageError
 from vwt_agents.sandbox.base import Limits
 from vwt_agents.sandbox.outputs import OutputCase
-from vwt_agents.sandbox.scan import suspicions, why_not_isolated
 from vwt_agents.sandbox.service import Sandbox
+from vwt_agents.sandbox.suspicions import suspicions
+from vwt_agents.sandbox.ties import why_not_isolated
 
 F = "from m import f\n\n\ndef test_f():\n    assert f(1) == 2\n"
 GOOD = {"m.py": "def f(x):\n    return x + 1\n"}
@@ -217,17 +218,6 @@ async def test_programs_are_judged_by_what_they_print(judged):
         ("def test_f(): open('x')", "calls open()"),
         ("import os\ndef test_f(): os.environ['A'] = '1'", "uses os.environ"),
         ("import random\ndef test_f(): random.seed(1)", "seeds the code's randomness"),
-        ("def test_f():\n    s = f()\n    s.items.append(1)", "changes what items of an object holds"),
-        ("def test_f():\n    m.SEEN.clear()", "changes what SEEN of an object holds"),
-        ("def test_f():\n    s = f()\n    s.d['a'] = 1", "changes what d of an object holds"),
-        (
-            "from m import SEEN\ndef test_f():\n    f(1)\n    assert SEEN == [1]",
-            "looks into SEEN of the code after calls",
-        ),
-        (
-            "from m import SEEN\ndef test_f():\n    f(1)\n    assert 1 in SEEN",
-            "looks into SEEN of the code after calls",
-        ),
         (
             "from pathlib import Path\ndef test_f():\n    p = Path('o')\n    f(p)\n    p.read_text()",
             "reads or writes files",
@@ -237,7 +227,13 @@ async def test_programs_are_judged_by_what_they_print(judged):
         ("from os.path import exists, join", "uses os.path.exists"),
         ("import decimal\ndef test_f(): decimal.getcontext().prec = 3", "uses getcontext() of decimal"),
         ("import zipfile", "uses zipfile"),
-        ("from m import SEEN\ndef setup_function(): SEEN.clear()", "changes SEEN of the code"),
+        ("import gzip\ndef test_f(): gzip.open('x')", "reads or writes files"),
+        ("from io import open", "uses io.open"),
+        ("import configparser\ndef test_f(): c = configparser.ConfigParser(); c.read('x')", "reads or writes files"),
+        ("import xml.etree.ElementTree as ET\ndef test_f(): ET.parse('x')", "reads or writes files"),
+        ("import csv\ndef test_f(): csv.reader(open('x'))", "calls open()"),
+        ("import shelve", "uses shelve"),
+        ("import sqlite3", "uses sqlite3"),
         ("def test_f():\n    import types\n    assert isinstance(f(), types.GeneratorType)", "uses types"),
     ],
 )
@@ -259,6 +255,11 @@ def test_what_ties_tests_to_the_code_is_read_from_their_text(line, why):
         "from pathlib import Path\ndef test_f(): assert f(1) == Path('a') / 'b'",
         "from os.path import join\nfrom os import path\ndef test_f(): assert f(1) == join('a')",
         "def test_f():\n    got = []\n    got.append(f(1))\n    got[0] = 2",
+        "def test_f(): assert m.stack.pop() == 1",
+        "def test_f():\n    s = f()\n    s.items.append(1)\n    s.d['a'] = 1",
+        "from m import SEEN\ndef setup_function(): SEEN.clear()\ndef test_f():\n    f(1)\n    assert SEEN == [1]",
+        "import gzip, json\ndef test_f(): assert gzip.decompress(f(1)) == json.dumps(1)",
+        "def test_f():\n    store = f()\n    store.open('x')\n    store.read('x')",
     ],
 )
 def test_what_does_not_tie_them_is_left_alone(line):

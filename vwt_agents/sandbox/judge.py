@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from vwt_agents.errors import SandboxUnavailable, UsageError
-from vwt_agents.sandbox.scan import suspicions, why_not_isolated
 from vwt_agents.sandbox.suite_files import checked_files, declared_tests, module_names
+from vwt_agents.sandbox.suspicions import suspicions
+from vwt_agents.sandbox.ties import why_not_isolated
 from vwt_agents.sandbox.trial import Trial, try_tests
 from vwt_agents.sandbox.verdict import Failure, Verdict
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from vwt_agents.errors import SandboxUnavailable
 from vwt_agents.sandbox.base import BOX, Backend, Limits, Mount, SandboxResult, python
+from vwt_agents.sandbox.made_lines import made_lines
 from vwt_agents.sandbox.records import Report, read_records
 from vwt_agents.sandbox.suite_files import checked_files, module_names
 
@@ -27,7 +28,21 @@ __all__ = ["Trial", "try_tests"]
 
 _TESTS, _TRUSTED, _SERVING = "/tests", "/trusted", "/serving"
 _MOST_RECORDS = 16 * 1024 * 1024
-_STANDING_IN = ("driver", "wire", "asking", "handles", "classes", "code_modules", "exchange", "stand_in")
+_STANDING_IN = (
+    "driver",
+    "wire",
+    "held",
+    "bases",
+    "decoys",
+    "asking",
+    "handles",
+    "operators",
+    "classes",
+    "value_classes",
+    "code_modules",
+    "exchange",
+    "stand_in",
+)
 _START = """\
 import importlib, sys
 sys.path.insert(0, __file__.rpartition("/")[0])
@@ -73,7 +88,7 @@ async def try_tests(
     token = secrets.token_hex(8)
     with stage_folder() as stage:
         trusted = _made(stage, "trusted")
-        _put_trusted(trusted, token, code if isolated else None)
+        _put_trusted(trusted, token, (code, tests) if isolated else None)
         mounts = (Mount(trusted, _TRUSTED), Mount(write_files(_made(stage, "tests"), checked_files(tests)), _TESTS))
         work = write_files(_made(stage, "code"), checked_files(code))
         tests_side = _Side(backend, mounts, limits, f"{_TRUSTED}/test_{token}.py", _import_paths(paths))
@@ -81,7 +96,7 @@ async def try_tests(
             result, said = await tests_side.run(work)
             return Trial(result, read_records(bytes(said.data), said.key), token)
         serving = _made(stage, "serving")
-        _put_package(serving, ("wire", "served"))
+        _put_package(serving, ("wire", "held", "bases", "served", "served_values"))
         code_side = _CodeSide(backend, Mount(serving, _SERVING), limits, work)
         return await _in_two(tests_side, code_side, token)
 
@@ -98,14 +113,17 @@ def _made(stage: str, name: str) -> Path:
     return folder
 
 
-def _put_trusted(folder: Path, token: str, code: Mapping[str, str] | None) -> None:
+def _put_trusted(folder: Path, token: str, apart: tuple[Mapping[str, str], Mapping[str, str]] | None) -> None:
+    """The sentinels, what runs the tests, and, where code and tests are apart, what stands in for the code."""
     sentinels = f"def test_good_{token}():\n    assert 1 == 1\n\n\ndef test_bad_{token}():\n    assert 1 == 2\n"
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     (folder / f"test_{token}.py").write_text(sentinels, encoding="utf-8")
-    _put_package(folder, ("driver",) if code is None else _STANDING_IN)
-    if code is not None:
+    _put_package(folder, ("driver",) if apart is None else _STANDING_IN)
+    if apart is not None:
+        code, tests = apart
         modules, packages = module_names(code)
-        names = json.dumps({"modules": sorted(modules), "packages": sorted(packages)})
+        made = made_lines(tests, modules)
+        names = json.dumps({"modules": sorted(modules), "packages": sorted(packages), "made": made})
         (folder / "code.json").write_text(names, encoding="utf-8")
 
 
