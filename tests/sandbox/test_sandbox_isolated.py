@@ -80,7 +80,18 @@ async def test_in_the_same_process_those_pass_that_are_known_to(judged):
 def test_a_plain_run_of_pytest_is_fooled(name, tmp_path):
     (tmp_path / "m.py").write_text(FORGERIES[name].code)
     (tmp_path / "test_m.py").write_text(FORGERIES[name].tests)
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", str(tmp_path)]
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:hypothesispytest",
+        "-p",
+        "no:cacheprovider",
+        f"--rootdir={tmp_path}",
+        str(tmp_path),
+    ]
     assert subprocess.run(argv, cwd=tmp_path, capture_output=True, timeout=120, check=False).returncode == 0
 
 

@@ -11,10 +11,11 @@ __all__ = ["GIVES", "RAISES", "is_complaint"]
 
 GIVES: Final = re.compile(
     r"""[\s`#]*(?:=+>|-+>|→|➞|⇒|⟹|==+|=(?!=)
-        |(?:should\s+|must\s+|will\s+)?(?:be|is|returns?|gives?|yields?|outputs?|equals?|evaluates\s+to)(?:\s+be)?\b:?)[\s`]*""",
+        |(?:should\s+|must\s+|will\s+)?(?:(?:be|is)\s+equal\s+to|be|is|returns?|gives?|yields?|outputs?|equals?|evaluates\s+to)
+         (?:\s+be)?\b:?)[\s`]*""",
     re.VERBOSE,
 )
-RAISES: Final = re.compile(r"[\s`#]*(?:=+>|->|→)?[\s`]*(?:should\s+|must\s+)?raises?\s+(?:an?\s+)?`?([A-Za-z_][\w.]*)")
+RAISES: Final = re.compile(r"[\s`#]*(?:=+>|->|→)?[\s`]*(?:should\s+|must\s+)?(?:raises?|throws?)\s+(?:an?\s+)?`?([A-Za-z_][\w.]*)")
 # What says that a call does this now, and is not meant to: nothing that follows from it may be held against an answer.
 _COMPLAINT: Final = re.compile(
     r"(?:^\W*bug|\b(?:currently|presently|at\s+the\s+moment|right\s+now|actual|wrongly|incorrectly|used\s+to|previously|got))\b"
@@ -29,7 +30,8 @@ _INSTEAD: Final = re.compile(
         |\W*(?:but|which|that|this|it)?\s*(?:is|'s|was|seems|looks)\s+(?:\w+\s+)?(?:wrong|incorrect|false|a\s+bug)\b""",
     re.VERBOSE | re.IGNORECASE,
 )
-_OPEN: Final = re.compile(r"\s*(?:or|to|through|\.\.+|\u2013)\s")  # one of several values: which one is not said
+_OPEN: Final = re.compile(r"\s*(?:(?:or|to|through|if|when|unless|while)\b|(?:\.\.+|\u2013)\s)")
+"""One of several values, or only sometimes: which one, or whether here, is not said."""
 
 
 def is_complaint(before: str, after: str) -> bool:

@@ -230,7 +230,7 @@ def equals_plain(self: Any, other: Any) -> bool:
     said = ask("equal plain", self, choices)
     if type(said) is not list or len(said) != len(choices):
         doubt("the code does not say which of these its object equals")
-    if any(one is True for number, one in enumerate(said) if number != at):
+    if said[at] is True and said.count(True) > 1:
         doubt(f"a {type(self).__name__} of the code says that it equals other plain data too")
     return exactly(bool, said[at] if said[at] is not None else ask("eq", self, other))
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import ast
 import builtins
+import json
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from vwt_agents.sandbox.suite_files import module_names, parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-__all__ = ["suspicions"]
+__all__ = ["held_against", "suspicions"]
 
 _MODULES: Final = {
     "_pytest": "imports pytest's insides",
@@ -88,6 +89,15 @@ _COMPARING: Final = {
     "__instancecheck__": "takes anything for its instance",
     "__subclasscheck__": "takes anything for its subclass",
 }
+
+
+def held_against(what: str, seen: Sequence[str]) -> str:
+    """Why tests that passed are not believed: `what`, in whose process they ran, is suspected; and how a user accepts that."""
+    named = json.dumps(list(seen), ensure_ascii=False)
+    return (
+        f"the tests passed, but in the process of {what} that {seen[0]}, and there it could have made them; "
+        f"if it is meant to, accept it by name: `sandbox test --accept`, or for a pipeline -i accept='{named}'"
+    )
 
 
 def suspicions(code: Mapping[str, str], tests: Mapping[str, str] = MappingProxyType({})) -> tuple[str, ...]:
