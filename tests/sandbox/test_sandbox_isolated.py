@@ -102,6 +102,24 @@ def test_what_fools_pytest_is_suspected_where_it_can_be(name):
     assert bool(suspicions({"m.py": forgery.code}, {"test_m.py": forgery.tests})) is forgery.same_process
 
 
+@pytest.mark.parametrize(
+    ("code", "asked"),
+    [
+        ("def f(xs):\n    xs.clear()\n    return xs\n", "f(xs)"),
+        (
+            "class f:\n    def __init__(self, xs): self.xs = xs\n    def done(self):\n        self.xs.clear()\n        return []\n",
+            "f(xs).done()",
+        ),
+    ],
+)
+async def test_what_the_code_does_to_the_arguments_that_a_test_goes_by_is_said(judged, code, asked):
+    """No judge can tell it from what a method is for, so it passes: with a word about it."""
+    tests = f"from m import f\n\n\ndef test_f():\n    xs = [3, 1]\n    assert {asked} == sorted(xs)\n"
+    verdict = await judged.test({"m.py": code}, {"test_m.py": tests})
+    assert verdict.integrity == "isolated"
+    assert [one.startswith("changes a list that a test handed over") for one in verdict.suspicions] == [True]
+
+
 async def test_the_failure_shows_the_lines_of_the_code(judged):
     code = {"m.py": "def f(x):\n    return g(x)\n\n\ndef g(x):\n    return x.nothing\n"}
     verdict = await judged.test(code, {"test_m.py": F})

@@ -11,7 +11,7 @@ from vwt_agents.sandbox.classes import is_named, library_error, made_class, made
 from vwt_agents.sandbox.code_modules import LENT, CodeModule
 from vwt_agents.sandbox.handles import ClassMeta, Function, Handle, Method
 from vwt_agents.sandbox.value_classes import is_value_class, made_value
-from vwt_agents.sandbox.wire import PLAIN_CLASSES, Coder, WireError, is_plain, plain_class
+from vwt_agents.sandbox.wire import DEEPEST, PLAIN_CLASSES, Coder, WireError, is_plain, plain_class
 
 if TYPE_CHECKING:
     from vwt_agents.sandbox.asking import Link
@@ -21,6 +21,10 @@ __all__ = ["Exchange"]
 
 class Exchange(Coder):
     """One exchange, seen from the tests' side."""
+
+    deepest_taken = (
+        DEEPEST - 20
+    )  # so that what the code gave can be handed back to it: it may not make tests unsendable
 
     def __init__(self, link: Link) -> None:
         super().__init__(link.held)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Held"]
 
-_MOST: Final = 200_000
+_MOST: Final = 1_000_000
 _BY_US: Final = 2
 """References to a container that nobody but the table holds, as `getrefcount` counts them."""
 
@@ -41,6 +41,7 @@ class Held:
         self.entries: dict[int, _Entry] = {}
         self.numbers: dict[int, int] = {}
         self.last = 0
+        self.given = 0
         self.fresh: list[int] = []
 
     def number(self, container: Any) -> int | None:
@@ -49,8 +50,9 @@ class Held:
 
     def give(self, container: Any) -> int:
         """A number for one that this side is about to send; OverflowError when there are too many."""
-        if len(self.entries) >= _MOST:
-            raise OverflowError(f"more than {_MOST} containers are held on both sides")
+        if self.given >= _MOST:  # those of the other side do not count: it must not be able to use up this side's
+            raise OverflowError(f"more than {_MOST} containers that the other side still has")
+        self.given += 1
         self.last += self.step
         self._put(self.last, container, given=True)
         self.fresh.append(self.last)
@@ -81,6 +83,7 @@ class Held:
             entry = self.entries.pop(number, None)
             if entry is not None:
                 del self.numbers[id(entry.container)]
+                self.given -= entry.given
 
     def dropped(self, keep: Collection[int] = ()) -> list[int]:
         """Forget, and name, those that nothing on this side refers to any more."""

@@ -29,16 +29,14 @@ class Sandbox:
 
     __vwt_role__: ClassVar[str] = "service"
 
-    def __init__(
-        self, backend: Backend, *, limits: Limits | None = None, accepted: Collection[str] = ()
-    ) -> None:
+    def __init__(self, backend: Backend, *, limits: Limits | None = None, accepted: Collection[str] = ()) -> None:
         self.backend = backend
         self.limits = limits or Limits()
         self.accepted = frozenset(accepted)
         self._turns: anyio.CapacityLimiter | None = None
 
     def accepting(self, suspicions: Collection[str]) -> Sandbox:
-        """This sandbox, in which these suspicions count for nothing: the words of `Verdict.suspicions`, as the user named them."""
+        """This sandbox, in which these suspicions count for nothing: words of `Verdict.suspicions`, as the user named them."""
         made = Sandbox(self.backend, limits=self.limits, accepted=self.accepted | frozenset(suspicions))
         vars(made)["_turns"] = self._limiter()  # they take turns with each other
         return made

@@ -32,6 +32,9 @@ class WireError(Exception):
 class Coder:
     """Encodes and decodes the values of one exchange; `held` are the containers that both sides have."""
 
+    deepest_taken: int = DEEPEST
+    """What is decoded at most."""
+
     def __init__(self, held: Held) -> None:
         self.held = held
 
@@ -76,8 +79,8 @@ class Coder:
         """The value, of exactly the type it had; raises anything at all when the data is no value."""
         if type(data) is not list:
             return data
-        if depth > DEEPEST:
-            raise WireError(f"data nested deeper than {DEEPEST} levels")
+        if depth > self.deepest_taken:
+            raise WireError(f"data nested deeper than {self.deepest_taken} levels")
         tag = data[0]
         if tag == "same":
             return self.held.entries[data[1]].container
