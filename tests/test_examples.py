@@ -244,8 +244,13 @@ _VALUES = st.one_of(
     st.lists(st.integers(0, 9), max_size=3).map(repr),
 )
 _SAID = st.sampled_from(
-    ["{c} => {v}", "{c} returns {v}", "- `{c}` should return `{v}`.", "{c} -> {v}, {d} -> {w}", "{c}  # => {v}", "assert {c} == {v}", ">>> {c}\n{v}", "Input: {a}\nOutput: {v}", "Input: {a} Output: {v}", "| x | expected |\n|--|--|\n| {a} | {v} |", "{c} returns {v} or {w}", "not {c} == {v}", "{c} is {v} if {a}", "{c}.size == {v}", "{v} == {c}", "{c} + 1 == {v}"]
-)
+    [
+        "{c} => {v}", "{c} returns {v}", "- `{c}` should return `{v}`.", "{c} -> {v}, {d} -> {w}", "{c}  # => {v}",
+        "assert {c} == {v}", ">>> {c}\n{v}", "Input: {a}\nOutput: {v}", "Input: {a} Output: {v}", "{v} == {c}",
+        "| x | expected |\n|--|--|\n| {a} | {v} |", "{c} returns {v} or {w}", "not {c} == {v}", "{c} is {v} if {a}",
+        "{c}.size == {v}", "{c} + 1 == {v}",
+    ]
+)  # fmt: skip
 
 
 @given(st.lists(st.tuples(_SAID, _VALUES, _VALUES, _VALUES, _VALUES), min_size=1, max_size=3))

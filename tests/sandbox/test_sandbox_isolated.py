@@ -107,7 +107,7 @@ def test_what_fools_pytest_is_suspected_where_it_can_be(name):
     [
         ("def f(xs):\n    xs.clear()\n    return xs\n", "f(xs)"),
         (
-            "class f:\n    def __init__(self, xs): self.xs = xs\n    def done(self):\n        self.xs.clear()\n        return []\n",
+            "class f:\n    def __init__(self, xs): self.xs = xs\n    def done(self):\n        self.xs.clear(); return []\n",
             "f(xs).done()",
         ),
     ],

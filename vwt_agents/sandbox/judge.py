@@ -2,7 +2,7 @@
 
 Isolated, the code is in another sandbox than its tests: it can answer, but not judge. In their own process (`same-process`)
 what it could forge is made to show: records are signed, two sentinel tests with random names must fail and pass, and code
-that `scan` suspects cannot pass. Both ways every test function found in the trusted text must have passed cleanly.
+that `suspicions` names cannot pass. Both ways every test function found in the trusted text must have passed cleanly.
 """
 
 from __future__ import annotations
