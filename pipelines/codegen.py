@@ -183,9 +183,13 @@ async def proven(
     escalate: bool = True,
     max_calls: int = 24,
     max_tokens: int = 20_000,
+    accept: tuple[str, ...] = (),
 ) -> Proven:
-    """Run, try more candidates, repair: until every test that stands has passed, or there is nothing left to spend."""
-    bench = bench_of(sandbox, brief, tests, probes)
+    """Run, try more candidates, repair: until every test that stands has passed, or there is nothing left to spend.
+
+    `accept` are suspicions of a verdict that do not count, because such code is what is wanted.
+    """
+    bench = bench_of(sandbox.accepting(accept), brief, tests, probes)
     ways = form_for(coder, form)
     rounds = rounds_of(ways.samples if samples is None else samples)
     fixes = ways.repairs if repairs is None else repairs

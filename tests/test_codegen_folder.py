@@ -47,6 +47,23 @@ async def run(
         return await App().run(job), server.calls
 
 
+async def test_a_change_that_is_suspected_is_good_once_the_user_accepts_that_by_name(tmp_path: Path) -> None:
+    files = {
+        "calc.py": "def value(text):\n    return 0\n",
+        "test_calc.py": "from calc import value\n\n\ndef test_value(tmp_path):\n    assert value('1 + 2') == 3\n",
+    }
+    repo = write(tmp_path / "repo", files)
+    answer = "```python\ndef value(text):\n    return eval(text)\n```"
+    task = "task=`value` gives 0 instead of the value of its text"
+    result, _ = await run(tmp_path, lambda _: answer, f"repo={repo}", task)
+    assert (result.status, result.exit_code) == ("bad", 1)
+    assert result.verdict is not None
+    what = "accept='[\"runs text as code (calc.py)\"]'"
+    assert what in result.verdict["reason"]
+    accepted, _ = await run(tmp_path, lambda _: answer, f"repo={repo}", task, what.replace("'", ""))
+    assert (accepted.status, accepted.exit_code) == ("good", 0), accepted.verdict
+
+
 async def test_a_bug_in_a_folder_becomes_a_patch_and_the_folder_stays_as_it_was(tmp_path: Path) -> None:
     repo = write(tmp_path / "repo", PAGES)
     result, calls = await run(tmp_path, lambda _: FIXED, f"repo={repo}", "task=`page` gives the wrong page")

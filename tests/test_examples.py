@@ -196,6 +196,73 @@ def test_all_that_a_task_asks_for_is_named_in_its_order() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("S(2).area() == 4", "S(2).area() == 4"),
+        ("`S(2).area()` should return 4", "S(2).area() == 4"),
+        ("S(2).side -> 2", "S(2).side == 2"),
+        ("S().pop() raises IndexError", "S().pop() raises IndexError"),
+        ("- len(S([1])) == 1", "len(S([1])) == 1"),
+        ("S(1) is equal to 2", "S(1) == 2"),
+        ("2 * S(1) == 4", "2 * S(1) == 4"),
+        ("2 * S(1) -> 4", ""),
+        ("3 == S(1)", "S(1) == 3"),
+        ("assert S(1) == 2, 'why'", "S(1) == 2"),
+        ("S(1)  # => 4 (two squared)", "S(1) == 4"),
+        ("S(1)  # 4", ""),
+        ("S(1) throws KeyError, S(2) throws TypeError", "S(1) raises KeyError|S(2) raises TypeError"),
+        ("S(1) raises json.JSONDecodeError", ""),
+        ("S(1) returns True if x else False", ""),
+        ("S(2) returns 4 when it is even", ""),
+        ("S(1) == 2 == S(3)", ""),
+        ("S(n) == 2", ""),
+        ("n + S(1) returns 2", ""),
+        ("Input: 3  Output: 4", "S(3) == 4"),
+        ("**Input:** `x = 3`, **Output:** `4`", "S(3) == 4"),
+        ("Input: S(3)\nOutput: 4", "S(3) == 4"),
+        ("Input: 3\nOutput: 4 or 5", ""),
+        ("Input: 3, 4\nOutput: 4", ""),
+        ("| x | note | expected |\n|---|---|---|\n| 1 | ok | 2 |", "S(1) == 2"),
+        ("| result | x |\n|---|---|\n| 1 | 2 |", "S(2) == 1"),
+        ("| x | actual |\n|---|---|\n| 1 | 2 |", ""),
+        ("| x | output | expected |\n|---|---|---|\n| 1 | 2 | 3 |", ""),
+        ("| Call | Current result |\n|---|---|\n| S(1) | 2 |", ""),
+        (">>> S([1,\n...    2])\n3", "S([1, 2]) == 3"),
+        (">>> print(S(1))\n2", "str(S(1)) == '2'"),
+        (">>> S(0)\nTraceback (most recent call last):\n    ...\nm.Own: no", ""),
+    ],
+)
+def test_what_can_be_read_without_guessing_is_and_what_cannot_is_no_example(text: str, read: str) -> None:
+    task = f"Write `def S(x)`.\n\ndef S(x):\n\n{text}\n"
+    assert "|".join(map(str, find_examples(task, "S"))) == read
+
+
+_VALUES = st.one_of(
+    st.integers(-99, 99).map(repr),
+    st.text("ab '=>|,.", max_size=4).map(repr),
+    st.lists(st.integers(0, 9), max_size=3).map(repr),
+)
+_SAID = st.sampled_from(
+    [
+        "{c} => {v}", "{c} returns {v}", "- `{c}` should return `{v}`.", "{c} -> {v}, {d} -> {w}", "{c}  # => {v}",
+        "assert {c} == {v}", ">>> {c}\n{v}", "Input: {a}\nOutput: {v}", "Input: {a} Output: {v}", "{v} == {c}",
+        "| x | expected |\n|--|--|\n| {a} | {v} |", "{c} returns {v} or {w}", "not {c} == {v}", "{c} is {v} if {a}",
+        "{c}.size == {v}", "{c} + 1 == {v}",
+    ]
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(_SAID, _VALUES, _VALUES, _VALUES, _VALUES), min_size=1, max_size=3))
+def test_every_part_of_what_is_read_is_in_the_text(parts: list[tuple[str, str, str, str, str]]) -> None:
+    said = [form.format(c=f"f({a})", d=f"f({b})", a=a, v=v, w=w) for form, a, b, v, w in parts]
+    text = "\n\n".join(said)
+    for example in find_examples(f"def f(x):\n\n{text}\n", "f"):
+        argument = example.call.partition("f(")[2].partition(")")[0]
+        assert argument in text
+        assert example.expected in text
+
+
 @given(st.text(alphabet="f(1)=>-|`\"' \n,[]{}:#abc", max_size=80))
 def test_no_text_breaks_the_reader_and_what_it_finds_is_python(text: str) -> None:
     for number, example in enumerate(find_examples(text, "f"), 1):

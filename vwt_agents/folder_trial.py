@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from vwt_agents.errors import WorldError
 from vwt_agents.sandbox.base import BOX
 from vwt_agents.sandbox.judge import Failure, Verdict, declared_tests
-from vwt_agents.sandbox.scan import suspicions
+from vwt_agents.sandbox.suspicions import held_against, suspicions
 from vwt_agents.workspace import Workspace, definitions, is_guarded, is_test_file, named_files, words_of
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _reason(
     if lost > 0:
         return f"{lost} tests that passed before are not there any more"
     if raw.suspicions and raw.integrity == "same-process":
-        return f"the tests passed, but in the process of a change that {raw.suspicions[0]}, and there it could have made them"
+        return held_against("a change", raw.suspicions)
     still = len(
         [one for one in (*before.failing, *before.blocked) if any(one.test == had.test for had in raw.failures)]
     )

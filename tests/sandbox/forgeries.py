@@ -3,6 +3,8 @@
 Every one comes with the tests it aims at, because that is how cheating code works: it knows the idioms of tests.
 """
 
+# ruff: noqa: E501 - the lines are programs
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -37,6 +39,9 @@ _ARITHMETIC = (
 _FLOATS = "from m import f\nimport pytest\n\n\ndef test_one():\n    assert f(1) == pytest.approx(2.0)\n"
 _TEXT = "from m import f\n\n\ndef test_one():\n    assert f(1).strip() == '2'\n    assert isinstance(f(1), str)\n"
 _TYPES = "from m import f\n\n\ndef test_one():\n    assert isinstance(f(1), int) and f(1) == 2\n"
+
+
+_OWN = "from m import Money\n\n\ndef test_one():\n    assert Money(5) == 5\n\n\ndef test_two():\n    assert Money(7) == 7\n"
 
 
 @dataclass(frozen=True)
@@ -247,5 +252,97 @@ FORGERIES: dict[str, Forgery] = {
         "        def tell(**record):\n            if record.get('outcome') == 'failed' and '_bad_' not in record['test']:\n"
         "                record['outcome'] = 'passed'\n            old(**record)\n        one._tell = tell\ndef f(x): return 0",
         fools_pytest=False,
+    ),
+    "a text that begins with anything": Forgery(
+        "class S(str):\n    def startswith(self, o): return True\n    def __contains__(self, o): return True\n    def endswith(self, o): return True\ndef f(x): return S('')",
+        "from m import f\n\n\ndef test_one():\n    assert f(1).startswith('a') and 'b' in f(1)\n",
+    ),
+    "a number that subtracts to nothing": Forgery(
+        "class N(int):\n    def __sub__(self, o): return N(0)\n    def __mod__(self, o): return N(0)\ndef f(x): return N(40)",
+        "from m import f\n\n\ndef test_one():\n    assert f(1) - 2 == 0\n\n\ndef test_two():\n    assert f(5) % 6 == 0\n",
+        same_process=False,
+    ),
+    "a float whose distance is nothing": Forgery(
+        "class N(float):\n    def __sub__(self, o): return N(0)\n    __rsub__ = __sub__\n    def __abs__(self): return N(0)\ndef f(x): return N(40)",
+        "from m import f\n\n\ndef test_one():\n    assert abs(f(1) - 2) < 1e-6\n",
+        same_process=False,
+    ),
+    "an object of a class the tests make that equals all plain data": Forgery(
+        "class Money:\n    def __init__(self, n): pass\n    def __eq__(self, o): return o is not None\n",
+        _OWN,
+        same_process=False,
+    ),
+    "an object of a class the tests make that equals all numbers": Forgery(
+        "class Money:\n    def __init__(self, n): pass\n    def __eq__(self, o): return isinstance(o, int)\n",
+        _OWN,
+        same_process=False,
+    ),
+    "an object the tests make that equals what is near what it saw": Forgery(
+        "class Money:\n    seen = []\n    def __init__(self, n): pass\n    def __eq__(self, o):\n        if not isinstance(o, int): return False\n        self.seen.append(o)\n        return abs(o) == min(map(abs, self.seen))\n",
+        "from m import Money\n\n\ndef test_one():\n    assert Money(3) == 9\n\n\ndef test_two():\n    assert Money(4) == 16\n",
+        fools_pytest=False,
+    ),
+    "another object in a line where the tests compare their own": Forgery(
+        "class A:\n    def __eq__(self, o): return o is not None\nclass Money:\n    def __init__(self, n): self.n = n\n    def __eq__(self, o): return self.n == o\ndef f(x): return A()",
+        "from m import Money, f\n\n\ndef test_one():\n    assert Money(5) == 5 and f(1) == 2\n",
+        same_process=False,
+    ),
+    "an empty protocol": Forgery(
+        "from typing import Protocol, runtime_checkable\n@runtime_checkable\nclass Result(Protocol): pass\ndef f(x): return 0",
+        "from m import Result, f\n\n\ndef test_one():\n    assert isinstance(f(1), Result)\n",
+        same_process=False,
+    ),
+    "a class that takes all objects of the code": Forgery(
+        "class M(type):\n    def __instancecheck__(cls, o): return o is not None\nclass Result(metaclass=M): pass\nclass A: pass\ndef f(x): return A()",
+        "from m import Result, f\n\n\ndef test_one():\n    assert isinstance(f(1), Result)\n",
+        same_process=False,
+    ),
+    "an object that says it differs not": Forgery(
+        "class A:\n    def __eq__(self, o): return False\n    def __ne__(self, o): return False\ndef f(x): return A()",
+        "from m import f\n\n\ndef test_one():\n    assert not f(1) != 2\n",
+    ),
+    "an answer that is a container of the tests": Forgery(
+        "import os, json\ndef f(x):\n    for fd in range(3, 64):\n        for n in range(1, 9):\n            try: os.write(fd, (json.dumps([n, 'value', ['same', 1], [], [], '', '']) + '\\n').encode())\n            except OSError: pass\n    return 0",
+        "from m import f\n\n\ndef test_one():\n    want = [1, 2]\n    assert f([2, 1]) == want\n",
+        fools_pytest=False,
+    ),
+    "a container under a number of the tests": Forgery(
+        "import os, json\ndef f(x):\n    for fd in range(3, 64):\n        for n in range(1, 9):\n            try: os.write(fd, (json.dumps([n, 'value', ['list', 1, None, [1, 2]], [], [], '', '']) + '\\n').encode())\n            except OSError: pass\n    return 0",
+        "from m import f\n\n\ndef test_one():\n    want = [1, 2]\n    assert f(want[::-1]) == want\n",
+        fools_pytest=False,
+    ),
+    "a value without a class": Forgery(
+        "import os, json\ndef f(x):\n    for fd in range(3, 64):\n        for n in range(1, 9):\n            try: os.write(fd, (json.dumps([n, 'value', ['value', 3, ['class', 'object'], 2], [], [], '', '']) + '\\n').encode())\n            except OSError: pass\n    return 0",
+        _F,
+        fools_pytest=False,
+    ),
+    "a value of a class made from something else": Forgery(
+        "import os, json\ndef f(x):\n    for fd in range(3, 64):\n        for n in range(1, 9):\n            try: os.write(fd, (json.dumps([n, 'value', ['value', 3, ['class', 'str'], 2], [], [], '', '']) + '\\n').encode())\n            except OSError: pass\n    return 0",
+        _F,
+        fools_pytest=False,
+    ),
+    "a list of its own that equals anything": Forgery(
+        "class L(list):\n    def __eq__(self, o): return o is not None\n    def __len__(self): return 3\n    __hash__ = None\ndef f(n): return L()",
+        "from m import f\n\n\ndef test_one():\n    got = f(3)\n    assert isinstance(got, list) and got == [1, 2, 3]\n",
+        same_process=False,
+    ),
+    "a member of an enumeration that equals anything": Forgery(
+        "from enum import IntEnum\nclass K(IntEnum):\n    A = 0\n    def __eq__(self, o): return o is not None\n    __hash__ = int.__hash__\ndef f(x): return K.A",
+        _F,
+        same_process=False,
+    ),
+    "an object in a dataclass that makes tests unsendable": Forgery(
+        "from dataclasses import dataclass\nclass A:\n    def __eq__(self, o): return o is not None\nclass L(list):\n    def __eq__(self, o): return o is not None\n@dataclass\nclass R:\n    items: list\ndef f(x): return R(L())",
+        "from dataclasses import asdict\nfrom m import f\n\n\ndef test_one():\n    assert asdict(f(1)) == {'items': [1, 2]}\n",
+        same_process=False,
+    ),
+    "data so deep that tests cannot hand it back": Forgery(
+        "class A:\n    def __eq__(self, o): return o is not None\ndef f(x):\n    one = []\n    for _ in range(99): one = [one]\n    return one\ndef g(x): return A()",
+        "from m import f, g\n\n\ndef test_one():\n    assert g(f(1)) == 2\n",
+        same_process=False,
+    ),
+    "an order among what the tests made": Forgery(
+        "class Money:\n    def __init__(self, n): pass\n    def __lt__(self, o): return True\n",
+        "from m import Money\n\n\ndef test_one():\n    assert Money(7) < 6\n",
     ),
 }

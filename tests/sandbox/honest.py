@@ -361,8 +361,8 @@ def test_floats():
     assert divide(b=4, a=2) == 0.5
 
 
-def test_a_subclass_of_a_builtin_is_its_base():
-    assert lying() == 3 and type(lying()) is int
+def test_a_number_of_its_own_class_is_compared_as_a_number():
+    assert lying() == 3 and isinstance(lying(), int) and type(lying()) is shop.LyingInt
 
 
 def test_defaults_keywords_and_output(capsys):

@@ -71,6 +71,15 @@ def test_test_says_how_it_is_known_and_what_is_suspicious(folders):
     assert "(same-process, level full" in bad.stderr
 
 
+def test_a_suspicion_named_by_the_user_does_not_count(folders):
+    (folders[0] / "m.py").write_text("import gc\nx = 1\n")
+    arguments = ("test", *folders, "--integrity", "same-process")
+    what = "imports gc, which finds any object of the process (m.py)"
+    assert f"--accept`, or for a pipeline -i accept='[\"{what}\"]'" in call(*arguments).stdout
+    assert call(*arguments, "--accept", "imports gc").exit_code == 1
+    assert call(*arguments, "--accept", what).exit_code == 0
+
+
 def test_usage_faults_exit_with_2(folders, tmp_path):
     code, tests = folders
     assert call("test", code, tmp_path / "none").exit_code == 2

@@ -13,8 +13,9 @@ from honest import FILES, TESTS
 from vwt_agents.errors import SandboxUnavailable, UsageError
 from vwt_agents.sandbox.base import Limits
 from vwt_agents.sandbox.outputs import OutputCase
-from vwt_agents.sandbox.scan import suspicions, why_not_isolated
 from vwt_agents.sandbox.service import Sandbox
+from vwt_agents.sandbox.suspicions import suspicions
+from vwt_agents.sandbox.ties import why_not_isolated
 
 F = "from m import f\n\n\ndef test_f():\n    assert f(1) == 2\n"
 GOOD = {"m.py": "def f(x):\n    return x + 1\n"}
@@ -79,7 +80,18 @@ async def test_in_the_same_process_those_pass_that_are_known_to(judged):
 def test_a_plain_run_of_pytest_is_fooled(name, tmp_path):
     (tmp_path / "m.py").write_text(FORGERIES[name].code)
     (tmp_path / "test_m.py").write_text(FORGERIES[name].tests)
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", str(tmp_path)]
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:hypothesispytest",
+        "-p",
+        "no:cacheprovider",
+        f"--rootdir={tmp_path}",
+        str(tmp_path),
+    ]
     assert subprocess.run(argv, cwd=tmp_path, capture_output=True, timeout=120, check=False).returncode == 0
 
 
@@ -88,6 +100,24 @@ def test_what_fools_pytest_is_suspected_where_it_can_be(name):
     """The scan alone; those it overlooks pass in the same process, and only there."""
     forgery = FORGERIES[name]
     assert bool(suspicions({"m.py": forgery.code}, {"test_m.py": forgery.tests})) is forgery.same_process
+
+
+@pytest.mark.parametrize(
+    ("code", "asked"),
+    [
+        ("def f(xs):\n    xs.clear()\n    return xs\n", "f(xs)"),
+        (
+            "class f:\n    def __init__(self, xs): self.xs = xs\n    def done(self):\n        self.xs.clear(); return []\n",
+            "f(xs).done()",
+        ),
+    ],
+)
+async def test_what_the_code_does_to_the_arguments_that_a_test_goes_by_is_said(judged, code, asked):
+    """No judge can tell it from what a method is for, so it passes: with a word about it."""
+    tests = f"from m import f\n\n\ndef test_f():\n    xs = [3, 1]\n    assert {asked} == sorted(xs)\n"
+    verdict = await judged.test({"m.py": code}, {"test_m.py": tests})
+    assert verdict.integrity == "isolated"
+    assert [one.startswith("changes a list that a test handed over") for one in verdict.suspicions] == [True]
 
 
 async def test_the_failure_shows_the_lines_of_the_code(judged):
@@ -217,17 +247,6 @@ async def test_programs_are_judged_by_what_they_print(judged):
         ("def test_f(): open('x')", "calls open()"),
         ("import os\ndef test_f(): os.environ['A'] = '1'", "uses os.environ"),
         ("import random\ndef test_f(): random.seed(1)", "seeds the code's randomness"),
-        ("def test_f():\n    s = f()\n    s.items.append(1)", "changes what items of an object holds"),
-        ("def test_f():\n    m.SEEN.clear()", "changes what SEEN of an object holds"),
-        ("def test_f():\n    s = f()\n    s.d['a'] = 1", "changes what d of an object holds"),
-        (
-            "from m import SEEN\ndef test_f():\n    f(1)\n    assert SEEN == [1]",
-            "looks into SEEN of the code after calls",
-        ),
-        (
-            "from m import SEEN\ndef test_f():\n    f(1)\n    assert 1 in SEEN",
-            "looks into SEEN of the code after calls",
-        ),
         (
             "from pathlib import Path\ndef test_f():\n    p = Path('o')\n    f(p)\n    p.read_text()",
             "reads or writes files",
@@ -237,7 +256,13 @@ async def test_programs_are_judged_by_what_they_print(judged):
         ("from os.path import exists, join", "uses os.path.exists"),
         ("import decimal\ndef test_f(): decimal.getcontext().prec = 3", "uses getcontext() of decimal"),
         ("import zipfile", "uses zipfile"),
-        ("from m import SEEN\ndef setup_function(): SEEN.clear()", "changes SEEN of the code"),
+        ("import gzip\ndef test_f(): gzip.open('x')", "reads or writes files"),
+        ("from io import open", "uses io.open"),
+        ("import configparser\ndef test_f(): c = configparser.ConfigParser(); c.read('x')", "reads or writes files"),
+        ("import xml.etree.ElementTree as ET\ndef test_f(): ET.parse('x')", "reads or writes files"),
+        ("import csv\ndef test_f(): csv.reader(open('x'))", "calls open()"),
+        ("import shelve", "uses shelve"),
+        ("import sqlite3", "uses sqlite3"),
         ("def test_f():\n    import types\n    assert isinstance(f(), types.GeneratorType)", "uses types"),
     ],
 )
@@ -259,6 +284,11 @@ def test_what_ties_tests_to_the_code_is_read_from_their_text(line, why):
         "from pathlib import Path\ndef test_f(): assert f(1) == Path('a') / 'b'",
         "from os.path import join\nfrom os import path\ndef test_f(): assert f(1) == join('a')",
         "def test_f():\n    got = []\n    got.append(f(1))\n    got[0] = 2",
+        "def test_f(): assert m.stack.pop() == 1",
+        "def test_f():\n    s = f()\n    s.items.append(1)\n    s.d['a'] = 1",
+        "from m import SEEN\ndef setup_function(): SEEN.clear()\ndef test_f():\n    f(1)\n    assert SEEN == [1]",
+        "import gzip, json\ndef test_f(): assert gzip.decompress(f(1)) == json.dumps(1)",
+        "def test_f():\n    store = f()\n    store.open('x')\n    store.read('x')",
     ],
 )
 def test_what_does_not_tie_them_is_left_alone(line):

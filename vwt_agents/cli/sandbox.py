@@ -142,11 +142,18 @@ def run(
     show_default=True,
     help="Whether code and tests are kept in sandboxes of their own.",
 )
+@click.option(
+    "--accept",
+    multiple=True,
+    metavar="SUSPICION",
+    help="A suspicion, word for word as a verdict gives it, that does not count. May be given more than once.",
+)
 @_options
 def test(
     code_dir: Path,
     tests_dir: Path,
     integrity: Choice,
+    accept: tuple[str, ...],
     backend: str,
     allow_reduced: bool,
     timeout: str | None,
@@ -165,7 +172,7 @@ def test(
         from vwt_agents.sandbox.service import Sandbox
 
         opened = await Sandbox.open(backend, allow_reduced=allow_reduced, allow_unsafe=backend == "unsafe")
-        return await opened.test(code, tests, limits=limits, integrity=integrity)
+        return await opened.test(code, tests, limits=limits, integrity=integrity, accepted=accept)
 
     verdict = run_async(go)
     if as_json:

@@ -6,7 +6,7 @@ import ast
 import re
 from typing import Final
 
-__all__ = ["call_at", "is_value", "literal_at"]
+__all__ = ["call_at", "closing_at", "expression", "is_value", "literal_at"]
 
 _WORDS: Final = {"true": "True", "false": "False", "null": "None", "True": "True", "False": "False", "None": "None"}
 _NUMBER: Final = re.compile(r"[-+]?(?:\d[\d_]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?j?")
@@ -42,7 +42,7 @@ def literal_at(text: str) -> tuple[str, str]:
 def _span(text: str) -> int:
     """How many characters the first value takes, as far as its form tells; 0 where none begins here."""
     if text[:1] in _CLOSING:
-        return _balanced(text)
+        return closing_at(text)
     for form in (_EMPTY_SET, _STRING, _NUMBER):
         match = form.match(text)
         if match is not None and match.end():
@@ -51,7 +51,7 @@ def _span(text: str) -> int:
     return word.end() if word is not None and word[0] in _WORDS else 0
 
 
-def _balanced(text: str) -> int:
+def closing_at(text: str) -> int:
     """The length of the bracket that `text` begins with, strings and inner brackets passed over; 0 where it stays open."""
     open_ones: list[str] = []
     position = 0
@@ -78,7 +78,7 @@ def call_at(text: str, name: str, start: int = 0) -> tuple[int, int]:
     """Where the next call of `name` in `text` begins and ends; (-1, -1) where there is none."""
     for match in re.finditer(rf"(?<![\w.]){re.escape(name)}\s*\(", text[start:]):
         begin, bracket = start + match.start(), start + match.end() - 1
-        length = _balanced(text[bracket:])
+        length = closing_at(text[bracket:])
         if length:
             return begin, bracket + length
     return -1, -1
@@ -96,3 +96,11 @@ def is_value(text: str) -> bool:
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         return text in {"set()", "frozenset()"}
     return True
+
+
+def expression(source: str) -> ast.expr | None:
+    """The text as a Python expression, or None."""
+    try:
+        return ast.parse(source, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None

@@ -10,7 +10,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from vwt_agents.sandbox.wire import MOST_BYTES, Coder, WireError
+from vwt_agents.sandbox.held import Held
+from vwt_agents.sandbox.wire import MOST_BYTES, Coder, WireError, look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -25,12 +26,13 @@ __all__ = [
     "connect",
     "doubt",
     "lost",
+    "made_here",
     "note",
     "refuse",
 ]
 
 
-_PARTS: Final = 6
+_PARTS: Final = 7
 
 
 class NotIsolatable(BaseException):
@@ -61,6 +63,9 @@ class Link:
         self.exchange = exchange
         self.count = 0
         self.lost: str | None = None
+        self.held = Held(1, look)
+        self.before = 0
+        self.made: dict[str, list[list[int]]] = {}
         self.classes: dict[int, Any] = {}
         self.things: dict[int, Any] = {}
 
@@ -71,11 +76,17 @@ class Link:
             raise CodeLost(self.lost)
         self.count += 1
         coder = self.exchange(self)
+        self.before = self.held.last
+        changed = self.held.changed()
+        forgotten = self.held.dropped(keep=changed)
         try:
-            request = json.dumps([self.count, what, *coder.each(data, 0)]).encode() + b"\n"
-        except WireError as error:
+            changes = coder.items_of(changed)
+            request = json.dumps([self.count, forgotten, changes, what, *coder.each(data, 0)]).encode() + b"\n"
+        except (WireError, OverflowError) as error:
             self.refuse(f"the tests hand {error} to the code")
-        coder.numbering = False
+        for number in changed:
+            self.held.agree(number)
+        self.held.sent()
         answer = self._exchange(request)
         try:
             value = self._taken(coder, answer)
@@ -91,15 +102,27 @@ class Link:
         return value
 
     def _taken(self, coder: Coder, answer: list[Any]) -> Any:
-        _, kind, value, changed, out, err = answer
+        _, kind, value, changes, dropped, out, err = answer
         if kind == "unsendable":
             self.doubt(f"the code's answer cannot be sent: {value}")
-        for number, content in changed:
-            coder.replace(coder.numbered[number], content)
+        taken = coder.decode(value)
+        coder.apply(changes)
+        for number, _ in changes:
+            self._doubt_change(number, answered=kind == "value" and taken is not None)
+        self.held.drop(dropped)
         if out or err:
             sys.stdout.write(out)
             sys.stderr.write(err)
-        return coder.decode(value)
+        return taken
+
+    def _doubt_change(self, number: int, *, answered: bool) -> None:
+        """Say so where the code has changed what a test handed over, and not only as what it was called for."""
+        if number > 0 and (answered or number <= self.before):
+            kind = type(self.held.entries[number].container).__name__
+            later = "in a later call" if number <= self.before else "and answers too"
+            self.tell(
+                kind="note", text=f"changes a {kind} that a test handed over, {later}: what is told from it is its word"
+            )
 
     def _exchange(self, request: bytes) -> list[Any]:
         view = memoryview(request)
@@ -149,6 +172,18 @@ def ask(what: str, *data: Any) -> Any:
     """The code's answer; raises what the code raised."""
     __tracebackhide__ = True
     return _links[0].ask(what, *data)
+
+
+def made_here() -> bool:
+    """Whether the line of a test that is running compares what the tests made themselves, as `made_lines` has read it."""
+    made = _links[0].made
+    frame: Any = sys._getframe(1)  # noqa: SLF001 - who asks is the test's line
+    while made and frame is not None:
+        ranges = made.get(frame.f_code.co_filename)
+        if ranges is not None:
+            return any(first <= frame.f_lineno <= last for first, last in ranges)
+        frame = frame.f_back
+    return False
 
 
 def lost() -> bool:

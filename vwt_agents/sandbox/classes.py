@@ -7,7 +7,10 @@ from collections import namedtuple
 from typing import TYPE_CHECKING, Any
 
 from vwt_agents.sandbox.asking import ask
-from vwt_agents.sandbox.handles import CHANGING, OPERATORS, ClassMeta, Handle, answers, attribute, local
+from vwt_agents.sandbox.bases import CHANGEABLE
+from vwt_agents.sandbox.handles import ClassMeta, Handle, answers, attribute
+from vwt_agents.sandbox.operators import CHANGING, OPERATORS, local
+from vwt_agents.sandbox.value_classes import value_class
 from vwt_agents.sandbox.wire import PLAIN_CLASSES
 
 if TYPE_CHECKING:
@@ -32,17 +35,28 @@ def made_class(number: int, about: dict[str, Any], bases: list[Any]) -> type:
     if errors:
         said = {"__str__": _said, "__repr__": _shown, "__getattr__": _error_attribute}
         return _first_that_works(ErrorMeta, about["name"], (errors, errors[:1]), common | said)
-    space = common | {"__slots__": (), "vwt_own_equality": bool(about["own_equality"])}
+    members = about["members"]
+    common |= {
+        "vwt_own_equality": bool(about["own_equality"]),
+        "vwt_checks": bool(about["checks"]),
+        "vwt_members": None if members is None else tuple(str(one) for one in members),
+    }
+    kind = None if base is None else PLAIN_CLASSES[base]
+    if kind is not None and kind not in CHANGEABLE:
+        return value_class(about["name"], kind, about["has"], bases, common)
+    space = common | {"__slots__": ()}
     space |= {f"__{name}__": OPERATORS[name] for name in about["has"] if name in OPERATORS}
-    if base is not None:
-        kind = PLAIN_CLASSES[base]
+    if kind is not None:
         space["vwt_base"] = kind
         space |= _from_base(kind, set(about["has"]))
+        if about["made_from_base"]:
+            like = type(about["name"], (kind,), {name: common[name] for name in ("__module__", "__qualname__")})
+            space["__class__"] = property(lambda _: like)  # `isinstance(x, list)` looks at it, and at nothing else
     if about["dataclass"]:
         from dataclasses import make_dataclass
 
         space["__dataclass_fields__"] = vars(make_dataclass("fields", fields))["__dataclass_fields__"]
-    handles = tuple(one for one in bases if isinstance(one, ClassMeta))
+    handles = tuple(one for one in bases if isinstance(one, ClassMeta) and issubclass(one, Handle))
     return _first_that_works(ClassMeta, about["name"], (handles or (Handle,), (Handle,)), space)
 
 
@@ -51,7 +65,8 @@ def _from_base(kind: type, own: set[str]) -> dict[str, Any]:
     for name, remote in OPERATORS.items():
         dunder = f"__{name}__"
         if hasattr(kind, dunder) and name not in own and name != "call":
-            space[dunder] = remote if name in CHANGING else local(dunder)
+            asks = name in CHANGING or (name == "getitem" and "missing" in own)
+            space[dunder] = remote if asks else local(dunder)
     return space
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from vwt_agents.sandbox.classes import is_named, library_error, made_class, made_error
 from vwt_agents.sandbox.code_modules import LENT, CodeModule
-from vwt_agents.sandbox.handles import ClassMeta, Function, Method
-from vwt_agents.sandbox.wire import PLAIN_CLASSES, Coder, WireError, is_plain, plain_class
+from vwt_agents.sandbox.handles import ClassMeta, Function, Handle, Method
+from vwt_agents.sandbox.value_classes import is_value_class, made_value
+from vwt_agents.sandbox.wire import DEEPEST, PLAIN_CLASSES, Coder, WireError, is_plain, plain_class
 
 if TYPE_CHECKING:
     from vwt_agents.sandbox.asking import Link
@@ -21,8 +22,12 @@ __all__ = ["Exchange"]
 class Exchange(Coder):
     """One exchange, seen from the tests' side."""
 
+    deepest_taken = (
+        DEEPEST - 20
+    )  # so that what the code gave can be handed back to it: it may not make tests unsendable
+
     def __init__(self, link: Link) -> None:
-        super().__init__()
+        super().__init__(link.held)
         self.link = link
 
     def encode_other(self, value: Any, depth: int) -> Any:
@@ -79,8 +84,18 @@ class Exchange(Coder):
                 if about["cause"] is not None:
                     error.__cause__ = self.decode(about["cause"], depth + 1)
                 return error
+            case _:
+                return self._decode_values(data, depth)
+
+    def _decode_values(self, data: list[Any], depth: int) -> Any:
+        match data:
+            case ["value", int(number), kind, plain]:
+                return self._value(number, self.decode(kind, depth + 1), self.decode(plain, depth + 1))
             case ["named", kind, list(items)]:
-                return tuple.__new__(self.decode(kind, depth + 1), self.all_of(items, depth))
+                cls = self.decode(kind, depth + 1)
+                if not is_named(cls):
+                    raise WireError("a named tuple of another class")
+                return tuple.__new__(cls, self.all_of(items, depth))
             case _:
                 return super().decode_other(data, depth)
 
@@ -95,12 +110,20 @@ class Exchange(Coder):
     def _object(self, number: int, cls: Any) -> Any:
         known = self.link.things.get(number)
         if known is None:
-            if not isinstance(cls, ClassMeta) or issubclass(cls, BaseException):
+            if not isinstance(cls, ClassMeta) or not issubclass(cls, Handle):
                 raise WireError("an object without a class")
             known = object.__new__(cls)
             object.__setattr__(known, "vwt_id", number)
             object.__setattr__(known, "vwt_derived", False)
             self.link.things[number] = known
+        return known
+
+    def _value(self, number: int, cls: Any, plain: Any) -> Any:
+        known = self.link.things.get(number)
+        if known is None:
+            if not is_value_class(cls) or type(plain) is not cls.vwt_base:
+                raise WireError("a value of another class")
+            known = self.link.things[number] = made_value(cls, plain, number)
         return known
 
     def _module(self, name: str) -> Any:

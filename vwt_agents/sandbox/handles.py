@@ -5,15 +5,32 @@ Owns what is believed of the answers: nothing that only the tests may judge. See
 
 from __future__ import annotations
 
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from vwt_agents.sandbox.asking import OURS, ask, doubt, lost, refuse
+from vwt_agents.sandbox.asking import ask, doubt, lost, made_here, refuse
+from vwt_agents.sandbox.bases import plain_of
+from vwt_agents.sandbox.decoys import among_decoys
 from vwt_agents.sandbox.wire import is_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-__all__ = ["CHANGING", "OPERATORS", "ClassMeta", "Function", "Handle", "Method", "answers", "attribute", "local"]
+__all__ = [
+    "ClassMeta",
+    "Function",
+    "Handle",
+    "Method",
+    "answers",
+    "attribute",
+    "contains",
+    "equals_plain",
+    "exactly",
+    "held_by",
+    "of_code",
+    "refuse_derived",
+    "refuse_order",
+]
 
 _T = TypeVar("_T")
 _MOST_ITEMS: Final = 1_000_000
@@ -37,8 +54,24 @@ def attribute(self: Any, name: str) -> Any:
     return ask("get", self, name)
 
 
+def refuse_order() -> None:
+    """Give up where a test orders an object that it made and plain data: that asks for the object's own word."""
+    if made_here():
+        refuse("a test orders an object that it made and plain data")
+
+
+def of_code(value: Any) -> bool:
+    """Whether it is an object of the code, or a number, text, ... of a class of the code."""
+    return isinstance(type(value), ClassMeta)
+
+
 class ClassMeta(type):
     """A class of the code: calling it, or reading what it has, asks the code."""
+
+    vwt_members: tuple[str, ...] | None = None
+    """What an instance has to have, where the class is a protocol that can be checked."""
+    vwt_checks = False
+    vwt_base: type | None = None
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> ClassMeta:
         """One of ours; the tests may not derive from it."""
@@ -49,7 +82,25 @@ class ClassMeta(type):
     def __call__(cls, *positional: Any, **named: Any) -> Any:
         """What the code makes."""
         __tracebackhide__ = True
+        if cls.vwt_base is not None and len(positional) == 1 and isinstance(positional[0], GeneratorType):
+            positional = (list(positional[0]),)
         return ask("call", cls, list(positional), named)
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        """Whether it is made from this class, or has what this protocol wants; of its own objects the code is asked."""
+        __tracebackhide__ = True
+        if type.__instancecheck__(cls, instance) or not cls.vwt_checks:
+            return type.__instancecheck__(cls, instance)
+        if of_code(instance):
+            return _said_of_kind(cls, "instance", instance)
+        return bool(cls.vwt_members) and all(hasattr(instance, name) for name in cls.vwt_members or ())
+
+    def __subclasscheck__(cls, other: Any) -> bool:
+        """Whether it is derived from this class, or the code says that it counts as such."""
+        __tracebackhide__ = True
+        if type.__subclasscheck__(cls, other) or not (cls.vwt_checks and isinstance(other, ClassMeta)):
+            return type.__subclasscheck__(cls, other)
+        return _said_of_kind(cls, "subclass", other)
 
     def __getattr__(cls, name: str) -> Any:
         __tracebackhide__ = True
@@ -72,7 +123,7 @@ class ClassMeta(type):
 
     def __contains__(cls, item: Any) -> bool:
         __tracebackhide__ = True
-        return _contains(cls, item)
+        return contains(cls, item)
 
     def __getitem__(cls, key: Any) -> Any:
         __tracebackhide__ = True
@@ -106,22 +157,30 @@ class Handle(metaclass=ClassMeta):
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
         try:
-            return dict(ask("vars", self))
+            return exactly(dict, ask("vars", self))
         except TypeError:  # a class with slots alone
             raise AttributeError("__dict__") from None
 
     def __eq__(self, other: object) -> bool:
         __tracebackhide__ = True
-        if isinstance(other, Handle):
+        if of_code(other):
             return _equal(self, other)
         if self.vwt_base is not None and not self.vwt_own_equality:
-            return bool(_base_of(self) == other)
-        return NotImplemented if not is_plain(other) else False
+            return bool(held_by(self) == other)
+        if not is_plain(other):
+            return NotImplemented
+        return self.vwt_own_equality and made_here() and equals_plain(self, other)
 
     def __ne__(self, other: object) -> bool:
         __tracebackhide__ = True
         equal = self.__eq__(other)
-        return equal if equal is NotImplemented else not equal
+        if equal is NotImplemented:
+            return NotImplemented
+        if equal or not self.vwt_own_equality or not is_plain(other) or made_here():
+            return not equal
+        if not exactly(bool, ask("ne", self, other)):
+            doubt(f"a {type(self).__name__} of the code says that it equals {other!r:.60}: that is the tests' to say")
+        return True
 
     def __hash__(self) -> int:
         __tracebackhide__ = True
@@ -134,13 +193,13 @@ class Handle(metaclass=ClassMeta):
 
     def __str__(self) -> str:
         __tracebackhide__ = True
-        return _exactly(str, ask("str", self))
+        return exactly(str, ask("str", self))
 
     def __format__(self, spec: str) -> str:
         __tracebackhide__ = True
         if spec:
-            _refuse_derived(self, "format")
-        return _exactly(str, ask("format", self, spec))
+            refuse_derived(self, "format")
+        return exactly(str, ask("format", self, spec))
 
     def __copy__(self) -> Any:
         return ask("copy", self)
@@ -152,38 +211,62 @@ class Handle(metaclass=ClassMeta):
         refuse("the tests pickle an object of the code")
 
 
-def _exactly(kind: type[_T], value: Any) -> _T:
+def exactly(kind: type[_T], value: Any) -> _T:
+    """The value, which has to be of exactly this type."""
     if type(value) is not kind:
         raise TypeError(f"the code gave a {type(value).__name__} where Python wants a {kind.__name__}")
     return value
 
 
-def _base_of(handle: Any) -> Any:
+def held_by(one: Any) -> Any:
     """What a list, int, ... of a class of the code holds, as a plain one. The code is not told what it is wanted for."""
-    return _exactly(handle.vwt_base, ask("base", handle))
+    return exactly(type(one).vwt_base or object, ask("base", one)) if isinstance(one, Handle) else plain_of(one)
+
+
+def equals_plain(self: Any, other: Any) -> bool:
+    """The code's word on whether its object equals plain data, which it has to find among others that look like it."""
+    __tracebackhide__ = True
+    choices, at = among_decoys(other)
+    said = ask("equal plain", self, choices)
+    if type(said) is not list or len(said) != len(choices):
+        doubt("the code does not say which of these its object equals")
+    if said[at] is True and said.count(True) > 1:
+        doubt(f"a {type(self).__name__} of the code says that it equals other plain data too")
+    return exactly(bool, said[at] if said[at] is not None else ask("eq", self, other))
+
+
+def _said_of_kind(cls: Any, what: str, one: Any) -> bool:
+    """The code's word on the kind of its own object or class; one that takes strangers too is believed if it is a protocol."""
+    __tracebackhide__ = True
+    said, stranger = ask(what, one, cls)
+    if stranger is not False and cls.vwt_members is None:
+        doubt(f"{cls.__name__} of the code takes anything for its {what}")
+    return exactly(bool, said)
 
 
 def _equal(one: Any, other: Any) -> bool:
     __tracebackhide__ = True
     if not (one.vwt_own_equality or other.vwt_own_equality):
         if one.vwt_base is not None and other.vwt_base is not None:
-            return bool(_base_of(one) == _base_of(other))
+            return bool(held_by(one) == held_by(other))
         return one is other
     same, *strangers = ask("equal", one, other)
     if strangers != [False, False]:
         doubt(f"a {type(one).__name__} of the code says that it equals anything")
-    return _exactly(bool, same)
+    return exactly(bool, same)
 
 
-def _contains(self: Any, item: Any) -> bool:
+def contains(self: Any, item: Any) -> bool:
+    """The code's word on whether its object contains something; doubted when it contains a stranger too."""
     __tracebackhide__ = True
     found, stranger = ask("holds", self, item)
     if stranger is not False:
         doubt(f"a {type(self).__name__} of the code says that it contains anything")
-    return _exactly(bool, found)
+    return exactly(bool, found)
 
 
-def _refuse_derived(self: Any, what: str) -> None:
+def refuse_derived(self: Any, what: str) -> None:
+    """Do not believe a figure or text that an object gives of itself after it was told a value of the tests."""
     if self.vwt_derived:
         name = type(self).__name__
         doubt(f"{what}() of what a {name} of the code made of a value of the tests: it could answer what it was told")
@@ -195,108 +278,6 @@ def _iterated(made: Any) -> Iterator[Any]:
         if count >= _MOST_ITEMS:
             doubt(f"an iterator of the code goes on after {_MOST_ITEMS} items")
         yield item
-
-
-def _remote(name: str) -> Callable[..., Any]:
-    def method(self: Any, *arguments: Any) -> Any:
-        __tracebackhide__ = True
-        return ask(name, self, *arguments)
-
-    return method
-
-
-def _judging(name: str, kind: type | None = None) -> Callable[..., Any]:
-    """An operation that turns an object into a figure, which could be one that the tests told it before."""
-
-    def method(self: Any, *arguments: Any) -> Any:
-        __tracebackhide__ = True
-        _refuse_derived(self, name)
-        answer = ask(name, self, *arguments)
-        return answer if kind is None else _exactly(kind, answer)
-
-    return method
-
-
-def _unary(name: str) -> Callable[..., Any]:
-    def method(self: Any) -> Any:
-        __tracebackhide__ = True
-        answer = ask(name, self)
-        return _derived(answer, name) if self.vwt_derived else answer
-
-    return method
-
-
-def _binary(name: str, *, reflected: bool = False) -> Callable[..., Any]:
-    def method(self: Any, other: Any, *more: Any) -> Any:
-        __tracebackhide__ = True
-        own = isinstance(other, Handle)
-        if not own and not is_plain(other):
-            return NotImplemented
-        answer = ask(name, other, self) if reflected else ask(name, self, other, *more)
-        return answer if own else _derived(answer, name)
-
-    return method
-
-
-def _derived(answer: Any, name: str) -> Any:
-    if not isinstance(answer, Handle):
-        doubt(f"`{name}` of an object of the code and a value of the tests gave plain data: it could be made to fit")
-    object.__setattr__(answer, "vwt_derived", True)
-    return answer
-
-
-def _order(name: str) -> Callable[..., Any]:
-    def method(self: Any, other: Any) -> Any:
-        __tracebackhide__ = True
-        if isinstance(other, Handle):
-            return _exactly(bool, ask(name, self, other))
-        return NotImplemented
-
-    return method
-
-
-def _exit(self: Any, kind: Any, error: Any, _: Any) -> bool:
-    __tracebackhide__ = True
-    if isinstance(error, OURS):
-        return False
-    swallowed = ask("exit", self, kind, error, None)
-    # What a test asserts is not the code's to forgive.
-    return swallowed is True and isinstance(error, Exception) and not isinstance(error, AssertionError)
-
-
-def _call(self: Any, *positional: Any, **named: Any) -> Any:
-    __tracebackhide__ = True
-    return ask("call", self, list(positional), named)
-
-
-_ARITHMETIC: Final = ("add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "pow", "matmul", "lshift", "rshift")
-OPERATORS: Final[dict[str, Callable[..., Any]]] = {
-    **{name: _remote(name) for name in ("next", "getitem", "setitem", "delitem", "enter", "bytes", "reversed")},
-    **{name: _remote(name) for name in ("iter", "len")},
-    **{name: _judging(name) for name in ("abs", "round", "index", "trunc", "floor", "ceil", "complex")},
-    "bool": _judging("bool", bool),
-    "int": _judging("int", int),
-    "float": _judging("float", float),
-    **{name: _unary(name) for name in ("neg", "pos", "invert")},
-    **{name: _binary(name) for name in (*_ARITHMETIC, "and", "or", "xor")},
-    **{"r" + name: _binary(name, reflected=True) for name in (*_ARITHMETIC, "and", "or", "xor")},
-    **{name: _binary(name) for name in ("iadd", "isub", "imul", "itruediv", "ior", "iand", "ixor")},
-    **{name: _order(name) for name in ("lt", "le", "gt", "ge")},
-    "contains": _contains,
-    "exit": _exit,
-    "call": _call,
-}
-CHANGING: Final = frozenset({"setitem", "delitem", "iadd", "isub", "imul", "ior", "iand", "ixor"})
-
-
-def local(name: str) -> Callable[..., Any]:
-    """An operation that a class of the code has from list, int, ... and did not change: done here, on what the object holds."""
-
-    def method(self: Any, *arguments: Any) -> Any:
-        mine = [_base_of(one) if isinstance(one, Handle) and one.vwt_base else one for one in arguments]
-        return getattr(_base_of(self), name)(*mine)
-
-    return method
 
 
 class Function:

@@ -2,7 +2,7 @@
 
 Isolated, the code is in another sandbox than its tests: it can answer, but not judge. In their own process (`same-process`)
 what it could forge is made to show: records are signed, two sentinel tests with random names must fail and pass, and code
-that `scan` suspects cannot pass. Both ways every test function found in the trusted text must have passed cleanly.
+that `suspicions` names cannot pass. Both ways every test function found in the trusted text must have passed cleanly.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from vwt_agents.errors import SandboxUnavailable, UsageError
-from vwt_agents.sandbox.scan import suspicions, why_not_isolated
 from vwt_agents.sandbox.suite_files import checked_files, declared_tests, module_names
+from vwt_agents.sandbox.suspicions import held_against, suspicions
+from vwt_agents.sandbox.ties import why_not_isolated
 from vwt_agents.sandbox.trial import Trial, try_tests
 from vwt_agents.sandbox.verdict import Failure, Verdict
 
@@ -67,8 +68,7 @@ async def judge(
     trial = await try_tests(backend, code, tests, limits=limits, isolated=False, paths=paths)
     verdict = _judged(trial, declared, "same-process", seen)
     if verdict.passed and seen:
-        reason = f"the tests passed, but in the process of code that {seen[0]}, and there it could have made them"
-        verdict = replace(verdict, passed=False, reason=reason)
+        verdict = replace(verdict, passed=False, reason=held_against("code", seen))
     return replace(verdict, reason=f"{verdict.reason}; not isolated, because {why}") if why else verdict
 
 

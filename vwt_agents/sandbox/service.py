@@ -29,10 +29,17 @@ class Sandbox:
 
     __vwt_role__: ClassVar[str] = "service"
 
-    def __init__(self, backend: Backend, *, limits: Limits | None = None) -> None:
+    def __init__(self, backend: Backend, *, limits: Limits | None = None, accepted: Collection[str] = ()) -> None:
         self.backend = backend
         self.limits = limits or Limits()
+        self.accepted = frozenset(accepted)
         self._turns: anyio.CapacityLimiter | None = None
+
+    def accepting(self, suspicions: Collection[str]) -> Sandbox:
+        """This sandbox, in which these suspicions count for nothing: words of `Verdict.suspicions`, as the user named them."""
+        made = Sandbox(self.backend, limits=self.limits, accepted=self.accepted | frozenset(suspicions))
+        vars(made)["_turns"] = self._limiter()  # they take turns with each other
+        return made
 
     @classmethod
     async def open(
@@ -76,14 +83,14 @@ class Sandbox:
         """
         from vwt_agents.sandbox.judge import judge
 
-        async with self._turn():
+        async with self._limiter():
             return await judge(
                 self.backend,
                 _files(code, "solution.py"),
                 _files(tests, "test_solution.py"),
                 limits=limits or self.limits,
                 integrity=integrity,
-                accepted=accepted,
+                accepted={*accepted, *self.accepted},
                 paths=paths,
             )
 
@@ -93,7 +100,7 @@ class Sandbox:
         """The ids of tests that pass against a stub: whatever the code does, they prove nothing."""
         from vwt_agents.sandbox.judge import green
 
-        async with self._turn():
+        async with self._limiter():
             return await green(
                 self.backend,
                 _files(stub, "solution.py"),
@@ -127,14 +134,14 @@ class Sandbox:
 
         argv = (python(), "-B", entry) if isinstance(entry, str) else tuple(entry)
         limits = limits or replace(self.limits, wall_s=min(10.0, self.limits.wall_s))
-        async with self._turn():
+        async with self._limiter():
             if isinstance(files, Path):
                 return await self.backend.run(argv, workdir=files, limits=limits, stdin=stdin, collect=collect)
             with stage_folder() as stage:
                 work = write_files(Path(stage), checked_files(files))
                 return await self.backend.run(argv, workdir=work, limits=limits, stdin=stdin, collect=collect)
 
-    def _turn(self) -> anyio.CapacityLimiter:
+    def _limiter(self) -> anyio.CapacityLimiter:
         import anyio
 
         if self._turns is None:

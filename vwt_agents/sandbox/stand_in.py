@@ -25,16 +25,21 @@ if TYPE_CHECKING:
 __all__ = ["install", "main"]
 
 
-def install(fd: int, names: str, tell: Callable[..., None]) -> None:
-    """Make the code's modules, which the file `names` lists, importable here; requests go out on `fd`."""
+def install(fd: int, names: str, tests: str, tell: Callable[..., None]) -> None:
+    """Make the code's modules, which the file `names` lists, importable here; requests go out on `fd`.
+
+    The file also lists the lines of the tests, which are in the folder `tests`, that compare what they made (`made_lines`).
+    """
     with open(names, encoding="utf-8") as file:
         said = json.load(file)
     os.set_inheritable(fd, False)  # noqa: FBT003
-    connect(Link(fd, said["modules"], tell, Exchange))
+    link = Link(fd, said["modules"], tell, Exchange)
+    link.made = {os.path.join(tests, name): lines for name, lines in said["made"].items()}
+    connect(link)
     sys.meta_path.append(Finder(said["modules"], said["packages"]))
 
 
 def main(records: str, sentinel: str, tests: str, link: str) -> None:
     """Run the tests with the code elsewhere."""
     names = os.path.join(os.path.dirname(sentinel), "code.json")
-    drive(int(records), sentinel, tests, lambda tell, _paths: install(int(link), names, tell))
+    drive(int(records), sentinel, tests, lambda tell, _paths: install(int(link), names, tests, tell))

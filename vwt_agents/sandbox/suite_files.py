@@ -11,7 +11,7 @@ from vwt_agents.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["checked_files", "declared_tests", "module_names"]
+__all__ = ["checked_files", "declared_tests", "module_names", "parsed"]
 
 
 def checked_files(files: Mapping[str, str]) -> Mapping[str, str]:
@@ -50,6 +50,18 @@ def _functions(body: Iterable[ast.stmt], *, unittest: bool = False) -> Iterable[
             case = any(base.endswith("TestCase") for base in bases)
             if case or node.name.startswith("Test"):
                 yield from (f"{node.name}::{one}" for one in _functions(node.body, unittest=case))
+
+
+def parsed(files: Mapping[str, str]) -> dict[str, ast.Module]:
+    """The Python files that parse; what does not cannot be imported either."""
+    found = {}
+    for name, text in files.items():
+        if PurePosixPath(name).suffix == ".py":
+            try:
+                found[name] = ast.parse(text)
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
+                continue
+    return found
 
 
 def module_names(code: Mapping[str, str]) -> tuple[frozenset[str], frozenset[str]]:

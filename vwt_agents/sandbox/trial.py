@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from vwt_agents.errors import SandboxUnavailable
 from vwt_agents.sandbox.base import BOX, Backend, Limits, Mount, SandboxResult, python
+from vwt_agents.sandbox.made_lines import made_lines
 from vwt_agents.sandbox.program import kept, package, write_all
 from vwt_agents.sandbox.records import Report, read_records
 from vwt_agents.sandbox.suite_files import checked_files, module_names
@@ -30,8 +31,11 @@ _TESTS, _TRUSTED, _OWN, _SERVING = "/tests", "/trusted", "/trusted-run", "/servi
 _MOST_RECORDS = 16 * 1024 * 1024
 _MODULES = {
     "driving": ("driver",),
-    "standing-in": ("driver", "wire", "asking", "handles", "classes", "code_modules", "exchange", "stand_in"),
-    "serving": ("wire", "served"),
+    "standing-in": (
+        *("driver", "wire", "held", "bases", "decoys", "asking", "handles", "operators", "classes", "value_classes"),
+        *("code_modules", "exchange", "stand_in"),
+    ),
+    "serving": ("wire", "held", "bases", "served", "served_values"),
 }
 
 
@@ -70,7 +74,7 @@ async def try_tests(
     with stage_folder() as stage:
         mounts = (
             Mount(_package(backend, stage, "standing-in" if isolated else "driving"), _TRUSTED),
-            Mount(write_files(_made(stage, "own"), _own_files(token, code)), _OWN),
+            Mount(write_files(_made(stage, "own"), _own_files(token, (code, tests) if isolated else None)), _OWN),
             Mount(write_files(_made(stage, "tests"), checked_files(tests)), _TESTS),
         )
         work = write_files(_made(stage, "code"), checked_files(code))
@@ -100,14 +104,18 @@ def _package(backend: Backend, stage: str, name: str) -> Path:
     return kept(name, files) if backend.level == "full" else write_all(Path(stage, name), files())
 
 
-def _own_files(token: str, code: Mapping[str, str]) -> dict[str, str]:
-    """What is of this run only: the sentinels, pytest's settings, and which names are the code's."""
-    modules, packages = module_names(code)
-    return {
-        "pytest.ini": "[pytest]\n",
-        f"test_{token}.py": f"def test_good_{token}():\n    assert 1 == 1\n\n\ndef test_bad_{token}():\n    assert 1 == 2\n",
-        "code.json": json.dumps({"modules": sorted(modules), "packages": sorted(packages)}),
-    }
+def _own_files(token: str, apart: tuple[Mapping[str, str], Mapping[str, str]] | None) -> dict[str, str]:
+    """What is of this run only: the sentinels, pytest's settings, and, where code and tests are `apart`, which names are the
+    code's and what the tests make of them.
+    """
+    sentinels = f"def test_good_{token}():\n    assert 1 == 1\n\n\ndef test_bad_{token}():\n    assert 1 == 2\n"
+    files = {"pytest.ini": "[pytest]\n", f"test_{token}.py": sentinels}
+    if apart is not None:
+        code, tests = apart
+        modules, packages = module_names(code)
+        names = {"modules": sorted(modules), "packages": sorted(packages), "made": made_lines(tests, modules)}
+        files["code.json"] = json.dumps(names)
+    return files
 
 
 def _sites() -> list[str]:

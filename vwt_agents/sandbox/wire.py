@@ -2,8 +2,8 @@
 
 Runs in both sandboxes of the isolated judge, so it imports the standard library only, and the rarer parts of it when met.
 Knows the builtin types and the plain ones of the standard library; what else there is, a subclass says (`encode_other`,
-`decode_other`). A coder serves one exchange: it remembers the containers that were sent, so that what the called code did
-to them can be done to the originals, and so that an argument that comes back is the same object.
+`decode_other`). Containers that can change are numbered (`held`), so that what one side does to one can be done to the other's,
+and so that an argument that comes back is the same object.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["DEEPEST", "MOST_BYTES", "PLAIN_CLASSES", "Coder", "WireError", "is_plain", "plain_class"]
+    from vwt_agents.sandbox.held import Held
+
+__all__ = ["DEEPEST", "MOST_BYTES", "PLAIN_CLASSES", "Coder", "WireError", "is_plain", "look", "plain_class"]
 
 DEEPEST: Final = 100
 MOST_BYTES: Final = 32 * 1024 * 1024
@@ -28,12 +30,13 @@ class WireError(Exception):
 
 
 class Coder:
-    """Encodes and decodes the values of one exchange."""
+    """Encodes and decodes the values of one exchange; `held` are the containers that both sides have."""
 
-    def __init__(self) -> None:
-        self.numbered: list[Any] = []
-        self.numbers: dict[int, int] = {}
-        self.numbering = True
+    deepest_taken: int = DEEPEST
+    """What is decoded at most."""
+
+    def __init__(self, held: Held) -> None:
+        self.held = held
 
     def encode(self, value: Any, depth: int = 0) -> Any:
         """The value as JSON data; WireError when it is too deep."""
@@ -47,50 +50,43 @@ class Coder:
         if depth > DEEPEST:
             raise WireError(f"data nested deeper than {DEEPEST} levels")
         if kind in _CONTAINERS:
-            return self._encode_container(value, depth)
+            number = self.held.number(value)
+            return ["same", number] if number is not None else self._encode_new(value, depth)
         tag = _TAGS.get(kind) or _library_tag(kind)
         if tag is None:
             return self.encode_other(value, depth)
         return [tag, self.each(_FORMS[tag].parts(value), depth)]
 
-    def _encode_container(self, value: Any, depth: int) -> Any:
-        number = self.numbers.get(id(value))
-        if number is not None:
-            return ["same", number]
-        if self.numbering:
-            self._number(value)
-        return self.content(value, depth)
-
-    def content(self, container: Any, depth: int = 0) -> Any:
-        """What is in a list, dict or other changeable container; those numbered before are named, not repeated."""
+    def _encode_new(self, container: Any, depth: int) -> Any:
         form = _CONTAINERS[type(container)]
+        number = self.held.give(container)
         aside = self.encode(form.aside(container), depth + 1)
-        return [form.tag, aside, self.each(form.items(container), depth)]
+        return [form.tag, number, aside, self.items(container, depth)]
+
+    def items(self, container: Any, depth: int = 0) -> list[Any]:
+        """What is in a list, dict or other changeable container; other containers that both sides have are only named."""
+        return self.each(_CONTAINERS[type(container)].items(container), depth)
 
     def each(self, values: Iterable[Any], depth: int) -> list[Any]:
         """Every value encoded, one level down."""
         return [self.encode(one, depth + 1) for one in values]
 
-    def _number(self, container: Any) -> None:
-        self.numbers[id(container)] = len(self.numbered)
-        self.numbered.append(container)
+    def items_of(self, numbers: Iterable[int]) -> list[Any]:
+        """The numbers of containers that this side has changed, and what is in them now; `held.agree` when that is sent."""
+        return [[number, self.items(self.held.entries[number].container)] for number in numbers]
 
     def decode(self, data: Any, depth: int = 0) -> Any:
         """The value, of exactly the type it had; raises anything at all when the data is no value."""
         if type(data) is not list:
             return data
-        if depth > DEEPEST:
-            raise WireError(f"data nested deeper than {DEEPEST} levels")
+        if depth > self.deepest_taken:
+            raise WireError(f"data nested deeper than {self.deepest_taken} levels")
         tag = data[0]
         if tag == "same":
-            return self.numbered[data[1]]
+            return self.held.entries[data[1]].container
         if tag in _BY_TAG:
-            form = _BY_TAG[tag]
-            container = form.make(self.decode(data[1], depth + 1))
-            if self.numbering:
-                self._number(container)
-            form.fill(container, self.all_of(data[2], depth))
-            return container
+            _, number, aside, items = data
+            return self._decode_new(_BY_TAG[tag], number, self.decode(aside, depth + 1), items, depth)
         if tag in _FORMS:
             return _FORMS[tag].build(*self.all_of(data[1], depth))
         if tag == "int":
@@ -99,19 +95,25 @@ class Coder:
             return float(data[1])
         return self.decode_other(data, depth)
 
+    def _decode_new(self, form: _Container, number: int, aside: Any, items: list[Any], depth: int) -> Any:
+        container = form.make(aside)
+        self.held.take(number, container)
+        form.fill(container, self.all_of(items, depth))
+        self.held.agree(number)
+        return container
+
     def all_of(self, data: list[Any], depth: int) -> list[Any]:
         """Every value decoded, one level down."""
         return [self.decode(one, depth + 1) for one in data]
 
-    def replace(self, container: Any, data: list[Any]) -> None:
-        """Give a container the content of the data, in place."""
-        tag, _, items = data
-        form = _CONTAINERS[type(container)]
-        if form.tag != tag:
-            raise WireError(f"a {form.tag} cannot become a {tag}")
-        new = self.all_of(items, 0)
-        container.clear()
-        form.fill(container, new)
+    def apply(self, changes: list[Any]) -> None:
+        """Do to the containers of this side what the other side has done to its own."""
+        for number, items in changes:
+            container = self.held.entries[number].container
+            new = self.all_of(items, 0)
+            container.clear()
+            _CONTAINERS[type(container)].fill(container, new)
+            self.held.agree(number)
 
     def encode_other(self, value: Any, depth: int) -> Any:  # noqa: ARG002
         """A value that is no plain data, as JSON data."""
@@ -149,9 +151,9 @@ def _text(value: bytes | bytearray) -> list[str]:
     return [base64.b64encode(value).decode()]
 
 
-def _factory(value: Any) -> Any:
-    name = plain_class(value.default_factory)
-    return "" if name is None else name
+def look(container: Any) -> list[Any]:
+    """The items of a changeable container as they are."""
+    return list(container) if type(container) is bytearray else list(_CONTAINERS[type(container)].items(container))
 
 
 _CONTAINERS: Final[dict[type, _Container]] = {
@@ -170,7 +172,7 @@ _CONTAINERS: Final[dict[type, _Container]] = {
     ),
     OrderedDict: _Container("OrderedDict", lambda _: OrderedDict(), _put, _pairs, _none),
     Counter: _Container("Counter", lambda _: Counter(), _put, _pairs, _none),
-    defaultdict: _Container("defaultdict", lambda name: defaultdict(PLAIN_CLASSES.get(name)), _put, _pairs, _factory),
+    defaultdict: _Container("defaultdict", defaultdict, _put, _pairs, lambda own: own.default_factory),
 }
 _BY_TAG: Final = {form.tag: form for form in _CONTAINERS.values()}
 

@@ -1,0 +1,200 @@
+"""Which lines of tests compare an object that the tests made themselves, as `Money(5) == 5` does. Pure.
+
+Such a line asks for the object's own word, so the code may be asked there, told what it is compared with. Everywhere else an
+object of the code equals no plain data. Only the text of the tests says which lines these are.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from typing import TYPE_CHECKING, Final
+
+from vwt_agents.sandbox.suite_files import parsed
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+__all__ = ["made_lines"]
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+_SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+
+
+def made_lines(tests: Mapping[str, str], modules: Collection[str]) -> dict[str, list[tuple[int, int]]]:
+    """For each test file the first and last lines of what compares an object made by calling a class of the code.
+
+    A class is what is imported from the code, begins with a capital letter and is called.
+    """
+    return {name: sorted(set(_File(tree, modules).lines())) for name, tree in parsed(tests).items()}
+
+
+class _File:
+    def __init__(self, tree: ast.Module, modules: Collection[str]) -> None:
+        self.tree = tree
+        self.roots = {module.partition(".")[0] for module in modules}
+        self.classes: set[str] = set()
+        self.modules: set[str] = set()
+        self._imports()
+        self.common = self._made_names(tree, set()) | self._fixtures()
+        self.attributes = self._attributes()
+
+    def _imports(self) -> None:
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in self.roots:
+                for alias in node.names:
+                    kind = self.classes if alias.name[:1].isupper() else self.modules
+                    kind.add(alias.asname or alias.name)
+            elif isinstance(node, ast.Import):
+                ours = [alias for alias in node.names if alias.name.partition(".")[0] in self.roots]
+                self.modules.update(alias.asname or alias.name.partition(".")[0] for alias in ours)
+        if "*" in self.modules:
+            called = {one.func.id for one in ast.walk(self.tree) if _calls_name(one)}  # type: ignore[attr-defined]
+            bound = {one.id for one in ast.walk(self.tree) if isinstance(one, ast.Name) and _is_bound(one)}
+            own = {one.name for one in ast.walk(self.tree) if isinstance(one, ast.ClassDef)}
+            self.classes |= {
+                name for name in called - bound - own if name[:1].isupper() and not hasattr(builtins, name)
+            }
+
+    def lines(self) -> Iterator[tuple[int, int]]:
+        """The lines of every comparison that has an object of the tests' making in it."""
+        yield from self._in_body(self.tree, self.common)
+        for node in ast.walk(self.tree):
+            if isinstance(node, _Function):
+                yield from self._in_body(node, self._known_in(node))
+
+    def _known_in(self, function: _Function) -> set[str]:
+        given = {one.arg for one in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)}
+        rebound = {one.id for one in _own_nodes(function) if isinstance(one, ast.Name) and _is_bound(one)}
+        fixtures = self.common & given
+        known = (self.common - given - rebound) | fixtures | self._parameters(function)
+        return known | self._made_names(function, known)
+
+    def _in_body(self, scope: ast.AST, known: set[str]) -> Iterator[tuple[int, int]]:
+        for node in _own_nodes(scope):
+            asserted = isinstance(node, ast.Assert)
+            parts = list(ast.walk(node)) if asserted else [node]
+            if any(self._compares(part, known) for part in parts):
+                assert isinstance(node, ast.stmt | ast.expr)
+                yield node.lineno, node.end_lineno or node.lineno
+
+    def _compares(self, node: ast.AST, known: set[str]) -> bool:
+        match node:
+            case ast.Compare(left=left, comparators=others):
+                return any(self._is_made(one, known) for one in (left, *others))
+            case ast.Call(func=ast.Attribute(attr=name), args=args) if name.startswith("assert"):
+                return any(self._is_made(one, known) for one in args)
+            case _:
+                return False
+
+    def _is_made(self, node: ast.expr | None, known: set[str]) -> bool:
+        match node:
+            case ast.Call(func=ast.Name(id=name)):
+                return name in self.classes
+            case ast.Call(func=ast.Attribute(value=owner, attr=name)):
+                return name[:1].isupper() and _root(owner) in self.modules
+            case ast.Name(id=name):
+                return name in known
+            case ast.Attribute(value=ast.Name(id="self"), attr=name):
+                return name in self.attributes
+            case _:
+                return False
+
+    def _made_names(self, scope: ast.AST, known: set[str]) -> set[str]:
+        """Names that are only ever given such an object here."""
+        made: set[str] = set()
+        other: set[str] = set()
+        for node in _own_nodes(scope):
+            if isinstance(node, ast.Assign) and self._is_made(node.value, known | made):
+                made.update(one.id for one in node.targets if isinstance(one, ast.Name))
+                continue
+            other.update(one.id for one in _targets(node) if isinstance(one, ast.Name))
+        return made - other
+
+    def _fixtures(self) -> set[str]:
+        found = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, _Function) and any("fixture" in ast.unparse(one) for one in node.decorator_list):
+                known = self._made_names(node, set())
+                given = [one.value for one in _own_nodes(node) if isinstance(one, ast.Return | ast.Yield)]
+                if given and all(self._is_made(one, known) for one in given):
+                    found.add(node.name)
+        return found
+
+    def _attributes(self) -> set[str]:
+        """What `self` only ever gets such an object for."""
+        made: set[str] = set()
+        other: set[str] = set()
+        for node in ast.walk(self.tree):
+            for target in _targets(node):
+                if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
+                    good = isinstance(node, ast.Assign) and self._is_made(node.value, set())
+                    (made if good else other).add(target.attr)
+        return made - other
+
+    def _parameters(self, function: _Function) -> set[str]:
+        """Arguments that `parametrize` only ever gives such an object."""
+        found: set[str] = set()
+        for call in function.decorator_list:
+            match call:
+                case ast.Call(
+                    func=ast.Attribute(attr="parametrize"), args=[names, ast.List(elts=rows) | ast.Tuple(elts=rows), *_]
+                ):
+                    found.update(self._columns(_words(names), rows))
+                case _:
+                    continue
+        return found
+
+    def _columns(self, names: list[str], rows: list[ast.expr]) -> Iterable[str]:
+        for at, name in enumerate(names):
+            cells = [_cell(row, at, len(names)) for row in rows]
+            if cells and all(self._is_made(cell, set()) for cell in cells):
+                yield name
+
+
+def _own_nodes(scope: ast.AST) -> Iterator[ast.AST]:
+    """What stands in a scope itself, not in the functions and classes in it."""
+    todo = list(ast.iter_child_nodes(scope))
+    while todo:
+        node = todo.pop(0)
+        yield node
+        if not isinstance(node, _SCOPES):
+            todo.extend(ast.iter_child_nodes(node))
+
+
+def _targets(node: ast.AST) -> list[ast.expr]:
+    match node:
+        case ast.Assign(targets=targets) | ast.Delete(targets=targets):
+            return [part for one in targets for part in ast.walk(one) if isinstance(part, ast.Name | ast.Attribute)]
+        case ast.AugAssign(target=one) | ast.AnnAssign(target=one) | ast.For(target=one) | ast.NamedExpr(target=one):
+            return [part for part in ast.walk(one) if isinstance(part, ast.Name | ast.Attribute)]
+        case ast.withitem(optional_vars=ast.expr() as one) | ast.comprehension(target=one):
+            return [part for part in ast.walk(one) if isinstance(part, ast.Name | ast.Attribute)]
+        case _:
+            return []
+
+
+def _calls_name(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+
+
+def _is_bound(node: ast.Name) -> bool:
+    return not isinstance(node.ctx, ast.Load)
+
+
+def _root(node: ast.expr) -> str:
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _words(names: ast.expr) -> list[str]:
+    if isinstance(names, ast.Tuple | ast.List):
+        return [str(one.value) for one in names.elts if isinstance(one, ast.Constant)]
+    return [one.strip() for one in str(names.value).split(",")] if isinstance(names, ast.Constant) else []
+
+
+def _cell(row: ast.expr, at: int, width: int) -> ast.expr | None:
+    if width == 1:
+        return row
+    return row.elts[at] if isinstance(row, ast.Tuple | ast.List) and len(row.elts) == width else None
