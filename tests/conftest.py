@@ -1,23 +1,38 @@
-"""What every test shares: state of its own, and the word on which tests need a real model."""
+"""What every test shares: state of its own, how many run at once, and the word on which tests need a real model."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from typing import TYPE_CHECKING
+import signal
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 SMALLEST = "smollm2:135m"
+WORKERS = 4  # each reads all tests before its first one, which costs it 3 s: more of them gain little
+
+# However this process was started, those that tests start find bytecode, or each of them compiles the package anew, and heed
+# Ctrl-C, which a shell has its background jobs ignore. Set before the workers begin, who take it over.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # CI tries the same examples each time, so that what it says is about the change; at a desk every run tries new ones.
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One worker a core for folders of tests; none where only files are named: those are over before a worker has begun."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    files = all(Path(argument.partition("::")[0]).is_file() for argument in config.args)
+    return 0 if files or cores == 1 else min(cores, WORKERS)
 
 
 def _why_no_model() -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -23,9 +24,12 @@ SERVER = (sys.executable, "-m", "vwt_agents.testing", "--model", "small:1b=300",
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    """A port that stays free until a server has it: below those that Linux gives to whoever asks for any."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
 
 
 def server(folder: Path, /, *, port: int | None = None, command: tuple[str, ...] = SERVER, **more: Any) -> KeptServer:

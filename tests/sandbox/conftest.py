@@ -94,7 +94,7 @@ def _marked(marker: str) -> list[str]:
                 line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if marker.encode() in line:
+            if marker.encode() in line.split(b"\0"):
                 found.append(entry.name)
     return found
 

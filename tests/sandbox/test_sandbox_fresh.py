@@ -125,7 +125,7 @@ os.mkdir("closed"); os.mkdir("closed/x"); os.chmod("closed", 0)
 for _ in range(1200): os.mkdir("d"); os.chdir("d")
 time.sleep(60)
 """
-    marker = f"63.{id(sandbox)}"
+    marker = f"63.{os.getpid()}"
     result = await sandbox.run({"a.py": program}, [sys.executable, "a.py", marker], limits=Limits(wall_s=1))
     assert (result.stopped, result.level) == ("timeout", "none")
     assert left_behind(marker) == (set(), [])

@@ -27,24 +27,24 @@ print("ready", flush=True)
 
 
 async def test_the_wall_clock_stops_a_program_and_leaves_no_process(sandbox, left_behind):
-    program = _DETACHED.replace("MARKER", "vwt-wall") + "\nwhile True: pass"
+    program = _DETACHED.replace("MARKER", f"vwt-wall-{os.getpid()}") + "\nwhile True: pass"
     result = await sandbox.run({"a.py": program}, "a.py", limits=Limits(wall_s=0.8))
     assert (result.stopped, result.exit_code) == ("timeout", None)
-    assert left_behind("vwt-wall") == (set(), [])
+    assert left_behind(f"vwt-wall-{os.getpid()}") == (set(), [])
 
 
 async def test_a_detached_child_ends_with_the_program(sandbox, left_behind):
-    result = await sandbox.run({"a.py": _DETACHED.replace("MARKER", "vwt-orphan")}, "a.py")
+    result = await sandbox.run({"a.py": _DETACHED.replace("MARKER", f"vwt-orphan-{os.getpid()}")}, "a.py")
     assert (result.exit_code, result.stdout) == (0, b"ready\n")
-    assert left_behind("vwt-orphan") == (set(), [])
+    assert left_behind(f"vwt-orphan-{os.getpid()}") == (set(), [])
 
 
 async def test_cancelling_kills_everything_before_it_goes_on(sandbox, left_behind, tmp_path):
-    program = _DETACHED.replace("MARKER", "vwt-cancel") + "\ntime.sleep(60)"
+    program = _DETACHED.replace("MARKER", f"vwt-cancel-{os.getpid()}") + "\ntime.sleep(60)"
     with anyio.move_on_after(0.8) as scope:
         await sandbox.run({"a.py": program}, "a.py", limits=Limits(wall_s=60))
     assert scope.cancelled_caught
-    assert left_behind("vwt-cancel") == (set(), [])
+    assert left_behind(f"vwt-cancel-{os.getpid()}") == (set(), [])
 
 
 async def test_cancelling_at_once_leaves_nothing_either(sandbox, left_behind):
