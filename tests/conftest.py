@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 SMALLEST = "smollm2:135m"
 WORKERS = 4  # each reads all tests before its first one, which costs it 3 s: more of them gain little
@@ -21,10 +21,11 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# CI tries the same examples each time, so that what it says is about the change; at a desk every run tries new ones.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# An example may take its time: a machine is as busy as it is, with our own workers too. CI tries the same examples each time, so
+# that what it says is about the change; at a desk every run tries new ones.
+settings.register_profile("desk", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("desk"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 
 @pytest.hookimpl(optionalhook=True)

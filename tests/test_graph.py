@@ -1030,7 +1030,7 @@ def _independent(graph: Graph) -> int:
     return best
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(dags())
 def test_any_pipeline_without_a_cycle_comes_out_in_an_order_that_runs(stages: list[tuple[str, list[str]]]) -> None:
     graph = build_graph(_wired(stages))
@@ -1043,7 +1043,7 @@ def test_any_pipeline_without_a_cycle_comes_out_in_an_order_that_runs(stages: li
     assert [len(wave) for wave in graph.waves()] <= [graph.width()] * len(graph.stages)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(dags(), st.data())
 def test_an_edge_back_always_is_a_cycle(stages: list[tuple[str, list[str]]], data: st.DataObject) -> None:
     graph = build_graph(_wired(stages))

@@ -714,6 +714,5 @@ TestWorld = World.TestCase
 TestWorld.settings = settings(
     max_examples=120,
     stateful_step_count=50,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )

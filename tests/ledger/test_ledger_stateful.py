@@ -192,5 +192,5 @@ class World(RuleBasedStateMachine):
             assert each.others("gpu0") == sum(size for key, size in self.sums().items() if key not in mine)
 
 
-World.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+World.TestCase.settings = settings(max_examples=30, stateful_step_count=30)
 TestBooks = World.TestCase

@@ -60,7 +60,7 @@ def test_git_applies_it(tmp_path: Path, case: str) -> None:
 _TEXTS = st.lists(st.sampled_from(["a\n", "b\n", "\n", "c\r\n", "-- x\n", "+y\n", "é\x0c\n"]), max_size=12).map("".join)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(before=_TEXTS, after=_TEXTS, cut=st.booleans())
 def test_git_applies_whatever_changed(
     tmp_path_factory: pytest.TempPathFactory, before: str, after: str, cut: bool
