@@ -21,8 +21,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# An example may take its time: a machine is as busy as it is, with our own workers too. CI tries the same examples each time, so
-# that what it says is about the change; at a desk every run tries new ones.
+# An example may take its time: a machine is as busy as it is, with our own workers too. CI tries the same examples each time,
+# so that what it says is about the change; at a desk every run tries new ones.
 settings.register_profile("desk", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("desk"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")

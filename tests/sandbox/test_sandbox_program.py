@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from vwt_agents.sandbox import supervise
 from vwt_agents.sandbox.program import kept
 from vwt_agents.sandbox.service import Sandbox
+from vwt_agents.sandbox.supervise import stage_folder
 
 FILES = {"a.txt": b"a", "deep/b.txt": b"b"}
 
@@ -38,6 +40,22 @@ def test_it_is_gone_when_the_process_ends_and_a_fork_leaves_its_parents_alone():
     assert childs != parents
     assert not Path(childs).parent.exists()
     assert not Path(parents).parent.exists()
+
+
+def test_small_files_lie_in_memory_unless_a_place_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setattr(supervise, "_SHARED", str(tmp_path))
+    with stage_folder(mib=1.0) as small, stage_folder(mib=1.1) as large, stage_folder() as unknown:
+        assert Path(small).parent == tmp_path
+        assert tmp_path not in (Path(large).parent, Path(unknown).parent)
+    assert not Path(small).exists()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "mine"))
+    with stage_folder(mib=0) as named:
+        assert Path(named).parent != tmp_path
+    monkeypatch.delenv("TMPDIR")
+    monkeypatch.setattr(supervise, "_SHARED", str(tmp_path / "none"))
+    with stage_folder(mib=0) as elsewhere:
+        assert Path(elsewhere).is_dir()
 
 
 async def test_without_a_sandbox_nothing_of_the_judge_is_kept_for_the_next_run():

@@ -55,7 +55,7 @@ class Confined:
     ) -> SandboxResult:
         """Run `argv` in a copy of `workdir`; SandboxUnavailable when the sandbox itself cannot be set up."""
         limits = limits or Limits()
-        with stage_folder() as stage:
+        with stage_folder(mib=0) as stage:
             setup = self._setup(Path(stage), workdir, limits, read_only)
             await self._before(setup)
             job = Job(

@@ -19,7 +19,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
@@ -36,6 +36,7 @@ __all__ = ["Job", "supervise"]
 
 _MIB = 1024 * 1024
 _CHUNK = 65536
+_MOST_IN_MEMORY_MIB = 1
 _STOP_S = 15.0  # a builder that is asked to end, because it alone can: it talks to a container service
 
 
@@ -321,9 +322,12 @@ def _parse(report: bytes) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
 
 
 @contextlib.contextmanager
-def stage_folder() -> Iterator[str]:
-    """A private folder of this machine for what one run needs; gone after the block, whatever a program made of it."""
-    folder = tempfile.mkdtemp(prefix="vwt-")
+def stage_folder(mib: float | None = None) -> Iterator[str]:
+    """A private folder of this machine for what one run needs; gone after the block, whatever a program made of it.
+
+    With `mib`, the most that will be in it, it may lie in memory, where making and removing many small files costs least.
+    """
+    folder = tempfile.mkdtemp(prefix="vwt-", dir=_in_memory(mib) if mib is not None else None)
     try:
         yield folder
     finally:
@@ -333,6 +337,21 @@ def stage_folder() -> Iterator[str]:
             # Folders without rights, or a thousand deep, as a program without a file system of its own can leave them.
             subprocess.run(["chmod", "-R", "u+rwX", folder], capture_output=True, check=False)
             subprocess.run(["rm", "-rf", folder], capture_output=True, check=False)
+
+
+_SHARED: Final = "/dev/shm"  # noqa: S108 - a folder of our own is made in it
+
+
+def _in_memory(mib: float) -> str | None:
+    """Where so much may lie in memory: a small part of what is free there; None where the usual place is as good or named."""
+    if mib > _MOST_IN_MEMORY_MIB or "TMPDIR" in os.environ:
+        return None
+    try:
+        room = os.statvfs(_SHARED)
+    except OSError:
+        return None
+    usable = os.access(_SHARED, os.W_OK | os.X_OK) and room.f_bavail * room.f_frsize > 16 * _MOST_IN_MEMORY_MIB * _MIB
+    return _SHARED if usable else None
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> Path:

@@ -71,7 +71,10 @@ async def try_tests(
     from vwt_agents.sandbox.supervise import stage_folder, write_files
 
     token = secrets.token_hex(8)
-    with stage_folder() as stage:
+    mib = (
+        2 * sum(len(text) for texts in (code, tests) for text in texts.values()) / 1e6
+    )  # a letter may be several bytes
+    with stage_folder(mib) as stage:
         mounts = (
             Mount(_package(backend, stage, "standing-in" if isolated else "driving"), _TRUSTED),
             Mount(write_files(_made(stage, "own"), _own_files(token, (code, tests) if isolated else None)), _OWN),
