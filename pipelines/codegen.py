@@ -413,8 +413,8 @@ class Changing:
     def go_on(self) -> None:
         """Where the best is further than what the requests were about, they are about it from now on."""
         best, failing = self.bench.best, failing_in(self.bench.best)
-        further = self.failing is None or failing < self.failing
-        if further and best.files != self.base and not best.passed:
+        further = failing is not None and (self.failing is None or failing < self.failing)
+        if (further or (self.failing is None and not self.turns)) and best.files != self.base and not best.passed:
             self.base, self.failing, self.turns = best.files, failing, self.requests(best)
 
     def requests(self, best: Candidate | None = None) -> list[Turn]:
@@ -448,9 +448,9 @@ class Changing:
         return Proven(best.files, self.bench.suite, self.bench.disputed, best.verdict, patch)
 
 
-def failing_in(candidate: Candidate) -> frozenset[str]:
-    """The tests that count and fail; one that did not run at all has failed everything, so nothing is known of it."""
-    return frozenset(failure.test for failure in candidate.verdict.failures)
+def failing_in(candidate: Candidate) -> frozenset[str] | None:
+    """The tests that count and fail; None where they did not come to run, so that nothing is known of any."""
+    return frozenset(failure.test for failure in candidate.verdict.failures) or None
 
 
 async def drawn(coder: Agent, turn: Turn, ways: CodeProfile, *, most: int = 1) -> list[Mapping[str, str]]:

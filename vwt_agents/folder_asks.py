@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from vwt_agents.code import fenced_blocks
@@ -21,8 +21,10 @@ from vwt_agents.workspace import (
     SpliceError,
     Suspect,
     Workspace,
+    at_home,
     blank_of,
     definitions,
+    homes,
     ranked,
     read_changes,
     shown,
@@ -33,7 +35,7 @@ from vwt_agents.workspace import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from vwt_agents.sandbox.judge import Failure
 
@@ -62,7 +64,7 @@ class Ask:
     """One prompt, and how its answer is read.
 
     `path` is the file it is for, if one. `stub` is code the answer continues, `within` the class that is in; of a `blank` it
-    continues the whole module up to there, and is the body alone.
+    continues the whole module up to there, and is the body alone. `homes` are the files of what the task asks for.
     """
 
     workspace: Workspace
@@ -72,6 +74,7 @@ class Ask:
     stub: str | None = None
     within: str = ""
     blank: Blank | None = None
+    homes: Mapping[str, str] = field(default_factory=dict)
 
     def opening(self, ways: CodeProfile) -> str:
         """What the answer begins with: a file or a function as the model does it best, several files never an opened fence."""
@@ -98,6 +101,7 @@ class Ask:
         code = whole[0] if whole else (opening + answer).partition("```python\n")[2].partition("\n```")[0]
         source = module_source(code or opening + answer)
         if self.stub is None and self.blank is None:
+            source = at_home(source, self.path, self.homes, self.workspace)
             return read_changes(f"````python\n{source}````", self.workspace, path=self.path)
         return self._spliced(source, self.path)
 
@@ -223,13 +227,15 @@ def for_any_files(workspace: Workspace, found: Sequence[Suspect], task: str, tol
 
 
 def for_new_file(
-    workspace: Workspace, path: str, order: Sequence[str], later: Sequence[str], task: str, budget: int
+    workspace: Workspace, path: str, order: Sequence[str], files: Sequence[str], task: str, budget: int
 ) -> Ask:
-    """The way to ask for one new file, with the files there are, in `order`; `later` are those still to be written."""
+    """The way to ask for one of the new `files`, with the files there are, in `order`."""
     text = shown(workspace, order, budget=budget)
-    still = f" {', '.join(f'`{one}`' for one in later)} will be written after it; do not repeat them." if later else ""
+    later = [f"`{one}`" for one in files if one not in workspace.files and one != path]
+    still = f" {', '.join(later)} will be written after it; do not repeat them." if later else ""
     prompt = f"Write the whole file `{path}` and nothing else, in one Python code block.{still}"
-    return Ask(workspace, tuple(part for part in (task, text) if part), prompt, path)
+    given = tuple(part for part in (task, text) if part)
+    return Ask(workspace, given, prompt, path, homes=homes(task, files))
 
 
 def told_of(workspace: Workspace, failures: Sequence[Failure]) -> str:

@@ -149,18 +149,18 @@ class FolderTask:
         """The way to ask for one new file, with the files there are so far."""
         workspace = self.workspace.with_changes(now)
         order = [*now, *(one for one in ranked(workspace, self.task) if one not in now)]
-        later = [one for one in self.files if one not in now and one != path]
-        return for_new_file(workspace, path, order, later, self.task, budget)
+        return for_new_file(workspace, path, order, self.files, self.task, budget)
 
     def _seen(
         self, now: Mapping[str, str], failure: Failure | None
     ) -> tuple[Workspace, list[Failure], tuple[Suspect, ...]]:
         """The folder with the changes in it, what fails there, and who is suspected for it."""
         workspace = self.workspace.with_changes(now)
-        if failure is None:
-            return workspace, [one for one in self.before.failing if one.test in self.targets], self.suspects
-        found = suspects(workspace, self.task, failure.message, source_of(workspace, failure.test))
-        return workspace, [failure], found
+        if failure is not None:
+            found = suspects(workspace, self.task, failure.message, source_of(workspace, failure.test))
+            return workspace, [failure], found
+        failures = [one for one in self.before.failing if one.test in self.targets]
+        return workspace, failures, suspects(workspace, self.task) if now else self.suspects
 
     def _tests(self, failures: Sequence[Failure]) -> list[str]:
         """The sources of the folder's tests, those that fail first."""
