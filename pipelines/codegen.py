@@ -42,7 +42,8 @@ from vwt_agents import (
     module_source,
     stub_of,
 )
-from vwt_agents.folder_task import Ask, FolderTask
+from vwt_agents.folder_asks import Ask, Turn
+from vwt_agents.folder_task import FolderTask
 from vwt_agents.workspace import named_files
 
 DEFAULT_TASK = """\
@@ -136,7 +137,7 @@ async def brief(coder: Agent, task: str, folder: FolderTask | None = None) -> Br
 async def draft(coder: Agent, task: str, brief: Brief, form: Literal["auto", "plain"] = "auto") -> Mapping[str, str]:
     """The first candidate: greedy, without a plan."""
     if brief.folder is not None:
-        return await change(coder, brief.folder, form_for(coder, form), temperature=0.0)
+        return await first_change(coder, brief, form_for(coder, form))
     return (await write(coder, task, brief, form_for(coder, form), temperature=0.0))[0]
 
 
@@ -191,8 +192,13 @@ async def proven(
     """
     bench = bench_of(sandbox.accepting(accept), brief, tests, probes)
     ways = form_for(coder, form)
-    rounds = rounds_of(ways.samples if samples is None else samples)
+    samples = ways.samples if samples is None else samples
     fixes = ways.repairs if repairs is None else repairs
+    if brief.folder is not None:
+        changing = Changing(coder, brief.folder, bench, ways, samples, fixes)
+        await changing.prove(run, draft, escalate=escalate, max_calls=max_calls, max_tokens=max_tokens)
+        return changing.proven()
+    rounds = rounds_of(samples)
     async for attempt in run.attempts(1 + len(rounds) + fixes, escalate_after=2 if escalate else None):
         if attempt.number == 1:
             programs: Sequence[Mapping[str, str]] = [draft]
@@ -200,7 +206,7 @@ async def proven(
             done = rounds[attempt.number - 2]
             programs = await spread(coder, task, brief, ways, done[: max(0, max_calls - run.calls)])
         else:
-            programs = [await repair(coder, task, brief, ways, bench.best)]
+            programs = [await repair(coder, task, brief, bench.best)]
         await bench.judge(programs)
         if await attempt.record(bench.best.verdict, files=bench.best.files):
             break
@@ -210,9 +216,7 @@ async def proven(
             break
     if bench.disputed:
         run.say(f"left out, because no candidate agrees with them: {', '.join(bench.disputed)}")
-    best = bench.best
-    patch = brief.folder.patch(best.files) if brief.folder is not None and brief.folder.exists else ""
-    return Proven(best.files, bench.suite, bench.disputed, best.verdict, patch)
+    return Proven(bench.best.files, bench.suite, bench.disputed, bench.best.verdict)
 
 
 @pipeline.stage
@@ -297,8 +301,6 @@ async def spread(
     First more answers to the draft's prompt, which the engine has read already. Then one free answer: asked in another form a
     model often solves what it did not before. Then other approaches, where the model follows a hint.
     """
-    if brief.folder is not None:
-        return [await change(coder, brief.folder, ways, number=n + 1, temperature=ways.temperature) for n in numbers]
     if numbers.start == ROUND and ways != PLAIN:
         return await write(coder, task, brief, PLAIN, temperature=0.0)
     if numbers.start < ROUND or not ways.hints:
@@ -310,12 +312,9 @@ async def spread(
     return found
 
 
-async def repair(coder: Agent, task: str, brief: Brief, ways: CodeProfile, best: Candidate) -> Mapping[str, str]:
+async def repair(coder: Agent, task: str, brief: Brief, best: Candidate) -> Mapping[str, str]:
     """A new try from the best candidate and its smallest failure; the prompt starts anew, so that nothing piles up."""
     failure = best.smallest_failure
-    if brief.folder is not None:
-        asks = brief.folder.asks(budget_of(coder), now=best.files, failure=failure)
-        return {**best.files, **await answered(coder, asks[0], ways, temperature=0.4)}
     seen = f"{failure.test} fails:\n{failure.message}" if failure is not None else best.verdict.reason
     code = best.files[f"{brief.function}.py"]
     prompt = (
@@ -357,39 +356,140 @@ def bench_of(sandbox: Sandbox, brief: Brief, tests: TestSuite, probes: int) -> C
     return Candidates(sandbox, tests, probes=0, judge=brief.folder.trial(sandbox))
 
 
-async def change(
-    coder: Agent, folder: FolderTask, ways: CodeProfile, *, number: int = 0, temperature: float
-) -> Mapping[str, str]:
-    """One program for a folder, file -> text: each file that is to be written in turn, else one change of what is there.
+async def first_change(coder: Agent, brief: Brief, ways: CodeProfile) -> Mapping[str, str]:
+    """The first program for a folder, file -> text: the files that are to be written, else a change of what is there."""
+    assert brief.folder is not None
+    if brief.folder.files:
+        return await new_files(coder, brief.folder, ways, temperature=0.0)
+    examples = [case.source for case in brief.given.given]
+    turn = brief.folder.turns(ways, budget_of(coder), samples=0, examples=examples)[0]
+    return next(iter(await drawn(coder, turn, ways)), {})
 
-    The ways to ask take turns with `number`; the likeliest has every other one.
-    """
-    budget = budget_of(coder)
+
+async def new_files(coder: Agent, folder: FolderTask, ways: CodeProfile, *, temperature: float) -> dict[str, str]:
+    """Each file that is to be written in turn, with those before it."""
     files: dict[str, str] = {}
     for path in folder.files:
-        files |= await answered(coder, folder.ask_for(path, budget, now=files), ways, temperature=temperature)
-    if files:
-        return files
-    asks = folder.asks(budget, anew=ways.repairs == 0)  # a model that seldom repairs what it wrote copies what it sees
-    ask = asks[0] if number % 2 == 0 else asks[(number + 1) // 2 % len(asks)]
-    return await answered(coder, ask, ways, temperature=temperature)
+        files |= await answered(coder, folder.ask_for(path, budget_of(coder), now=files), ways, temperature=temperature)
+    return files
+
+
+class Changing:
+    """Changes of a folder, one request after the other, until the tests pass: from what got furthest, by what fails there."""
+
+    def __init__(
+        self, coder: Agent, folder: FolderTask, bench: Candidates, ways: CodeProfile, samples: int, fixes: int
+    ) -> None:
+        self.coder, self.folder, self.bench, self.ways = coder, folder, bench, ways
+        self.samples, self.fixes = samples, fixes
+        self.anew = min(samples, ROUND) if folder.files else 0  # times that new files are written once more
+        self.base: Mapping[str, str] = {}
+        self.failing: frozenset[str] | None = None  # of the base; None before anything is known
+        self.turns: list[Turn] = []
+
+    async def prove(
+        self, run: Run, draft: Mapping[str, str], *, escalate: bool, max_calls: int, max_tokens: int
+    ) -> None:
+        """Judge the draft, then what is drawn turn by turn."""
+        if self.folder.exists:
+            await self.start()
+        async for attempt in run.attempts(max_calls, escalate_after=2 if escalate else None):
+            await self.bench.judge([draft] if attempt.number == 1 else await self.more(max_calls - run.calls))
+            self.go_on()
+            best = self.bench.best
+            if await attempt.record(best.verdict, files=best.files):
+                break
+            run.say(f"attempt {attempt.number}: {best.verdict.reason}")
+            if not (self.anew or self.turns or self.fixes):
+                break
+            if run.calls >= max_calls or run.tokens >= max_tokens:
+                run.say(f"stopped: {run.calls} calls and {run.tokens} tokens are spent")
+                break
+        if self.bench.disputed:
+            run.say(f"left out, because no candidate agrees with them: {', '.join(self.bench.disputed)}")
+
+    async def start(self) -> None:
+        """The folder as it is, and the requests for a change of it; the first of them was the draft's."""
+        await self.bench.judge([{}])
+        self.failing = failing_in(self.bench.best)
+        self.turns = self.requests()[1:]
+
+    def go_on(self) -> None:
+        """Where the best is further than what the requests were about, they are about it from now on."""
+        best, failing = self.bench.best, failing_in(self.bench.best)
+        further = failing is not None and (self.failing is None or failing < self.failing)
+        if (further or (self.failing is None and not self.turns)) and best.files != self.base and not best.passed:
+            self.base, self.failing, self.turns = best.files, failing, self.requests(best)
+
+    def requests(self, best: Candidate | None = None) -> list[Turn]:
+        """What to ask for a change of the base."""
+        return self.folder.turns(
+            self.ways,
+            budget_of(self.coder),
+            samples=self.samples,
+            now=self.base,
+            failure=best.smallest_failure if best is not None else None,
+            examples=[case.source for case in self.bench.suite.given],
+        )
+
+    async def more(self, calls: int) -> Sequence[Mapping[str, str]]:
+        """The programs of the next request, at most `calls` of them."""
+        if self.anew:
+            self.anew -= 1
+            return [await new_files(self.coder, self.folder, self.ways, temperature=self.ways.temperature)]
+        if self.turns:
+            found = await drawn(self.coder, self.turns.pop(0), self.ways, most=calls)
+            return [{**self.base, **files} for files in found]
+        self.fixes -= 1
+        best = self.bench.best
+        asks = self.folder.asks(budget_of(self.coder), now=best.files, failure=best.smallest_failure)
+        return [{**best.files, **await answered(self.coder, asks[0], self.ways, temperature=0.4)}]
+
+    def proven(self) -> Proven:
+        """The best there is."""
+        best = self.bench.best
+        patch = self.folder.patch(best.files) if self.folder.exists else ""
+        return Proven(best.files, self.bench.suite, self.bench.disputed, best.verdict, patch)
+
+
+def failing_in(candidate: Candidate) -> frozenset[str] | None:
+    """The tests that count and fail; None where they did not come to run, so that nothing is known of any."""
+    return frozenset(failure.test for failure in candidate.verdict.failures) or None
+
+
+async def drawn(coder: Agent, turn: Turn, ways: CodeProfile, *, most: int = 1) -> list[Mapping[str, str]]:
+    """The changes of the answers to one request; of a function that is to be completed they are drawn together."""
+    temperature = 0.0 if turn.greedy else ways.temperature
+    if turn.ask.blank is None:
+        return [await answered(coder, turn.ask, ways, temperature=temperature)]
+    opening = turn.ask.opening(ways)
+    answers = await coder.sample(
+        turn.ask.prompt,
+        n=min(turn.answers, most),
+        given=turn.ask.given,
+        prefill=opening,
+        stop=turn.ask.stops(ways),
+        num_predict=300,
+        temperature=temperature,
+    )
+    changes = [turn.ask.read(answer, opening) for answer in answers]
+    return [change.files for change in changes if change]
 
 
 async def answered(coder: Agent, ask: Ask, ways: CodeProfile, *, temperature: float) -> Mapping[str, str]:
     """What one answer changes; an answer that is no use is asked for once more, with the reason."""
-    form = ask.form(ways)
-    opening = form.opening(ask.stub)
+    opening = ask.opening(ways)
     prompt = ask.prompt
     for _ in range(2):
         answer = await coder.ask(
             prompt,
             given=ask.given,
             prefill=opening,
-            stop=form.stops(ask.stub),
+            stop=ask.stops(ways),
             num_predict=700,
             temperature=temperature,
         )
-        changes = ask.read(opening + answer)
+        changes = ask.read(answer, opening)
         if changes:
             break
         prompt = f"{ask.prompt}\n\nAn answer was no use: {' '.join(changes.faults)[:400]}"

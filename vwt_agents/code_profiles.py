@@ -29,7 +29,8 @@ class CodeProfile:
     whole indentation, because the space that is missing is part of the model's next token.
 
     `temperature` is that of samples; `samples` and `repairs` are how many have been worth their tokens; from `enough` examples
-    in a task on, tests the model writes itself were not. `hints`: it follows a word on how to go about a task.
+    in a task on, tests the model writes itself were not. `hints`: it follows a word on how to go about a task. `blanks`: what
+    is wrong in a folder is not shown to it, because it would copy that; it completes the function anew.
     """
 
     fence: bool = True
@@ -40,17 +41,18 @@ class CodeProfile:
     repairs: int = 2
     enough: int = 3
     hints: bool = True
+    blanks: bool = False
 
-    def opening(self, stub: str | None) -> str:
-        """What the answer begins with; `stub` is the code up to where the function's body is missing."""
+    def opening(self, stub: str | None, margin: str = "") -> str:
+        """What the answer begins with; `stub` is the code up to where the body is missing of a function `margin` deep."""
         if self.completes and stub:
-            return _FENCE + stub.rstrip() + self.indent
+            return _FENCE + stub.rstrip() + self.indent.replace("\n", f"\n{margin}")
         return _FENCE if self.fence else ""
 
-    def stops(self, stub: str | None) -> tuple[str, ...]:
+    def stops(self, stub: str | None, margin: str = "") -> tuple[str, ...]:
         """Where the answer is over: with a body only the body is wanted, else the block."""
         if self.completes and stub:
-            return _AFTER_A_FUNCTION
+            return (*_AFTER_A_FUNCTION, *((f"\n{margin}def ", f"\n{margin}@") if margin else ()))
         return ("\n```",) if self.fence else ()
 
     def without_head(self) -> CodeProfile:
@@ -64,8 +66,8 @@ PLAIN: Final = CodeProfile(fence=False, completes=False)
 # By the beginning of the name, the first that fits. Measured (bench/humaneval.py) is the 0.5B coder alone. Its tests are
 # wrong more often than not, it neither repairs what it wrote nor follows hints, but of some samples one is often good.
 _PROFILES: Final = (
-    ("qwen2.5-coder:0.5b", CodeProfile(completes=True, samples=5, repairs=0, enough=1, hints=False)),
-    ("smollm2", CodeProfile(completes=True, repairs=0, enough=1, hints=False)),
+    ("qwen2.5-coder:0.5b", CodeProfile(completes=True, samples=5, repairs=0, enough=1, hints=False, blanks=True)),
+    ("smollm2", CodeProfile(completes=True, repairs=0, enough=1, hints=False, blanks=True)),
     ("qwen2.5-coder", CodeProfile(completes=True)),
 )
 

@@ -12,7 +12,7 @@ from vwt_agents.agents import side_by_side
 from vwt_agents.errors import CallFailed, RunError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from codebench.lab import Lab
@@ -138,7 +138,8 @@ class FullPipeline:
         values: dict[str, Any] = {}
         error = None
         try:
-            await lab.run(lab.inputs({"task": task.text}, self.inputs), values)
+            given = {"task": task.text} | ({"repo": str(task.folder)} if task.folder is not None else {})
+            await lab.run(lab.inputs(given, self.inputs), values)
         except (RunError, CallFailed) as failure:
             if isinstance(failure, CallFailed) and "proven" not in values:
                 raise
@@ -146,7 +147,8 @@ class FullPipeline:
         proven = values.get("proven")
         if proven is None:
             return Answer("", verdict=False, error=error or "the pipeline has no stage `proven`")
-        return Answer(writable(str(proven.code)), bool(proven.verdict.passed), error)
+        code = str(proven.code) if task.folder is None else as_answer(proven.files)
+        return Answer(writable(code), bool(proven.verdict.passed), error)
 
 
 def contender(name: str, pipeline: Path, inputs: Sequence[str] = ()) -> Contender:
@@ -159,6 +161,11 @@ def contender(name: str, pipeline: Path, inputs: Sequence[str] = ()) -> Contende
     if kind == "best-of" and number.isdecimal() and int(number) > 0:
         return BestOf(int(number))
     raise UsageError(f"there is no contender {name!r}", hint="possible: greedy, chat, best-of-N, pipeline")
+
+
+def as_answer(files: Mapping[str, str]) -> str:
+    """Whole files as an answer would have them: fenced, each below its path."""
+    return "\n\n".join(f"`{path}`:\n````python\n{text}````" for path, text in files.items())
 
 
 def _seed(text: str) -> int:

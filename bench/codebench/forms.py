@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vwt_agents.messages import Message
+from vwt_agents.workspace import read_workspace
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from codebench.tasks import Task
 
 __all__ = ["FORM", "Form", "chat", "prefilled", "writable"]
@@ -41,6 +44,8 @@ class Form:
 
     def code(self, text: str) -> str:
         """The module in an answer; never fails, because a bad answer is an answer too."""
+        if self.task.folder is not None:
+            return writable(f"{self.prefill}{text}\n```\n" if self.prefill else text)
         if self.prefill:
             return writable(self.prefill.removeprefix(FENCE) + text.partition("\n```")[0] + "\n")
         return writable(_head(self.task) + _block(text, self.task.defines) + "\n")
@@ -48,6 +53,14 @@ class Form:
 
 def prefilled(task: Task) -> Form:
     """The form that suits a model which continues: its end, newline and three spaces, makes it write a body at once."""
+    if task.folder is not None:
+        return Form(
+            (Message("user", _folder_wanted(task.folder, task.text)), Message("assistant", FENCE)),
+            BLOCK_ENDS,
+            MODULE_TOKENS,
+            task,
+            FENCE,
+        )
     if task.stub is None:
         messages = (Message("user", f"{_module_wanted(task)}\n\n{task.text}"), Message("assistant", FENCE))
         return Form(messages, BLOCK_ENDS, MODULE_TOKENS, task, FENCE)
@@ -57,6 +70,8 @@ def prefilled(task: Task) -> Form:
 
 def chat(task: Task) -> Form:
     """The form everybody starts with: the task, and a free answer."""
+    if task.folder is not None:
+        return Form((Message("user", _folder_wanted(task.folder, task.text)),), (), MODULE_TOKENS, task)
     if task.stub is None:
         return Form((Message("user", f"{_module_wanted(task)}\n\n{task.text}"),), (), MODULE_TOKENS, task)
     return Form((Message("user", f"{COMPLETE}\n\n{FENCE}{task.stub}```"),), (), STUB_TOKENS, task)
@@ -64,6 +79,17 @@ def chat(task: Task) -> Form:
 
 def _module_wanted(task: Task) -> str:
     return f"Write the Python module `{task.module}.py`. Answer with one Python code block."
+
+
+def _folder_wanted(folder: Path, task: str) -> str:
+    """The task, and the whole of the folder: what people paste into a chat."""
+    files = read_workspace(folder).files
+    shown = "\n\n".join(f"`{path}`:\n```python\n{text}```" for path, text in files.items() if text.strip())
+    asked = (
+        "Change the code so that the task is done. Answer with the functions that change, each written as a whole, "
+        "in a Python code block with the path of the file above it."
+    )
+    return f"{shown}\n\n{task.strip()}\n\n{asked}"
 
 
 def _head(task: Task) -> str:

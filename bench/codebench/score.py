@@ -9,10 +9,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from vwt_agents import TestSuite, find_examples
+from vwt_agents.workspace import read_changes, read_workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from codebench.tasks import Hidden, Task
-    from vwt_agents import Sandbox
+    from vwt_agents import Sandbox, Verdict
 
 __all__ = ["Visible", "hidden_pass", "visible_pass", "visible_suite"]
 
@@ -41,7 +45,10 @@ def visible_suite(task: Task) -> TestSuite:
 
 
 async def visible_pass(sandbox: Sandbox, task: Task, code: str) -> Visible:
-    """How the code does on the visible examples."""
+    """How the code does on the visible examples; of a folder, on its own tests."""
+    if task.folder is not None:
+        verdict = await _in_folder(sandbox, task.folder, code, {})
+        return Visible(verdict.tests_passed, verdict.tests_run)
     suite = visible_suite(task)
     if not len(suite):
         return Visible(0, 0)
@@ -51,6 +58,18 @@ async def visible_pass(sandbox: Sandbox, task: Task, code: str) -> Visible:
 
 
 async def hidden_pass(sandbox: Sandbox, task: Task, hidden: Hidden, code: str) -> bool:
-    """Whether the code passes every hidden test."""
+    """Whether the code passes every hidden test, and in a folder the folder's own too."""
+    if task.folder is not None:
+        return (await _in_folder(sandbox, task.folder, code, hidden.files)).passed
     limits = replace(sandbox.limits, wall_s=WALL_S, cpu_s=CPU_S)
     return (await sandbox.test({f"{task.module}.py": code}, hidden.files, limits=limits)).passed
+
+
+async def _in_folder(sandbox: Sandbox, folder: Path, answer: str, tests: Mapping[str, str]) -> Verdict:
+    """How the folder's tests and these do once the answer's changes are in it."""
+    workspace = read_workspace(folder)
+    changed = workspace.with_changes(read_changes(answer, workspace).files)
+    limits = replace(sandbox.limits, wall_s=WALL_S, cpu_s=CPU_S)
+    own = {path: workspace.files[path] for path in workspace.tests}
+    code = {path: text for path, text in changed.files.items() if path not in own}
+    return await sandbox.test(code, {**own, **tests}, limits=limits, paths=workspace.roots)

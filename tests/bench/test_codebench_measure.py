@@ -19,6 +19,7 @@ from codebench.tasks import Problem, load_problems
 from vwt_agents.config import EndpointSettings
 from vwt_agents.errors import InputError, UsageError
 from vwt_agents.testing import OllamaServer, ServedModel
+from vwt_agents.workspace import read_workspace
 
 CODEGEN = Path(__file__).parents[2] / "pipelines" / "codegen.py"
 PIPELINE = """
@@ -113,6 +114,22 @@ async def test_right_code_passes_and_wrong_code_fails_whatever_its_author_says(t
     assert "mini called 1 of 1 proven: 0 pass the hidden tests" in report(found.values())
 
 
+async def test_a_folder_is_changed_by_fenced_answers_and_scored_with_its_own_tests(tmp_path: Path) -> None:
+    (problem,) = load_problems("folders", "1")
+    right = problem.hidden.reference
+
+    def script(body: dict[str, Any]) -> str:
+        if "shop/money.py" not in str(body):
+            return "nothing"
+        prefilled = body["messages"][-1]["role"] == "assistant"
+        return f"{right.partition('```python')[2].lstrip()}" if prefilled else f"So:\n\n{right}"
+
+    async with opened(script, CODEGEN) as (lab, server):
+        found = await measured(lab, tmp_path / "r", [problem], [SingleCall("greedy"), SingleCall("chat")], "folders")
+        assert "def test_total_with_a_discount" in str(server.calls[0])
+    assert [(one.hidden, one.visible_passed, one.visible_total) for one in found] == [(True, 3, 3)] * 2
+
+
 async def test_every_call_is_counted_once_and_nothing_is_measured_twice(tmp_path: Path, mini: Path) -> None:
     problems = load_problems("own", "1-2")
     contenders = [SingleCall("greedy"), BestOf(2), FullPipeline(mini, ["tries=3"])]
@@ -133,7 +150,10 @@ def secrets(problems: list[Problem]) -> set[str]:
     """Lines that only hidden tests and references have."""
     texts = [text for problem in problems for text in (*problem.hidden.files.values(), problem.hidden.reference)]
     lines = {line.strip() for text in texts for line in text.splitlines() if "assert" in line or "return" in line}
-    return {line for line in lines if not any(line in problem.task.text for problem in problems)}
+    folders = [problem.task.folder for problem in problems if problem.task.folder is not None]
+    seen = [text for folder in folders for text in read_workspace(folder).files.values()]
+    seen += [problem.task.text for problem in problems]
+    return {line for line in lines if not any(line in text for text in seen)}
 
 
 async def leaked(folder: Path, name: str, numbers: str, contenders: list[Contender], pipeline: Path) -> list[str]:
@@ -150,10 +170,13 @@ async def leaked(folder: Path, name: str, numbers: str, contenders: list[Contend
 
 async def test_no_line_of_a_hidden_test_is_in_any_prompt(tmp_path: Path, mini: Path) -> None:
     assert await leaked(tmp_path, "own", "1", [SingleCall("chat"), FullPipeline(mini)], mini) == []
+    assert await leaked(tmp_path, "folders", "1", [SingleCall("chat"), SingleCall("greedy")], mini) == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "numbers"), [("own", "0"), ("own", "1"), ("humaneval", "38"), ("humaneval", "2")])
+@pytest.mark.parametrize(
+    ("name", "numbers"), [("own", "0"), ("own", "1"), ("humaneval", "38"), ("humaneval", "2"), ("folders", "1")]
+)
 async def test_no_line_of_a_hidden_test_is_in_a_prompt_of_the_real_pipeline(
     tmp_path: Path, name: str, numbers: str
 ) -> None:

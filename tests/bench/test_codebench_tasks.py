@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import fields
 
 import pytest
-from codebench.score import hidden_pass, visible_suite
+from codebench.score import Visible, hidden_pass, visible_pass, visible_suite
 from codebench.tasks import Problem, Task, load_problems, parse_numbers
 
 from vwt_agents import Sandbox
 from vwt_agents.agents import side_by_side
 from vwt_agents.errors import UsageError
+from vwt_agents.workspace import read_workspace
 
 
 def test_numbers_are_read_once_and_in_order() -> None:
@@ -36,13 +37,16 @@ def test_a_check_may_call_what_the_prompt_defines() -> None:
 
 
 def test_a_task_has_no_way_to_its_hidden_tests() -> None:
-    assert {field.name for field in fields(Task)} == {"number", "name", "text", "module", "defines", "stub"}
-    for problem in (*load_problems("own"), *load_problems("humaneval")):
+    assert {field.name for field in fields(Task)} == {"number", "name", "text", "module", "defines", "stub", "folder"}
+    for problem in (*load_problems("own"), *load_problems("humaneval"), *load_problems("folders")):
         hidden = [
             line.strip() for text in problem.hidden.files.values() for line in text.splitlines() if "assert" in line
         ]
         assert hidden
-        assert not [line for line in hidden if line in problem.task.text], problem.task.name
+        own = read_workspace(problem.task.folder).files.values() if problem.task.folder is not None else ()
+        seen = "\n".join([problem.task.text, *own])
+        shown = [line for line in hidden if line in seen]  # a test of a folder may begin as one of its own does
+        assert len(shown) < len(hidden) / 2 if own else not shown, problem.task.name
 
 
 def test_our_own_tasks_say_what_to_define() -> None:
@@ -67,7 +71,11 @@ async def fair(problems: list[Problem]) -> list[str]:
 
     async def one(index: int) -> bool:
         task, hidden = problems[index].task, problems[index].hidden
-        stub = "".join(f"def {name}(*args, **kwargs):\n    return None\n\n\n" for name in task.defines)
+        stub = (
+            "x"
+            if task.folder is not None
+            else "".join(f"def {name}(*args, **kwargs):\n    return None\n\n\n" for name in task.defines)
+        )
         return await hidden_pass(sandbox, task, hidden, hidden.reference) and not await hidden_pass(
             sandbox, task, hidden, stub
         )
@@ -77,10 +85,17 @@ async def fair(problems: list[Problem]) -> list[str]:
 
 
 async def test_a_task_can_be_solved_and_not_by_a_stub() -> None:
-    assert await fair(load_problems("humaneval", "38")) == []
+    assert await fair([*load_problems("humaneval", "38"), *load_problems("folders", "0,12")]) == []
+
+
+async def test_a_folder_s_own_tests_are_what_a_contender_sees_of_it() -> None:
+    (problem,) = load_problems("folders", "0")
+    sandbox = await Sandbox.open()
+    assert await visible_pass(sandbox, problem.task, "no code at all") == Visible(2, 4)
+    assert await visible_pass(sandbox, problem.task, problem.hidden.reference) == Visible(4, 4)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["own", "humaneval"])
+@pytest.mark.parametrize("name", ["own", "humaneval", "folders"])
 async def test_every_task_can_be_solved_and_not_by_a_stub(name: str) -> None:
     assert await fair(load_problems(name)) == []

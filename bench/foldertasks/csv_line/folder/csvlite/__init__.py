@@ -1,0 +1,5 @@
+"""Comma separated values, read without a library."""
+
+from csvlite.rows import column, read
+
+__all__ = ["column", "read"]

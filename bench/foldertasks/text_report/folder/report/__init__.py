@@ -1,0 +1,5 @@
+"""Plain text reports."""
+
+from report.table import render
+
+__all__ = ["render"]
