@@ -12,5 +12,5 @@ def test_clear():
     queue = TaskQueue()
     queue.add("a")
     queue.clear()
-    assert len(queue) == 0
+    assert (len(queue), queue.take()) == (0, None)
     assert queue.peek() is None
