@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vwt_agents.sandbox.base import Limits
     from vwt_agents.sandbox.service import Sandbox
 
-__all__ = ["Baseline", "FolderTrial", "baseline", "verdict_of_change"]
+__all__ = ["Baseline", "FolderTrial", "baseline", "gets_further", "verdict_of_change"]
 
 _MISSING: Final = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 _NO_FIXTURE: Final = re.compile(r"fixture '(\w+)' not found")
@@ -198,6 +198,13 @@ def verdict_of_change(
         tests_run=run,
         tests_failed=run - raw.tests_passed,
     )
+
+
+def gets_further(now: Verdict, before: Verdict) -> bool:
+    """Whether more tests pass than did, and none fails that passed. A file that was not collected had failed all it has."""
+    failed = {failure.test for failure in before.failures}
+    known = all({failure.test, _base(failure.test), _file(failure.test)} & failed for failure in now.failures)
+    return now.tests_passed > before.tests_passed and (known or not failed)
 
 
 def _reason(
