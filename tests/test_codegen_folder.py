@@ -161,3 +161,13 @@ async def test_what_got_further_is_gone_on_from_until_the_rest_passes_too(tmp_pa
     assert ">>> one()\n    1" in seen[0]
     assert "return 1" in seen[-1]
     assert "def two():\n    return one() + 1\n" in (tmp_path / "out/changed/m.py").read_text()
+
+
+async def test_a_file_without_the_function_it_was_to_have_is_no_good_whatever_the_tests_say(tmp_path: Path) -> None:
+    answer = "```python\ndef add(a: int, b: int) -> int:\n    return a + b\n```"
+    task = "task=Write `sums.py` with `add(a: int, b: int) -> int`, and `cli.py` with `total(values: list) -> int`.\n\n"
+    task += "add(1, 2) => 3\nadd(0, 0) => 0\nadd(5, 1) => 6\n"
+    result, _ = await run(tmp_path, lambda _: answer, task)
+    assert (result.status, result.exit_code) == ("bad", 1)
+    assert result.verdict is not None
+    assert result.verdict["reason"] == "cli.py has no total, which the task asks for"
