@@ -44,6 +44,7 @@ from vwt_agents import (
 )
 from vwt_agents.folder_asks import Ask, Turn
 from vwt_agents.folder_task import FolderTask
+from vwt_agents.folder_trial import gets_further
 from vwt_agents.workspace import named_files
 
 DEFAULT_TASK = """\
@@ -384,7 +385,7 @@ class Changing:
         self.samples, self.fixes = samples, fixes
         self.anew = min(samples, ROUND) if folder.files else 0  # times that new files are written once more
         self.base: Mapping[str, str] = {}
-        self.failing: frozenset[str] | None = None  # of the base; None before anything is known
+        self.so_far: Verdict | None = None  # on the base; None before there is one
         self.turns: list[Turn] = []
 
     async def prove(
@@ -411,15 +412,17 @@ class Changing:
     async def start(self) -> None:
         """The folder as it is, and the requests for a change of it; the first of them was the draft's."""
         await self.bench.judge([{}])
-        self.failing = failing_in(self.bench.best)
+        self.so_far = self.bench.best.verdict
         self.turns = self.requests()[1:]
 
     def go_on(self) -> None:
         """Where the best is further than what the requests were about, they are about it from now on."""
-        best, failing = self.bench.best, failing_in(self.bench.best)
-        further = failing is not None and (self.failing is None or failing < self.failing)
-        if (further or (self.failing is None and not self.turns)) and best.files != self.base and not best.passed:
-            self.base, self.failing, self.turns = best.files, failing, self.requests(best)
+        best = self.bench.best
+        further = self.so_far is None or gets_further(best.verdict, self.so_far)
+        other = bool(self.folder.files) and not self.turns and best.files != self.base
+        if not best.passed and (further or other):
+            self.base, self.so_far = best.files, best.verdict
+            self.turns = self.requests(best)
 
     def requests(self, best: Candidate | None = None) -> list[Turn]:
         """What to ask for a change of the base."""
@@ -450,11 +453,6 @@ class Changing:
         best = self.bench.best
         patch = self.folder.patch(best.files) if self.folder.exists else ""
         return Proven(best.files, self.bench.suite, self.bench.disputed, best.verdict, patch)
-
-
-def failing_in(candidate: Candidate) -> frozenset[str] | None:
-    """The tests that count and fail; None where they did not come to run, so that nothing is known of any."""
-    return frozenset(failure.test for failure in candidate.verdict.failures) or None
 
 
 async def drawn(coder: Agent, turn: Turn, ways: CodeProfile, *, most: int = 1) -> list[Mapping[str, str]]:

@@ -151,3 +151,40 @@ async def test_a_folder_that_cannot_be_worked_on_ends_the_run_with_what_to_do(
     assert result.exit_code in (2, 3)
     assert message in (result.error or "")
     assert calls == []
+
+
+async def test_what_got_further_is_gone_on_from_until_the_rest_passes_too(tmp_path: Path) -> None:
+    """A small model completes one function after the other; the second is asked for with the first one mended."""
+    text = "def one():\n    return 0\n\n\ndef two():\n    return one()\n"
+    test = "from m import one, two\n\n\ndef test_one():\n    assert one() == 1\n\n\ndef test_two():\n    assert two() == 2\n"
+    repo = write(tmp_path / "repo", {"m.py": text, "test_m.py": test})
+    seen: list[str] = []
+
+    def script(body: dict[str, Any]) -> str:
+        last = body["messages"][-1]
+        if last["role"] != "assistant" or "Write the" in body["messages"][-2]["content"]:
+            return "no idea"
+        seen.append(last["content"])
+        return " return 1" if last["content"].rpartition("def ")[2].startswith("one") else " return one() + 1"
+
+    config = tmp_path / "agents.toml"
+    models = {"qwen2.5-coder:0.5b": MODELS["small:1b"], "large:2b": MODELS["large:2b"]}
+    async with OllamaServer(models, script) as server:
+        settings = CONFIG.format(url=server.url, budget="100000 MiB") + MORE
+        config.write_text(settings.replace("small:1b", "qwen2.5-coder:0.5b").replace("large:2b", "qwen2.5-coder:0.5b"))
+        pairs = (f"repo={repo}", "task=Make the tests pass.", "advice=false")
+        result = await App().run(Job(CODEGEN, pairs=pairs, config=config, out=tmp_path / "out"))
+    assert (result.status, result.exit_code) == ("good", 0), result.verdict
+    assert ">>> one()\n    1" in seen[0]
+    assert "return 1" in seen[-1]
+    assert "def two():\n    return one() + 1\n" in (tmp_path / "out/changed/m.py").read_text()
+
+
+async def test_a_file_without_the_function_it_was_to_have_is_no_good_whatever_the_tests_say(tmp_path: Path) -> None:
+    answer = "```python\ndef add(a: int, b: int) -> int:\n    return a + b\n```"
+    task = "task=Write `sums.py` with `add(a: int, b: int) -> int`, and `cli.py` with `total(values: list) -> int`.\n\n"
+    task += "add(1, 2) => 3\nadd(0, 0) => 0\nadd(5, 1) => 6\n"
+    result, _ = await run(tmp_path, lambda _: answer, task)
+    assert (result.status, result.exit_code) == ("bad", 1)
+    assert result.verdict is not None
+    assert result.verdict["reason"] == "cli.py has no total, which the task asks for"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vwt_agents.errors import WorldError
-from vwt_agents.folder_trial import Baseline, FolderTrial, baseline, verdict_of_change
+from vwt_agents.folder_trial import Baseline, FolderTrial, baseline, gets_further, verdict_of_change
 from vwt_agents.sandbox.base import Limits
 from vwt_agents.sandbox.judge import Failure, Verdict
 from vwt_agents.sandbox.service import Sandbox
@@ -191,3 +191,26 @@ def test_the_tests_a_task_is_about() -> None:
     assert before.targets("f is wrong", room) == ("test_m.py::test_one",)
     assert before.targets("fix test_two", room) == ("test_m.py::test_two",)
     assert before.targets("add `h(x)` beside it", room) == ()
+
+
+def _did(passed: int, *failed: str) -> Verdict:
+    failures = tuple(Failure(one, "AssertionError", "") for one in failed)
+    count = len(failed)
+    return Verdict(
+        passed=False, reason="", tests_run=passed + count, tests_passed=passed, tests_failed=count, failures=failures
+    )
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "further"),
+    [
+        (_did(3, "t.py::b"), _did(2, "t.py::a", "t.py::b"), True),
+        (_did(3, "t.py::c"), _did(3, "t.py::a"), False),  # another one fails
+        (_did(4, "t.py::c"), _did(2, "t.py::a", "t.py::b"), False),  # two more pass, and one that did fails
+        (_did(2, "t.py::a"), _did(2, "t.py::a"), False),
+        (_did(2, "t.py::a"), _did(0, "t.py"), True),  # the file could not be collected
+        (_did(1, "t.py::a"), _did(0), True),  # nothing ran at all
+    ],
+)
+def test_further_is_what_passes_more_and_breaks_nothing(now: Verdict, before: Verdict, further: bool) -> None:
+    assert gets_further(now, before) is further

@@ -242,7 +242,7 @@ def told_of(workspace: Workspace, failures: Sequence[Failure]) -> str:
     """The failing tests as a model is told of them: the smallest two, their source and what they said."""
     parts = []
     for one in sorted(failures, key=lambda failure: len(failure.message))[:2]:
-        source = source_of(workspace, one.test)[-_MOST_FAILURE:] if "::" in one.test else ""
+        source = source_of(workspace, one.test)[-_MOST_FAILURE:] if "::" in one.test and one.kind != "missing" else ""
         fenced = f"\n```python\n{textwrap.dedent(source)}\n```" if source else ""
         parts.append(f"This test fails:{fenced}\n{_said(one)}")
     return "\n\n".join(parts)

@@ -19,6 +19,7 @@ from vwt_agents.workspace import (
     Suspect,
     Workspace,
     definitions,
+    homes,
     is_guarded,
     named_files,
     ranked,
@@ -104,7 +105,8 @@ class FolderTask:
 
     def trial(self, sandbox: Sandbox) -> FolderTrial:
         """What judges changes of the folder."""
-        return FolderTrial(sandbox, self.workspace, self.before, targets=self.targets)
+        where = homes(self.task, self.files)
+        return FolderTrial(sandbox, self.workspace, self.before, targets=self.targets, homes=where)
 
     def patch(self, files: Mapping[str, str]) -> str:
         """The changes as a patch for `git apply` in the folder."""

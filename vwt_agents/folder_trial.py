@@ -17,7 +17,7 @@ from vwt_agents.errors import WorldError
 from vwt_agents.sandbox.base import BOX
 from vwt_agents.sandbox.judge import Failure, Verdict, declared_tests
 from vwt_agents.sandbox.suspicions import held_against, suspicions
-from vwt_agents.workspace import Workspace, definitions, is_guarded, is_test_file, named_files, words_of
+from vwt_agents.workspace import Workspace, absent, definitions, is_guarded, is_test_file, named_files, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vwt_agents.sandbox.base import Limits
     from vwt_agents.sandbox.service import Sandbox
 
-__all__ = ["Baseline", "FolderTrial", "baseline", "verdict_of_change"]
+__all__ = ["Baseline", "FolderTrial", "baseline", "gets_further", "verdict_of_change"]
 
 _MISSING: Final = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 _NO_FIXTURE: Final = re.compile(r"fixture '(\w+)' not found")
@@ -140,7 +140,8 @@ def _lacks(failure: Failure, workspace: Workspace, wanted: Collection[str]) -> s
 class FolderTrial:
     """Judges changes of a workspace. Has the `test` of a Sandbox, so whoever judges modules judges changes by it.
 
-    `targets` are ids of tests (or test files) that have to pass, beside all tests that are given to `test`.
+    `targets` are ids of tests (or test files) that have to pass, beside all tests that are given to `test`. `homes` are names
+    that have to be in new files, by name: tests may well not use all that a task asks for.
     """
 
     def __init__(
@@ -150,8 +151,10 @@ class FolderTrial:
         before: Baseline,
         *,
         targets: Collection[str] = (),
+        homes: Mapping[str, str] | None = None,
         limits: Limits | None = None,
     ) -> None:
+        self.homes = homes or {}
         self.workspace = workspace
         self.before = before
         self.targets = tuple(targets)
@@ -172,7 +175,8 @@ class FolderTrial:
         changed = self.workspace.with_changes(code)
         raw = await _run(self._sandbox, self.workspace, changed, tests, self._aside, self._limits)
         new = [name for name in tests if declared_tests({name: tests[name]})]
-        return verdict_of_change(raw, self.before, self.workspace, self.targets, {name: tests[name] for name in new})
+        verdict = verdict_of_change(raw, self.before, self.workspace, self.targets, {name: tests[name] for name in new})
+        return _with_all_there(verdict, absent(changed.files, self.homes))
 
 
 def verdict_of_change(
@@ -198,6 +202,27 @@ def verdict_of_change(
         tests_run=run,
         tests_failed=run - raw.tests_passed,
     )
+
+
+def _with_all_there(verdict: Verdict, missing: Mapping[str, str]) -> Verdict:
+    """The verdict, bad where something the task asks for is not in its file."""
+    if not missing:
+        return verdict
+    reason = ", ".join(f"{path} has no {name}" for name, path in missing.items())
+    failures = [Failure(f"{path}::{name}", "missing", f"{path} has no {name}") for name, path in missing.items()]
+    return replace(
+        verdict,
+        passed=False,
+        reason=f"{reason}, which the task asks for" if verdict.passed else f"{verdict.reason}; {reason}",
+        failures=(*verdict.failures, *failures),
+    )
+
+
+def gets_further(now: Verdict, before: Verdict) -> bool:
+    """Whether more tests pass than did, and none fails that passed. A file that was not collected had failed all it has."""
+    failed = {failure.test for failure in before.failures}
+    known = all({failure.test, _base(failure.test), _file(failure.test)} & failed for failure in now.failures)
+    return now.tests_passed > before.tests_passed and (known or not failed)
 
 
 def _reason(

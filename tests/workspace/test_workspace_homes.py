@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vwt_agents.workspace import Workspace, at_home, homes
+from vwt_agents.workspace import Workspace, absent, at_home, homes
 
 TASK = (
     "Write `store.py` with a class Store, and `cli.py` with `count(n: int) -> int` and `show(n: int) -> str`.\n\n"
@@ -32,3 +32,11 @@ def test_a_file_of_its_own_and_one_that_would_be_empty_stay_as_they_are() -> Non
     for text in ("def show(n):\n    return n\n", "def helper():\n    return 1\n", "not python (\n"):
         assert at_home(text, "cli.py", HOMES, Workspace()) == text
     assert at_home("class Store:\n    pass\n", "cli.py", HOMES, Workspace()) == "class Store:\n    pass\n"
+
+
+def test_what_is_asked_for_and_not_in_its_file_is_absent_whatever_stands_in_others() -> None:
+    files = {"store.py": "class Store:\n    def count(self): ...\n\n\ndef show(n): ...\n", "cli.py": "count = len\n"}
+    assert absent(files, HOMES) == {"show": "cli.py"}
+    assert absent({"cli.py": "from store import show\n"}, HOMES) == {"Store": "store.py", "count": "cli.py"}
+    assert absent({"store.py": "class Store: pass\nclass"}, {"Store": "store.py"}) == {"Store": "store.py"}
+    assert absent({"store.py": "class Store:\n    def add(self): ...\n"}, {"add": "store.py"}) == {}

@@ -9,7 +9,7 @@ from vwt_agents.workspace.blanks import Blank, blank_of, stub_of_function, witho
 from vwt_agents.workspace.cases import cases_of, shown_cases
 from vwt_agents.workspace.changes import Changes, read_changes
 from vwt_agents.workspace.folder import ReadLimits, read_workspace
-from vwt_agents.workspace.homes import at_home, homes
+from vwt_agents.workspace.homes import absent, at_home, homes
 from vwt_agents.workspace.patches import unified_patch
 from vwt_agents.workspace.relevance import named_files, ranked, words_of
 from vwt_agents.workspace.shown import shown
@@ -24,6 +24,7 @@ __all__ = [
     "SpliceError",
     "Suspect",
     "Workspace",
+    "absent",
     "at_home",
     "blank_of",
     "cases_of",

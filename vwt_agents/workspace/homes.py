@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from vwt_agents.workspace.tree import Workspace
 
-__all__ = ["at_home", "homes"]
+__all__ = ["absent", "at_home", "homes"]
 
 
 def homes(task: str, files: Sequence[str]) -> dict[str, str]:
@@ -52,6 +52,24 @@ def at_home(text: str, path: str, where: Mapping[str, str], workspace: Workspace
         re.sub(r"\n{4,}", "\n\n\n", "\n".join([*imports, "", rest.strip("\n")] if imports else [rest.strip("\n")]))
         + "\n"
     )
+
+
+def absent(files: Mapping[str, str], where: Mapping[str, str]) -> dict[str, str]:
+    """What is not in its file, and the file: no function, class or method of the name, and nothing else that is called so."""
+    return {name: path for name, path in where.items() if name not in _names_in(files.get(path, ""))}
+
+
+def _names_in(text: str) -> set[str]:
+    try:
+        body = ast.parse(text).body
+    except (SyntaxError, ValueError):
+        return set()
+    found = {name.rpartition(".")[2] for name in definitions(text)}
+    for node in body:
+        found |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {alias.asname or alias.name for alias in node.names}
+    return found
 
 
 def _lines_of(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> range:
