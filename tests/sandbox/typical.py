@@ -491,6 +491,11 @@ TYPICAL: dict[str, Pair] = {
         ("int(", "round("),
         "uses monkeypatch",
     ),
+    "an_order_kept": Pair(
+        "from collections import OrderedDict\nclass Recent:\n    def __init__(self):\n        self.seen = OrderedDict()\n    def see(self, key):\n        self.seen[key] = key\n        self.seen.move_to_end(key)\n",
+        "from m import Recent\ndef test_it():\n    recent = Recent()\n    for key in (1, 2, 1):\n        recent.see(key)\n    assert list(recent.seen) == [2, 1]\n    assert list(recent.seen.items()) == [(2, 2), (1, 1)]\n    recent.seen.move_to_end(2)\n    recent.see(3)\n    assert [*recent.seen] == [1, 2, 3]\n",
+        ("self.seen.move_to_end(key)", "pass"),
+    ),
     "classes_derived_from": Pair(
         "class Base:\n    def run(self):\n        return self.step() + 1\n",
         "from m import Base\nclass Mine(Base):\n    def step(self):\n        return 1\ndef test_it():\n    assert Mine().run() == 2\n",

@@ -147,6 +147,17 @@ def _put(value: dict[Any, Any], items: list[Any]) -> None:
     dict.update(value, zip(items[::2], items[1::2], strict=True))
 
 
+# An OrderedDict keeps the order of its items beside the dict it is made from, whose own methods neither see nor change it.
+
+
+def _ordered_pairs(value: OrderedDict[Any, Any]) -> Iterable[Any]:
+    return [part for pair in OrderedDict.items(value) for part in pair]
+
+
+def _put_in_order(value: OrderedDict[Any, Any], items: list[Any]) -> None:
+    OrderedDict.update(value, zip(items[::2], items[1::2], strict=True))
+
+
 def _text(value: bytes | bytearray) -> list[str]:
     return [base64.b64encode(value).decode()]
 
@@ -170,7 +181,7 @@ _CONTAINERS: Final[dict[type, _Container]] = {
         lambda own: own,
         lambda own: own.maxlen,
     ),
-    OrderedDict: _Container("OrderedDict", lambda _: OrderedDict(), _put, _pairs, _none),
+    OrderedDict: _Container("OrderedDict", lambda _: OrderedDict(), _put_in_order, _ordered_pairs, _none),
     Counter: _Container("Counter", lambda _: Counter(), _put, _pairs, _none),
     defaultdict: _Container("defaultdict", defaultdict, _put, _pairs, lambda own: own.default_factory),
 }
