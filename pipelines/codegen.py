@@ -212,11 +212,9 @@ async def proven(
         if await attempt.record(bench.best.verdict, files=bench.best.files):
             break
         run.say(f"attempt {attempt.number}: {bench.best.verdict.reason}")
-        if run.calls >= max_calls or run.tokens >= max_tokens:
-            run.say(f"stopped: {run.calls} calls and {run.tokens} tokens are spent")
+        if is_spent(run, max_calls, max_tokens):
             break
-    if bench.disputed:
-        run.say(f"left out, because no candidate agrees with them: {', '.join(bench.disputed)}")
+    say_disputed(run, bench)
     return Proven(bench.best.files, bench.suite, bench.disputed, bench.best.verdict)
 
 
@@ -357,6 +355,20 @@ def bench_of(sandbox: Sandbox, brief: Brief, tests: TestSuite, probes: int) -> C
     return Candidates(sandbox, tests, probes=0, judge=brief.folder.trial(sandbox))
 
 
+def is_spent(run: Run, max_calls: int, max_tokens: int) -> bool:
+    """Whether nothing is left to spend; the run says so."""
+    spent = run.calls >= max_calls or run.tokens >= max_tokens
+    if spent:
+        run.say(f"stopped: {run.calls} calls and {run.tokens} tokens are spent")
+    return spent
+
+
+def say_disputed(run: Run, bench: Candidates) -> None:
+    """Name the tests that were left out."""
+    if bench.disputed:
+        run.say(f"left out, because no candidate agrees with them: {', '.join(bench.disputed)}")
+
+
 async def first_change(coder: Agent, brief: Brief, ways: CodeProfile) -> Mapping[str, str]:
     """The first program for a folder, file -> text: the files that are to be written, else a change of what is there."""
     assert brief.folder is not None
@@ -403,11 +415,9 @@ class Changing:
             run.say(f"attempt {attempt.number}: {best.verdict.reason}")
             if not (self.anew or self.turns or self.fixes):
                 break
-            if run.calls >= max_calls or run.tokens >= max_tokens:
-                run.say(f"stopped: {run.calls} calls and {run.tokens} tokens are spent")
+            if is_spent(run, max_calls, max_tokens):
                 break
-        if self.bench.disputed:
-            run.say(f"left out, because no candidate agrees with them: {', '.join(self.bench.disputed)}")
+        say_disputed(run, self.bench)
 
     async def start(self) -> None:
         """The folder as it is, and the requests for a change of it; the first of them was the draft's."""

@@ -189,16 +189,18 @@ def _said_of(name: str, task: str) -> str:
 
 def _is_short(workspace: Workspace, one: Suspect) -> bool:
     node = definitions(workspace.files[one.path]).get(one.name)
-    if node is None:
-        return True
-    return not isinstance(node, ast.ClassDef) and (node.end_lineno or node.lineno) - node.lineno < _MOST_FUNCTION
+    return node is None or (not isinstance(node, ast.ClassDef) and _is_few_lines(node))
+
+
+def _is_few_lines(node: ast.stmt) -> bool:
+    return (node.end_lineno or node.lineno) - node.lineno < _MOST_FUNCTION
 
 
 def rewrites(workspace: Workspace, found: Iterable[Suspect], task: str, told: str, budget: int) -> list[Ask]:
     """One way to ask for each of the likeliest suspects that are there, as they are."""
     there = [one for one in found if not one.head]
     lines = {one: definitions(workspace.files[one.path])[one.name] for one in there}
-    short = [one for one, node in lines.items() if (node.end_lineno or node.lineno) - node.lineno < _MOST_FUNCTION]
+    short = [one for one, node in lines.items() if _is_few_lines(node)]
     return [for_function(workspace, one, task, told, budget) for one in short[:_MOST_SUSPECTS]]
 
 

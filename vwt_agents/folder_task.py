@@ -129,16 +129,14 @@ class FolderTask:
         `now` are changes made already, and `failure` what is wrong with them: then they ask for what is still missing.
         `examples` are tests the task states.
         """
+        if not ways.blanks:
+            asks = self.asks(budget, now=now, failure=failure)
+            order = [0, *(0 if number % 2 == 0 else (number + 1) // 2 % len(asks) for number in range(1, samples + 1))]
+            return [Turn(asks[place], greedy=number == 0) for number, place in enumerate(order)]
         workspace, failures, found = self._seen(now or {}, failure)
         told = told_of(workspace, failures)
-        free = for_any_files(workspace, found, self.task, told, budget)
-        if ways.blanks:
-            tests = [*examples, *self._tests(failures)]
-            asked = blanks(workspace, found, self.task, told, tests, budget)
-            return turns_of_blanks(asked, free, samples)
-        asks = self.asks(budget, now=now, failure=failure)
-        order = [0, *(0 if number % 2 == 0 else (number + 1) // 2 % len(asks) for number in range(1, samples + 1))]
-        return [Turn(asks[place], greedy=number == 0) for number, place in enumerate(order)]
+        asked = blanks(workspace, found, self.task, told, [*examples, *self._tests(failures)], budget)
+        return turns_of_blanks(asked, for_any_files(workspace, found, self.task, told, budget), samples)
 
     def asks(self, budget: int, *, now: Mapping[str, str] | None = None, failure: Failure | None = None) -> list[Ask]:
         """The ways to ask for a change with the code that is there before it: the likeliest function, any files, others."""

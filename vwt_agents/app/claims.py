@@ -24,8 +24,8 @@ def resource_of(world: World, endpoint: str, model: str) -> Resource:
     write the server's address mean the same.
     """
     info = world.infos.get((endpoint, model))
-    server = world.endpoints[endpoint].url
-    return Resource((info.digest if info is not None else "") or canonical(model), one_server(server) if server else "")
+    server = one_server(world.endpoints[endpoint].url)
+    return Resource((info.digest if info is not None else "") or canonical(model), server)
 
 
 async def evictable(world: World) -> dict[str, Mib]:

@@ -36,7 +36,7 @@ def show(run: str, all_entries: bool, as_json: bool) -> int:
         reader = JournalReader()
         record = await reader.run(run)
         entries = list(await reader.entries(record.id))
-        return record, entries, await others_of(reader, entries)
+        return record, entries, {} if as_json or all_entries else await others_of(reader, entries)
 
     record, entries, others = run_async(work)
     if as_json:

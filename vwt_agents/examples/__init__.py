@@ -6,6 +6,16 @@ example is kept only when both of its sides are Python and it says something abo
 
 from vwt_agents.examples.example import Example
 from vwt_agents.examples.forms import find_examples
+from vwt_agents.examples.literals import parses
 from vwt_agents.examples.wanted import Stub, find_signature, find_stub, function_name, function_names
 
-__all__ = ["Example", "Stub", "find_examples", "find_signature", "find_stub", "function_name", "function_names"]
+__all__ = [
+    "Example",
+    "Stub",
+    "find_examples",
+    "find_signature",
+    "find_stub",
+    "function_name",
+    "function_names",
+    "parses",
+]

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from vwt_agents.examples.example import Example
-from vwt_agents.examples.literals import expression, is_value, literal_at
+from vwt_agents.examples.literals import expression, is_value, literal_at, parses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -90,15 +90,7 @@ def _is_comparison(source: str) -> bool:
 
 
 def _is_statement(source: str) -> bool:
-    return expression(source) is None and _parses(source)
-
-
-def _parses(source: str) -> bool:
-    try:
-        ast.parse(source)
-    except (SyntaxError, ValueError):
-        return False
-    return True
+    return expression(source) is None and parses(source)
 
 
 def _mentions(source: str, wanted: str) -> bool:

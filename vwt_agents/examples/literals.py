@@ -6,7 +6,7 @@ import ast
 import re
 from typing import Final
 
-__all__ = ["call_at", "closing_at", "expression", "is_value", "literal_at"]
+__all__ = ["call_at", "closing_at", "expression", "is_value", "literal_at", "parses"]
 
 _WORDS: Final = {"true": "True", "false": "False", "null": "None", "True": "True", "False": "False", "None": "None"}
 _NUMBER: Final = re.compile(r"[-+]?(?:\d[\d_]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?j?")
@@ -104,3 +104,12 @@ def expression(source: str) -> ast.expr | None:
         return ast.parse(source, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+def parses(source: str) -> bool:
+    """True for a text that is Python."""
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError):
+        return False
+    return True

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from vwt_agents.examples.literals import parses
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -57,7 +59,7 @@ def function_names(task: str) -> tuple[str, ...]:
 def _is_head(match: re.Match[str], *, typed: bool) -> bool:
     """A signature rather than a call: `f(x)`, `f(x: int)`, `f() -> str`; with `typed`, not without types."""
     types = ":" in match[2] or match[3] is not None
-    return types or (not typed and _parses(f"def f({match[2]}): pass"))
+    return types or (not typed and parses(f"def f({match[2]}): pass"))
 
 
 def find_stub(task: str) -> Stub | None:
@@ -95,19 +97,11 @@ def find_signature(task: str) -> str | None:
         stripped = line.strip().strip("`")
         if stripped.startswith(("def ", "async def ")):
             head = stripped if stripped.endswith(":") else f"{stripped.rstrip('.')}:"
-            if _parses(f"{head}\n    pass"):
+            if parses(f"{head}\n    pass"):
                 return head
     for pattern in (_BACKTICK_CALL, _PLAIN_SIGNATURE):
         for match in pattern.finditer(task):
             head = f"def {match[1]}({match[2].strip()}){' ' + match[3].strip() if match[3] else ''}:"
-            if _parses(f"{head}\n    pass"):
+            if parses(f"{head}\n    pass"):
                 return head
     return None
-
-
-def _parses(source: str) -> bool:
-    try:
-        ast.parse(source)
-    except (SyntaxError, ValueError):
-        return False
-    return True

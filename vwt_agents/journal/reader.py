@@ -37,20 +37,16 @@ _LINES: Final = """
     FROM runs r
     LEFT JOIN runs q ON q.n = r.parent"""
 _CONTENT: Final = "SELECT digest, size, packed, data, file FROM contents WHERE n = (SELECT {} FROM runs WHERE n = ?)"
-_ENTRIES: Final = """
+_ROWS: Final = """
     SELECT e.id, e.kind, e.name, e.key, e.fingerprint, e.status, e.started_at, e.seconds, e.is_text, e.payload, e.texts,
-           e.sum, p.position, p.is_text, p.data, c.digest, c.size, c.packed, c.data, c.file
+           e.sum, p.position, p.is_text, p.data, c.digest, c.size, c.packed, {data}, c.file
     FROM entries e
     LEFT JOIN parts p ON p.entry = e.id
-    LEFT JOIN contents c ON c.n = p.content
-    WHERE e.id BETWEEN ? AND ?"""
-_EACH: Final = """
-    SELECT e.id, e.kind, e.name, e.key, e.fingerprint, e.status, e.started_at, e.seconds, e.is_text, e.payload, e.texts,
-           e.sum, p.position, p.is_text, p.data, c.digest, c.size, c.packed, CASE p.position WHEN 0 THEN c.data END, c.file
-    FROM entries e
-    LEFT JOIN parts p ON p.entry = e.id
-    LEFT JOIN contents c ON c.n = p.content
-    WHERE e.kind IN ({}) ORDER BY e.id, p.position"""
+    LEFT JOIN contents c ON c.n = p.content"""
+_ENTRIES: Final = _ROWS.format(data="c.data") + " WHERE e.id BETWEEN ? AND ?"
+_EACH: Final = (
+    _ROWS.format(data="CASE p.position WHEN 0 THEN c.data END") + " WHERE e.kind IN ({}) ORDER BY e.id, p.position"
+)
 _CACHED: Final = """
     SELECT r.id, e.seq FROM entries e JOIN runs r ON r.n = e.run
     WHERE e.kind = 'stage' AND e.key = ? AND e.key <> '' AND e.status = 'done' AND e.started_at >= ?

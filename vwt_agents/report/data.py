@@ -15,7 +15,7 @@ from vwt_agents.report.history import History, read_history
 from vwt_agents.report.layout import HEIGHT, WIDTH, lay_out
 from vwt_agents.report.memory import devices_of, models_of, slots_of, stays_of, waits_of
 from vwt_agents.report.origins import taken_over
-from vwt_agents.report.texts import readable
+from vwt_agents.report.texts import readable, value_of
 from vwt_agents.timeline import PLAN
 
 if TYPE_CHECKING:
@@ -195,8 +195,7 @@ def _ending(entry: Entry | None, spans: Sequence[Sequence[Any]], texts: Texts) -
     """How it stands: as its entry says, else as the timeline last saw it."""
     if entry is None:
         return {"status": spans[-1][2] if spans else "waiting", "value": None}
-    payload = entry.payload if isinstance(entry.payload, str) else ""
-    return {"status": entry.status, "value": texts.add(readable(json.loads(payload or "null")))}
+    return {"status": entry.status, "value": texts.add(value_of(entry))}
 
 
 def _graph(stages: Sequence[Mapping[str, Any]], plan: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -7,10 +7,10 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from vwt_agents.report.history import History, Request
-    from vwt_agents.types import Seconds
+    from vwt_agents.report.history import History, Request, Stay
+    from vwt_agents.types import Mib, Seconds
 
 __all__ = ["devices_of", "models_of", "slots_of", "stays_of", "waits_of"]
 
@@ -69,11 +69,7 @@ def devices_of(history: History) -> list[dict[str, Any]]:
         changes: list[tuple[Seconds, int, int]] = []
         for stay in history.stays:
             if stay.model.device == device:
-                before = 0
-                for at, mib in stay.sizes:
-                    changes.append((at, number[id(stay.model)], mib - before))
-                    before = mib
-                changes.append((stay.ended if stay.ended is not None else history.end, number[id(stay.model)], -before))
+                changes += ((at, number[id(stay.model)], mib) for at, mib in _changes(stay, history.end))
         models = sorted({model for _, model, _ in changes})
         devices.append(
             {
@@ -88,17 +84,21 @@ def devices_of(history: History) -> list[dict[str, Any]]:
     return devices
 
 
+def _changes(stay: Stay, end: Seconds) -> Iterator[tuple[Seconds, Mib]]:
+    """When a model took how much more or less, and that all of it was free when it left, or at the end."""
+    before = 0
+    for at, mib in stay.sizes:
+        yield at, mib - before
+        before = mib
+    yield stay.ended if stay.ended is not None else end, -before
+
+
 def _peak(history: History, device: str) -> int:
     """What models that were loaded took at most together; what a load was believed to take does not count, it may fail."""
     changes: list[tuple[Seconds, int]] = []
     for stay in history.stays:
         if stay.model.device == device and stay.ready is not None:
-            sizes = [(max(at, stay.ready), mib) for at, mib in stay.sizes]
-            before = 0
-            for at, mib in sizes:
-                changes.append((at, mib - before))
-                before = mib
-            changes.append((stay.ended if stay.ended is not None else history.end, -before))
+            changes += ((max(at, stay.ready), mib) for at, mib in _changes(stay, history.end))
     now, at_moment = 0, dict[float, int]()
     for at, mib in sorted(changes, key=lambda change: change[0]):
         now += mib

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vwt_agents.past import ORIGINS
-from vwt_agents.report.texts import readable
+from vwt_agents.report.texts import value_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,6 +62,5 @@ def _taken(
                 taken["models"].append(answer["model"])
         elif entry.kind == "stage" and entry.seq == seq:
             taken["seconds"] = entry.seconds
-            payload = entry.payload if isinstance(entry.payload, str) else ""
-            taken["value"] = texts.add(readable(json.loads(payload or "null")))
+            taken["value"] = texts.add(value_of(entry))
     return taken

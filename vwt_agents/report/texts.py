@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["Texts", "pack", "readable"]
+if TYPE_CHECKING:
+    from vwt_agents.entries import Entry
+
+__all__ = ["Texts", "pack", "readable", "value_of"]
 
 _LIMITS: Final = (40_000, 16_000, 8_000, 4_000, 2_000, 1_000, 500)
 """Characters of one text: the first limit under which all of them fit."""
@@ -31,6 +34,12 @@ class Texts:
 def readable(value: Any) -> str:
     """A value of JSON as people read it: text as it is, all else indented."""
     return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def value_of(stage: Entry) -> str:
+    """What a stage gave, by its entry, as people read it."""
+    payload = stage.payload if isinstance(stage.payload, str) else ""
+    return readable(json.loads(payload or "null"))
 
 
 def _cut(text: str, limit: int) -> str:

@@ -11,7 +11,7 @@ from vwt_agents.sandbox.wire import is_plain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CHANGING", "OPERATORS", "local"]
+__all__ = ["BINARY", "CHANGING", "OPERATORS", "local"]
 
 
 def _remote(name: str) -> Callable[..., Any]:
@@ -88,7 +88,11 @@ def _call(self: Any, *positional: Any, **named: Any) -> Any:
     return ask("call", self, list(positional), named)
 
 
-_ARITHMETIC: Final = ("add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "pow", "matmul", "lshift", "rshift")
+BINARY: Final = (
+    *("add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "pow", "matmul", "lshift", "rshift"),
+    *("and", "or", "xor"),
+)
+"""Those that both sides of an operator may answer, also as `radd`, ..."""
 OPERATORS: Final[dict[str, Callable[..., Any]]] = {
     **{name: _remote(name) for name in ("next", "getitem", "setitem", "delitem", "enter", "bytes", "reversed")},
     **{name: _remote(name) for name in ("iter", "len")},
@@ -97,8 +101,8 @@ OPERATORS: Final[dict[str, Callable[..., Any]]] = {
     "int": _judging("int", int),
     "float": _judging("float", float),
     **{name: _unary(name) for name in ("neg", "pos", "invert")},
-    **{name: _binary(name) for name in (*_ARITHMETIC, "and", "or", "xor")},
-    **{"r" + name: _binary(name, reflected=True) for name in (*_ARITHMETIC, "and", "or", "xor")},
+    **{name: _binary(name) for name in BINARY},
+    **{"r" + name: _binary(name, reflected=True) for name in BINARY},
     **{name: _binary(name) for name in ("iadd", "isub", "imul", "itruediv", "ior", "iand", "ixor")},
     **{name: _order(name) for name in ("lt", "le", "gt", "ge")},
     "contains": contains,

@@ -103,9 +103,10 @@ def held_against(what: str, seen: Sequence[str]) -> str:
 def suspicions(code: Mapping[str, str], tests: Mapping[str, str] = MappingProxyType({})) -> tuple[str, ...]:
     """What in the code is found in code that cheats more often than in code that works, such as `imports pytest (m.py)`."""
     own = {root.partition(".")[0] for root in module_names(code)[0]}
-    taken = {name for tree in parsed(tests).values() for name in _imported(tree, own)}
+    trees = parsed(tests).values()
+    taken = {name for tree in trees for name in _imported(tree, own)}
     found: dict[str, None] = {}
-    spread = any(_takes_all(tree, own) for tree in parsed(tests).values())
+    spread = any(_takes_all(tree, own) for tree in trees)
     for name, tree in parsed(code).items():
         shadows = _shadows(tree, taken) if spread else ()
         found.update(dict.fromkeys(f"{what} ({name})" for what in (*_suspicious(tree, own), *shadows)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vwt_agents.sandbox.asking import ask, made_here
 from vwt_agents.sandbox.bases import plain_of
 from vwt_agents.sandbox.handles import ClassMeta, attribute, equals_plain, exactly, of_code, refuse_order
-from vwt_agents.sandbox.operators import OPERATORS
+from vwt_agents.sandbox.operators import BINARY, OPERATORS
 from vwt_agents.sandbox.wire import is_plain
 
 if TYPE_CHECKING:
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["is_value_class", "made_value", "value_class"]
 
-_BINARY: Final = (
-    *("add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "pow", "matmul", "lshift", "rshift"),
-    *("and", "or", "xor"),
-)
 _UNARY: Final = frozenset({"neg", "pos", "invert", "abs", "round", "trunc", "floor", "ceil"})
 _ORDER: Final = frozenset({"lt", "le", "gt", "ge"})
 _TEXTS: Final = frozenset({"str", "repr", "format"})
@@ -73,11 +69,9 @@ def _operator(name: str, kind: type) -> Callable[..., Any] | None:
         return None if own is None else _order(own)
     if name in _TEXTS:
         return _text(name)
-    if name in _UNARY:
+    if name in _UNARY or name in BINARY:
         return _agreed(name, own)
-    if name in _BINARY:
-        return _agreed(name, own)
-    if name.startswith("r") and name[1:] in _BINARY:
+    if name.startswith("r") and name[1:] in BINARY:
         return _agreed(name[1:], own, reflected=True)
     return OPERATORS.get(name) if own is None and name != "bool" else None
 

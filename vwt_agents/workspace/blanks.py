@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from vwt_agents.workspace.shown import outline, tokens_of
-from vwt_agents.workspace.splice import SpliceError, definitions, splice
+from vwt_agents.workspace.splice import SpliceError, definitions, first_line, is_main, splice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,14 +146,14 @@ def _above(text: str, suspect: Suspect, budget: int) -> str:
     owner = definitions(text).get(suspect.owner) if suspect.owner else None
     used = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)} if node is not None else set()
     if owner is not None:
-        before = lines[: _first(owner) - 1]
-        inside = lines[_first(owner) - 1 : _first(node) - 1 if node is not None else owner.end_lineno]
+        before = lines[: first_line(owner) - 1]
+        inside = lines[first_line(owner) - 1 : first_line(node) - 1 if node is not None else owner.end_lineno]
         after = _helpers(tree, lines, owner.end_lineno or 0, used)
         body = [*before, *after, *inside]
     elif node is not None:
-        body = [*lines[: _first(node) - 1], *_helpers(tree, lines, node.end_lineno or 0, used)]
+        body = [*lines[: first_line(node) - 1], *_helpers(tree, lines, node.end_lineno or 0, used)]
     else:
-        main = [one for one in tree.body if isinstance(one, ast.If) and "__name__" in ast.unparse(one.test)]
+        main = [one for one in tree.body if is_main(one)]
         body = lines[: main[0].lineno - 1] if main else lines
     whole = "\n".join(body).rstrip()
     imports = "\n".join(ast.unparse(one) for one in tree.body if isinstance(one, ast.Import | ast.ImportFrom))
@@ -170,12 +170,8 @@ def _helpers(tree: ast.Module, lines: Sequence[str], end: int, used: set[str]) -
             and one.lineno > end
             and one.name in used
         ):
-            found += [*lines[_first(one) - 1 : one.end_lineno], "", ""]
+            found += [*lines[first_line(one) - 1 : one.end_lineno], "", ""]
     return found
-
-
-def _first(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
-    return min([node.lineno, *(one.lineno for one in node.decorator_list)])
 
 
 def _does_something(node: ast.stmt) -> bool:

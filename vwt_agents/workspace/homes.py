@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vwt_agents.examples import function_names
 from vwt_agents.workspace.relevance import named_files
-from vwt_agents.workspace.splice import definitions
+from vwt_agents.workspace.splice import definitions, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,5 +73,4 @@ def _names_in(text: str) -> set[str]:
 
 
 def _lines_of(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> range:
-    first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
-    return range(first, (node.end_lineno or node.lineno) + 1)
+    return range(first_line(node), (node.end_lineno or node.lineno) + 1)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Final
 
+from vwt_agents.workspace.splice import first_line
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
@@ -65,8 +67,7 @@ def outline(text: str, *, keep: Collection[str] = ()) -> str:
 
 def _outlined(body: Sequence[ast.stmt], lines: list[str], keep: Collection[str]) -> Iterator[str]:
     for node in body:
-        decorators: list[ast.expr] = getattr(node, "decorator_list", [])
-        start = min([node.lineno, *(one.lineno for one in decorators)]) - 1
+        start = first_line(node) - 1
         if isinstance(node, ast.ClassDef):
             yield from lines[start : node.body[0].lineno - 1] or [lines[start]]
             yield from _outlined(node.body, lines, keep)

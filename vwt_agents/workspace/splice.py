@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["SpliceError", "definitions", "holds_all_of", "splice"]
+__all__ = ["SpliceError", "definitions", "first_line", "holds_all_of", "is_main", "splice"]
 
 _Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -104,12 +104,12 @@ class _Splicing:
             else:
                 self._replace(place, node)
         if added:
-            end = next((_first_line(one) - 1 for one in self.old.body if _is_main(one)), len(self.lines))
+            end = next((first_line(one) - 1 for one in self.old.body if is_main(one)), len(self.lines))
             self.edits.append((end, end, [*added[2:], "", ""] if end < len(self.lines) else added))
 
     def _replace(self, place: _Definition, node: _Definition) -> None:
         """The new definition where the old one was; decorators stay when the new one has none, as models forget them."""
-        start = place.lineno - 1 if place.decorator_list and not node.decorator_list else _first_line(place) - 1
+        start = place.lineno - 1 if place.decorator_list and not node.decorator_list else first_line(place) - 1
         # The line of the name, not of its decorators, says how deep it stands; both are the same.
         self.edits.append((start, _end(place), self.source.of(node, self._indent(place))))
 
@@ -160,7 +160,7 @@ class _Splicing:
                 at = 0
             else:
                 after = isinstance(first, ast.Import | ast.ImportFrom) or _is_docstring(first)
-                at = _end(first) if after else _first_line(first) - 1
+                at = _end(first) if after else first_line(first) - 1
         self.edits.append((at, at, added))
 
     def _indent(self, node: ast.stmt) -> str:
@@ -176,7 +176,7 @@ class _Source:
         self._fixed = set(_inside_strings(text))
 
     def of(self, node: ast.stmt, indent: str) -> list[str]:
-        first = _first_line(node) - 1
+        first = first_line(node) - 1
         lines = self._lines[first : _end(node)]
         had = lines[0][: len(lines[0]) - len(lines[0].lstrip(" \t"))]
         moved = []
@@ -290,11 +290,13 @@ def _is_docstring(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _is_main(node: ast.stmt) -> bool:
+def is_main(node: ast.stmt) -> bool:
+    """Whether it is what a module does when it is run."""
     return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
 
 
-def _first_line(node: ast.stmt) -> int:
+def first_line(node: ast.stmt) -> int:
+    """The number of the line a statement begins in, its decorators included."""
     decorators: list[ast.expr] = getattr(node, "decorator_list", [])
     return min([node.lineno, *(one.lineno for one in decorators)])
 

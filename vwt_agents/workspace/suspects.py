@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from vwt_agents.examples import function_names
+from vwt_agents.examples import function_names, parses
 from vwt_agents.workspace.relevance import named_files, ranked, words_of
 from vwt_agents.workspace.splice import definitions
 
@@ -171,7 +171,7 @@ def _head(name: str, task: str, tests: str) -> str:
         if given.split(",")[0].strip() in ("self", "cls"):
             given = given.partition(",")[2].strip()
         head = f"def {last}({', '.join([*first, *([given] if given else [])])}){match[2] or ''}:"
-        if _parses(f"{head}\n    pass"):
+        if parses(f"{head}\n    pass"):
             return head
     calls = [node for node in ast.walk(_tree(tests)) if isinstance(node, ast.Call) and _called(node) == last]
     if not calls:
@@ -195,11 +195,3 @@ def _tree(text: str) -> ast.AST:
         return ast.parse(text)
     except (SyntaxError, ValueError):
         return ast.Module([], [])
-
-
-def _parses(text: str) -> bool:
-    try:
-        ast.parse(text)
-    except (SyntaxError, ValueError):
-        return False
-    return True
