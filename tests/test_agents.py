@@ -9,11 +9,12 @@ import anyio
 import pytest
 from pydantic import BaseModel
 
-from vwt_agents.agents import Agent, StageScope
+from vwt_agents.agents import Agent
 from vwt_agents.config import AgentSettings
 from vwt_agents.errors import AnswerInvalid, CallFailed
 from vwt_agents.messages import Chunk, OnChunk, Options, Request, Response
 from vwt_agents.routing import Route
+from vwt_agents.stage_scope import StageScope
 
 LARGE = Route("s", "coder", "large", "big", "large:2b", "gpu0", 2048, 1, 600, "", "escalated")
 SMALL = Route("s", "coder", "small", "here", "small:1b", "gpu0", 2048, 4, 300, "", "small", escalated=LARGE)

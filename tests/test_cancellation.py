@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from vwt_agents.agents import Agent, StageScope
+from vwt_agents.agents import Agent
 from vwt_agents.board import Board
 from vwt_agents.config import AgentSettings, Settings
 from vwt_agents.core import ModelKey, ModelSpec, Scheduler
@@ -22,6 +22,7 @@ from vwt_agents.pipeline import Pipeline
 from vwt_agents.routing import Plan, Route
 from vwt_agents.run import RunFolder
 from vwt_agents.runner import Runner
+from vwt_agents.stage_scope import StageScope
 from vwt_agents.swaps import Serving
 
 if TYPE_CHECKING:

@@ -56,7 +56,7 @@ async def test_a_run_whose_server_dies_ends_well_on_the_other_one(tmp_path: Path
             tasks.start_soon(kill)
             result = await App(board).run(Job(tmp_path / "pipeline.py", config=tmp_path / "agents.toml", out=tmp_path))
     assert (result.status, result.outputs) == ("good", {"second": "the other"})
-    assert board.stages["second"].endpoints == ("spare",)
+    assert board.stages["second"].tally.endpoints == ("spare",)
     said = [line for line in lines if "is lost" in line]
     assert len(said) == 1
     assert "endpoint here is lost" in said[0]

@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 import vwt_agents
-from vwt_agents.eventlog import bound, get_logger
+from vwt_agents.eventlog import bound, bound_keys, get_logger
 from vwt_agents.logs import EVENTS, configure, run_log
 
 PACKAGE = Path(vwt_agents.__file__).parent
@@ -84,6 +84,14 @@ def test_a_line_is_json_with_utc_time_level_event_and_flat_keys(tmp_path):
         "text": "ä \ud83d\n",
         "event_": "mine",
     }
+
+
+def test_a_binding_that_is_undone_leaves_what_was_bound_before_it() -> None:
+    with bound(run="r1", stage="draft"):
+        call = bound(agent="coder", call=1)
+        assert dict(bound_keys()) == {"run": "r1", "stage": "draft", "agent": "coder", "call": 1}
+        call.undo()
+        assert dict(bound_keys()) == {"run": "r1", "stage": "draft"}
 
 
 async def test_each_task_carries_its_own_keys(tmp_path):

@@ -9,9 +9,10 @@ import pytest
 from rich.console import Console
 
 from vwt_agents.agents import Agent
-from vwt_agents.board import Board, CallLine, ModelLine, StageLine, Swap
+from vwt_agents.board import Board, CallLine, ModelLine, StageLine, Swap, Tally
 from vwt_agents.endpoints.base import Progress
 from vwt_agents.graph import Graph, build_graph
+from vwt_agents.messages import Chunk
 from vwt_agents.pipeline import Pipeline
 from vwt_agents.render.live import LiveView, PlainView, open_view
 from vwt_agents.render.pulls import PullView
@@ -185,7 +186,8 @@ def swap_and_end(made: Board) -> None:
     made.swaps.append(Swap("load", "big", "large:2b", "gpu0", 2.0, 0.5, 0, ok=False, why="no room"))
     made.changed()
     made.say("draft: halfway")
-    line.status, line.ended, line.calls, line.output_tokens, line.models = "done", 3.0, 2, 40, ["small:1b"]
+    line.status, line.ended = "done", 3.0
+    line.tally = Tally(models=("small:1b",), calls=2, output_tokens=40)
     made.changed()
     made.changed()
 
@@ -244,7 +246,10 @@ def test_the_live_view_shows_stages_waits_calls_and_the_budget() -> None:
     console, out = terminal()
     line = made.stages["draft"]
     line.status, line.started = "running", 1.0
-    line.in_flight = [CallLine("coder", "small:1b", first=2.0, pieces=12), CallLine("coder", "small:1b")]
+    answering, reading = (CallLine("coder", "small:1b", None, lambda: 2.0) for _ in range(2))
+    for _ in range(12):
+        answering(Chunk("a"))
+    line.in_flight = [answering, reading]
     made.queue, made.waits = {7: "draft"}, lambda request: f"request {request} waits for a slot"
     with LiveView(made, console) as view:
         view._live.refresh()

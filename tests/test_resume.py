@@ -85,7 +85,8 @@ async def test_stages_that_ended_are_kept_with_their_values_and_files_and_calls_
     assert values == {"split": Text(("a", "b")), "left": "AL", "right": 2, "joined": "AL2"}
     assert (switch.done, caller.requests) == (["joined"], [])
     assert runs.status == {"split": "kept", "left": "kept", "right": "kept", "joined": "done"}
-    assert (runs.board.stages["left"].calls, runs.board.stages["left"].replayed) == (1, 1)
+    tally = runs.board.stages["left"].tally
+    assert (tally.calls, tally.replayed) == (1, 1)
 
 
 async def test_a_kept_stages_files_are_put_back_where_they_are_gone_or_changed(runs: Staged) -> None:

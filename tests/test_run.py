@@ -11,11 +11,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from vwt_agents.agents import StageScope
 from vwt_agents.board import Board, StageLine
 from vwt_agents.errors import UsageError
 from vwt_agents.journal import Journal
 from vwt_agents.run import Run, RunFolder
+from vwt_agents.stage_scope import StageScope
 
 
 @dataclass

@@ -7,10 +7,9 @@ queues, loads and answers. It holds no conversation: a prompt says all there is 
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar, get_args, overload
 
 import anyio
@@ -18,47 +17,24 @@ import anyio
 from vwt_agents.answers import AnswerShape, BadAnswer, shape_of
 from vwt_agents.errors import AnswerInvalid, did_you_mean
 from vwt_agents.messages import Caller, Message, Options, Priority, Request, Response
+from vwt_agents.prefix import prefix_name
+from vwt_agents.side_by_side import side_by_side
+from vwt_agents.stage_scope import seed_from
 from vwt_agents.types import parse_duration
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 
     from vwt_agents.config import AgentSettings
     from vwt_agents.routing import Route
+    from vwt_agents.stage_scope import StageScope
     from vwt_agents.types import Seconds
 
-__all__ = ["Agent", "StageScope", "side_by_side"]
+__all__ = ["Agent"]
 
 T = TypeVar("T")
 
 _PRIORITIES: Final = get_args(Priority)
-
-
-@dataclass(slots=True)
-class StageScope:
-    """What the calls of one stage share: who they are, the seed they are sampled from, whether they are escalated.
-
-    `can_escalate`: some agent of the stage has a larger model to go to. `retry` is the number of the try, from 0: another
-    try asks with other seeds.
-    """
-
-    run: str
-    stage: str
-    seed: int
-    item: str = ""
-    can_escalate: bool = False
-    escalated: bool = False
-    attempt: int = 0
-    retry: int = 0
-
-    def seed_of(self, agent: str, number: int) -> int:
-        """A seed of its own for each call, the same in every run with the same seed: a replayed run asks the same questions."""
-        again = f"/retry {self.retry}" if self.retry else ""
-        return _seed(f"{self.seed}/{self.stage}/{self.item}/{agent}/{number}{again}")
-
-
-def _seed(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") & 0x7FFFFFFF
 
 
 class _Terms(NamedTuple):
@@ -76,15 +52,20 @@ class Agent:
     """
 
     __vwt_role__: ClassVar[str] = "agent"
-    __slots__ = ("_caller", "_route", "_scope", "_sown", "name", "settings")
+    __slots__ = ("_caller", "_labels", "_route", "_scope", "_sown", "settings")
 
     def __init__(self, settings: AgentSettings, route: Route, *, caller: Caller, scope: StageScope) -> None:
-        self.name = settings.name
         self.settings = settings
         self._route = route
         self._caller = caller
         self._scope = scope
         self._sown = 0  # calls that were given a seed of their own
+        self._labels: dict[str, str] = {}  # of the last call: most have the same, and hold them while they wait
+
+    @property
+    def name(self) -> str:
+        """As in agents.toml."""
+        return self.settings.name
 
     @property
     def route(self) -> Route:
@@ -155,6 +136,7 @@ class Agent:
         """
         shape = shape_of(returns)
         request = self._request(prompt, shape, given, prefill, self._terms(priority, deadline), options)
+        del prompt, given, options  # the request has it all: who waits holds nothing twice
         response = await self._caller.call(request)
         try:
             return shape.parse(response.text, prefill=prefill)
@@ -168,7 +150,7 @@ class Agent:
             request,
             messages=(*asked, Message("assistant", prefill + response.text), Message("user", str(fault))),
             # From the first one, not the next in line: answers come in any order, and a replay must ask the same again.
-            options=replace(request.options, seed=_seed(f"{request.options.seed}/again")),
+            options=replace(request.options, seed=seed_from(f"{request.options.seed}/again")),
         )
         second = await self._caller.call(again)
         try:
@@ -264,11 +246,8 @@ class Agent:
     ) -> list[Any]:
         """One answer to each prompt, in order, asked side by side as slots allow; `deadline` is that of each."""
         asked = list(prompts)
-
-        async def one(index: int) -> Any:
-            return await self.ask(asked[index], returns, given=given, priority=priority, deadline=deadline, **options)
-
-        return await side_by_side(one, len(asked))
+        how = {"given": given, "priority": priority, "deadline": deadline, **options}
+        return await side_by_side(lambda index: self.ask(asked[index], returns, **how), len(asked))
 
     def _terms(self, priority: Priority | None, deadline: str | Seconds | None) -> _Terms:
         """What is said of one call, over the agent's own; ValueError where it is no class, or no time."""
@@ -298,7 +277,7 @@ class Agent:
             parts.append(shape.instruction)
         messages = [Message("user", "\n\n".join(part.strip("\n") for part in parts))]
         if self.settings.system:
-            messages.insert(0, Message("system", self.settings.system))
+            messages.insert(0, _instructions(self.settings.system))
         if prefill:
             messages.append(Message("assistant", prefill))
         route = self.route
@@ -310,18 +289,26 @@ class Agent:
             options=self._options(options),
             format=shape.schema,
             timeout=self.settings.timeout,
-            labels=self._labels(route),
+            labels=self._labelled(route),
             deadline=terms.deadline,
             priority=terms.priority,
-            prefix=_prefix(self.settings.system, given),
+            prefix=prefix_name(self.settings.system, given),
         )
 
-    def _labels(self, route: Route) -> dict[str, str]:
-        scope = self._scope
-        labels = {"run": scope.run, "stage": scope.stage, "agent": self.name, "tier": route.tier}
-        labels["attempt"] = str(scope.attempt) if scope.attempt else "0"
-        if scope.item:
-            labels["item"] = scope.item
+    def _labelled(self, route: Route) -> Mapping[str, str]:
+        scope, labels = self._scope, self._labels
+        attempt = str(scope.attempt) if scope.attempt else "0"
+        if labels.get("attempt") != attempt or labels["tier"] != route.tier:
+            labels = {
+                "run": scope.run,
+                "stage": scope.stage,
+                "agent": self.name,
+                "tier": route.tier,
+                "attempt": attempt,
+            }
+            if scope.item:
+                labels["item"] = scope.item
+            self._labels = labels
         return labels
 
     def _options(self, given: dict[str, Any]) -> Options:
@@ -343,46 +330,7 @@ class Agent:
         return replace(options, seed=seed)
 
 
-def _prefix(system: str, given: Sequence[str]) -> str:
-    """Names the text a prompt begins with that others begin with too; empty where it begins with nothing shared.
-
-    Calls with one name are served one after another, so that the engine finds in its cache what the last one left there.
-    """
-    return _mark((system, *(part.strip("\n") for part in given))) if given else _mark_of_system(system)
-
-
-def _mark(shared: Sequence[str]) -> str:
-    if not any(shared):
-        return ""
-    mark = hashlib.blake2b(digest_size=8)
-    for part in shared:
-        text = part.encode("utf-8", "surrogatepass")
-        mark.update(b"%d:" % len(text))  # so that ("ab", "c") and ("a", "bc") differ
-        mark.update(text)
-    return mark.hexdigest()
-
-
 @functools.lru_cache(maxsize=64)
-def _mark_of_system(system: str) -> str:
-    """An agent's calls that share no more than its instructions have one name, made once."""
-    return _mark((system,))
-
-
-async def side_by_side(one: Callable[[int], Awaitable[T]], count: int) -> list[T]:
-    """The results of `one(0)` ... `one(count - 1)`, run together; the first error comes out as itself, not as a group."""
-    results: dict[int, T] = {}
-    failures: list[Exception] = []
-
-    async def guarded(index: int) -> None:
-        try:
-            results[index] = await one(index)
-        except Exception as error:  # noqa: BLE001 - handed on as it is
-            failures.append(error)
-            tasks.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as tasks:
-        for index in range(count):
-            tasks.start_soon(guarded, index)
-    if failures:
-        raise failures[0]
-    return [results[index] for index in range(count)]
+def _instructions(system: str) -> Message:
+    """One message for all the calls of an agent that wait."""
+    return Message("system", system)

@@ -8,13 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from vwt_agents.messages import Chunk, Heard
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from vwt_agents.messages import Response
+    from vwt_agents.messages import OnChunk, Response
     from vwt_agents.types import Mib, RequestId, Seconds
 
-__all__ = ["ENDED_WELL", "Board", "CallLine", "ModelLine", "StageLine", "StageStatus", "Swap"]
+__all__ = ["ENDED_WELL", "Board", "CallLine", "ModelLine", "StageLine", "StageStatus", "Swap", "Tally"]
 
 StageStatus: TypeAlias = Literal[
     "waiting", "ready", "running", "done", "kept", "cached", "fallback", "partial", "skipped", "failed", "stopped"
@@ -26,29 +28,29 @@ it needs was skipped, and the run does without."""
 ENDED_WELL: Final[frozenset[StageStatus]] = frozenset({"done", "kept", "cached", "fallback", "partial", "skipped"})
 
 
-@dataclass(slots=True, eq=False)
-class CallLine:
-    """One model call in flight: when its first piece came, and how many have come since. Each is itself only."""
+class CallLine(Heard):
+    """One model call in flight, which hears its answer: when the first piece came, and how many have come since."""
 
-    agent: str
-    model: str
-    first: Seconds | None = None
-    pieces: int = 0
+    __slots__ = ("_clock", "agent", "first", "model")
+
+    def __init__(self, agent: str, model: str, on_chunk: OnChunk | None, clock: Callable[[], Seconds]) -> None:
+        super().__init__(on_chunk)
+        self.agent = agent
+        self.model = model
+        self.first: Seconds | None = None
+        self._clock = clock
+
+    def __call__(self, chunk: Chunk) -> None:
+        """One piece more."""
+        if self.first is None:
+            self.first = self._clock()
+        super().__call__(chunk)
 
 
-@dataclass(slots=True)
-class StageLine:
-    """One stage: where it stands, and the sums of its calls. `begun`: its own code has been, in this session."""
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The sums of a stage's answers, and the models and endpoints they came from."""
 
-    name: str
-    agents: tuple[str, ...]
-    needs: tuple[str, ...]
-    status: StageStatus = "waiting"
-    started: Seconds | None = None
-    ended: Seconds | None = None
-    begun: bool = False
-    attempts: int = 0
-    retries: int = 0
     models: tuple[str, ...] = ()
     endpoints: tuple[str, ...] = ()
     calls: int = 0
@@ -59,14 +61,50 @@ class StageLine:
     wait_s: Seconds = 0.0
     load_s: Seconds = 0.0
     output_s: Seconds = 0.0
+
+    def and_of(self, response: Response) -> Tally:
+        """These, and one answer more. It counts where it came from, which need not be where it was asked for."""
+        usage, model, endpoint = response.usage, response.model, response.endpoint
+        return Tally(
+            self.models if model in self.models else (*self.models, model),
+            self.endpoints if endpoint in self.endpoints else (*self.endpoints, endpoint),
+            self.calls + 1,
+            self.replayed + response.replayed,
+            self.prompt_tokens + usage.prompt_tokens,
+            self.output_tokens + usage.output_tokens,
+            self.cached_tokens + (usage.cached_tokens or 0),
+            self.wait_s + usage.wait_s,
+            self.load_s + usage.load_s,
+            self.output_s + usage.output_s,
+        )
+
+
+NO_ANSWERS: Final = Tally()
+
+
+@dataclass(slots=True)
+class StageLine:
+    """One stage: where it stands, and the tally of its calls. `begun`: its own code has been, in this session."""
+
+    name: str
+    agents: tuple[str, ...]
+    needs: tuple[str, ...]
+    status: StageStatus = "waiting"
+    started: Seconds | None = None
+    ended: Seconds | None = None
+    begun: bool = False
+    attempts: int = 0
+    retries: int = 0
+    tally: Tally = NO_ANSWERS
     note: str = ""
     in_flight: Sequence[CallLine] = ()
 
     def call_began(self, call: CallLine) -> None:
         """One more is in flight."""
-        if not isinstance(self.in_flight, list):  # of most stages, most of the time, none is
-            self.in_flight = []
-        self.in_flight.append(call)
+        if isinstance(self.in_flight, list) and self.in_flight:
+            self.in_flight.append(call)
+        else:  # a list of just one: most stages ask for one answer at a time
+            self.in_flight = [call]
 
     def call_ended(self, call: CallLine) -> None:
         """One less is."""
@@ -75,20 +113,7 @@ class StageLine:
 
     def answered(self, response: Response) -> None:
         """Count an answer."""
-        usage = response.usage
-        self.calls += 1
-        if response.model not in self.models:  # where it was answered, which need not be where it was asked for
-            self.models += (response.model,)
-        if response.endpoint not in self.endpoints:
-            self.endpoints += (response.endpoint,)
-        if response.replayed:
-            self.replayed += 1
-        self.prompt_tokens += usage.prompt_tokens
-        self.output_tokens += usage.output_tokens
-        self.cached_tokens += usage.cached_tokens or 0
-        self.wait_s += usage.wait_s
-        self.load_s += usage.load_s
-        self.output_s += usage.output_s
+        self.tally = self.tally.and_of(response)
 
     def seconds(self, now: Seconds) -> Seconds:
         """How long it has run, or ran."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from vwt_agents.agents import side_by_side
 from vwt_agents.consensus import agreement
 from vwt_agents.probes import probe_calls
 from vwt_agents.sandbox.observe import observe
+from vwt_agents.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -125,6 +125,7 @@ class Dispatcher:
         spec = serving.spec
         self._swaps.serving[spec.key] = serving
         self._tags.update({ModelKey(spec.key.endpoint, tag): spec.key for tag in serving.tags})
+        self._tags.setdefault(spec.key, spec.key)  # one key for all that wait, and not one for each
         self.board.models[spec.key.endpoint, spec.key.model] = ModelLine(
             spec.key.endpoint, spec.key.model, spec.device, footprint=spec.footprint, slots=spec.slots
         )
@@ -154,27 +155,31 @@ class Dispatcher:
 
     async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
         """Wait for a slot, make the call, give the slot back. A model that died under the call is loaded again, once."""
-        heard, asked = Heard.by(on_chunk), self._clock()
-        deadline = None if request.deadline is None else asked + request.deadline
-        again = False
+        heard, again = Heard.by(on_chunk), False
+        deadline = None if request.deadline is None else self._clock() + request.deadline
         while True:
             try:
-                with self.lease(self._key(request), _want(request, deadline)) as lease:
+                lease = self.lease(self._key(request), _want(request, deadline))
+                try:
                     await lease.granted
                     if deadline is None:
                         response = await self._endpoints[request.endpoint].call(request, heard)
                     else:
                         response = await self._call_until(deadline, request, heard, lease)
-                usage = replace(response.usage, wait_s=lease.wait_s, load_s=lease.load_s)
-                return replace(response, usage=usage)
+                finally:
+                    self.give_back(lease)
+                return replace(response, usage=replace(response.usage, wait_s=lease.wait_s, load_s=lease.load_s))
             except (CallFailed, EndpointUnavailable) as error:
-                # What the caller has already seen cannot be taken back, and a call that was too slow once will be again.
-                known = error is self._swaps.failures.get(self._key(request))
-                final = again or heard.final or isinstance(error, CallTimeout) or known
-                if final or not await self._lost(request, error.message):
+                if again or not await self._is_worth_another(request, error, heard):
                     raise
                 log.warning("call.retried", model=request.model, endpoint=request.endpoint, error=error.message)
                 again = True
+
+    async def _is_worth_another(self, request: Request, error: VwtError, heard: Heard) -> bool:
+        """What the caller has already seen cannot be taken back, and a call that was too slow once will be again."""
+        known = error is self._swaps.failures.get(self._key(request))
+        final = heard.final or isinstance(error, CallTimeout) or known
+        return not final and await self._lost(request, error.message)
 
     async def _call_until(self, deadline: Seconds, request: Request, heard: Heard, lease: Lease) -> Response:
         with anyio.move_on_after(max(0.0, deadline - self._clock())):
@@ -185,11 +190,11 @@ class Dispatcher:
         )
 
     def lease(self, key: ModelKey, want: Want = ANYONE) -> Lease:
-        """A slot of a resident model for the length of the block, once its `granted` has been awaited."""
+        """A slot of a resident model, once its `granted` has been awaited; it is to be given back in any case."""
         if key not in self._swaps.serving:
             raise Rejected(f"model {key.model!r} on endpoint {key.endpoint!r} is not served in this run")
         request = next(self._ids)
-        lease = self._waiting[request] = Lease(self, request, key, self._clock())
+        lease = self._waiting[request] = Lease(request, key, self._clock())
         self.board.queue[request] = want.labels.get("stage", "")
         if self._timeline is not None:
             self._timeline.asked(request, key, want.labels, want.call, lease.submitted)
@@ -197,7 +202,7 @@ class Dispatcher:
         return lease
 
     def give_back(self, lease: Lease) -> None:
-        """End a lease, or the wait for it: the end of its block."""
+        """End a lease, or the wait for it."""
         self._ends_wait(lease)
         if event := lease.give_back():
             self.post(event)

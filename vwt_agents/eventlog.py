@@ -7,7 +7,7 @@ Owns the logger object and the keys bound to the current task. Never formats, ne
 
 from __future__ import annotations
 
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,34 +19,39 @@ __all__ = ["EventLog", "EventText", "bind_here", "bound", "bound_keys", "get_log
 
 ExcInfo: TypeAlias = bool | BaseException | tuple[type[BaseException], BaseException, TracebackType | None] | None
 
-# Linked from the last binding to the first, each (names and values in turn, the binding before it): keys are bound for every
-# stage and call, held while it waits, and read only where an event is let through.
-_Bound: TypeAlias = "tuple[tuple[Any, ...], _Bound] | None"
-_bound: ContextVar[_Bound] = ContextVar("vwt_agents_bound", default=None)
-
 
 class bound:  # noqa: N801 - used as a function is; a class, because many wait within its block
-    """Within the block, events of this task and of tasks it starts carry these keys: run, stage, agent, call."""
+    """Within the block, events of this task and of tasks it starts carry these keys: run, stage, agent, call.
 
-    __slots__ = ("_token",)
+    They are bound as it is made; `undo` is the end of the block for who has a `finally` of his own.
+    """
+
+    # Linked from the last binding to the first; the words are all names, then all values. Keys are bound for every stage and
+    # call, held while it waits, and read only where an event is let through.
+    __slots__ = ("before", "words")
 
     def __init__(self, **keys: object) -> None:
-        self._token = _bind(keys)
+        self.words: tuple[Any, ...] = (*keys, *keys.values())
+        self.before = _bound.get()
+        _bound.set(self)
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, *exc: object) -> None:
-        _bound.reset(self._token)
+        self.undo()
+
+    def undo(self) -> None:
+        """Bind what was bound before."""
+        _bound.set(self.before)
+
+
+_bound: ContextVar[bound | None] = ContextVar("vwt_agents_bound", default=None)
 
 
 def bind_here(**keys: object) -> None:
     """From here to the end of the current context, events carry these keys; for who owns the whole context."""
-    _bind(keys)
-
-
-def _bind(keys: Mapping[str, object]) -> Token[_Bound]:
-    return _bound.set((tuple(word for pair in keys.items() for word in pair), _bound.get()))
+    bound(**keys)
 
 
 def bound_keys() -> Mapping[str, object]:
@@ -54,9 +59,9 @@ def bound_keys() -> Mapping[str, object]:
     bindings = []
     left = _bound.get()
     while left is not None:
-        binding, left = left
-        bindings.append(binding)
-    return {name: value for one in reversed(bindings) for name, value in zip(one[::2], one[1::2], strict=True)}
+        bindings.append(left.words)
+        left = left.before
+    return {name: value for one in reversed(bindings) for name, value in zip(one, one[len(one) // 2 :], strict=False)}
 
 
 class EventText:

@@ -16,7 +16,7 @@ from vwt_agents.board import Board, CallLine, StageLine
 from vwt_agents.entries import call_entry, request_fingerprint
 from vwt_agents.errors import VwtError
 from vwt_agents.eventlog import bound, get_logger
-from vwt_agents.messages import Chunk, Heard
+from vwt_agents.messages import Chunk
 
 if TYPE_CHECKING:
     from collections import deque
@@ -30,24 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["JournalingCaller"]
 
 log = get_logger(__name__)
-
-
-class _Counting(Heard):
-    """Notes on a call's line when its pieces come, and passes them on."""
-
-    __slots__ = ("clock", "line")
-
-    def __init__(self, line: CallLine, on_chunk: OnChunk | None, clock: Callable[[], Seconds]) -> None:
-        super().__init__(on_chunk)
-        self.line = line
-        self.clock = clock
-
-    def __call__(self, chunk: Chunk) -> None:
-        line = self.line
-        if line.first is None:
-            line.first = self.clock()
-        line.pieces += 1
-        super().__call__(chunk)
 
 
 class JournalingCaller:
@@ -86,34 +68,38 @@ class JournalingCaller:
         A request that was made several times has several answers; each is used once, in their order. LimitReached where
         the answer is not known and the run may make no more calls.
         """
-        known = self._known.get(request_fingerprint(request)) if self._known else None
-        if known:
-            response = known.popleft()
-            if on_chunk is not None and response.text:
-                on_chunk(Chunk(response.text))
-            self._count(response)
-            return response
+        if self._known and (answer := self._known_answer(request, on_chunk)) is not None:
+            return answer
         self._spent.begin()
         request = replace(request, call=self._spent.calls)
         started, now = self._clock(), datetime.now(UTC)
-        line = CallLine(request.labels.get("agent", ""), request.model)
+        line = CallLine(request.labels.get("agent", ""), request.model, on_chunk, self._clock)
         self._line.call_began(line)
-        answer: Response | None = None
+        answer, keys = None, bound(agent=line.agent, call=request.call)
         try:
-            with bound(agent=line.agent, call=request.call):
-                try:
-                    answer = await self._caller.call(request, _Counting(line, on_chunk, self._clock))
-                except VwtError as error:
-                    self._log_failure(request, error, started)
-                    await self._keep(request, error.message, started, now)
-                    raise
-                self._log_answer(answer, started)
-        finally:
+            answer = await self._caller.call(request, line)
+            self._log_answer(answer, started)
+        except VwtError as error:
+            self._log_failure(request, error, started)
+            await self._keep(request, error.message, started, now)
+            raise
+        finally:  # and no block: one more frame's worth of what waits here would be held by everyone who does
+            keys.undo()
             self._line.call_ended(line)
             self._spend(line, answer, started)
         self._count(answer)
         await self._keep(request, answer, started, now)
         return answer
+
+    def _known_answer(self, request: Request, on_chunk: OnChunk | None) -> Response | None:
+        known = self._known.get(request_fingerprint(request))
+        if not known:
+            return None
+        response = known.popleft()
+        if on_chunk is not None and response.text:
+            on_chunk(Chunk(response.text))
+        self._count(response)
+        return response
 
     def _log_failure(self, request: Request, error: VwtError, started: Seconds) -> None:
         seconds = self._clock() - started

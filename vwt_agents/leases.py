@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final
 
 from vwt_agents.core import Cancelled, Released, Submitted
 
@@ -52,26 +52,17 @@ class Want:
 ANYONE: Final = Want()
 
 
-class Giver(Protocol):
-    """Where leases come from."""
-
-    def give_back(self, lease: Lease) -> None:
-        """End a lease, or the wait for it."""
-        ...
-
-
 class Lease:
-    """A request's hold on a slot for the length of a `with` block, in which it is to await `granted` first.
+    """A request's hold on a slot, from when its `granted` has been awaited until it is given back.
 
     `granted` raises Rejected or LoadFailed when there will never be a slot. `wait_s` is what the request waited for it,
-    `load_s` the part in which its model was being loaded. One is there for all who wait, so it is small, and a block of
-    its own frame (`asynccontextmanager`) would be several times its size.
+    `load_s` the part in which its model was being loaded. One is there for all who wait, so it is small, and no `with`
+    block: that would hold its own end, as an object, for each of them.
     """
 
-    __slots__ = ("_giver", "granted", "key", "load_s", "request", "submitted", "wait_s")
+    __slots__ = ("granted", "key", "load_s", "request", "submitted", "wait_s")
 
-    def __init__(self, giver: Giver, request: RequestId, key: ModelKey, submitted: Seconds) -> None:
-        self._giver = giver
+    def __init__(self, request: RequestId, key: ModelKey, submitted: Seconds) -> None:
         self.request = request
         self.key = key
         self.submitted = submitted
@@ -79,12 +70,6 @@ class Lease:
         self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.wait_s: Seconds = 0.0
         self.load_s: Seconds = 0.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._giver.give_back(self)
 
     def end_wait(self, error: VwtError | None = None) -> None:
         """Wake whoever waits, unless he has left: with his slot, or with the reason why he will have none."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from vwt_agents.entries import Entry, fingerprint
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Changed", "Recall", "Remembered", "code_marks"]
 
 _MARK: Final = 16  # hex digits: enough to tell one version of a stage's code from another
+_NOTHING: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +101,14 @@ class Recall:
         self._seed = seed
         self._models = digests
         self._use_cache = use_cache
-        self._inputs: dict[str, bytes] = {}
-        self._digests: dict[str, bytes] = {}
-        self._marks: dict[str, str] = {}
+        # Made when there is something to put in: of many runs side by side, many wait in their first stage.
+        self._inputs: Mapping[str, bytes] = _NOTHING
+        self._digests: dict[str, bytes] | None = None
+        self._marks: dict[str, str] | None = None
 
     def begin(self, inputs: Mapping[str, Any]) -> None:
         """The inputs the run was given."""
-        self._inputs = {name: _digest(encode(value)) for name, value in inputs.items()}
+        self._inputs = {name: _digest(encode(value)) for name, value in inputs.items()} if inputs else _NOTHING
 
     def kept(self, stage: Stage) -> Remembered | Changed | None:
         """What the stage gave before in this run; None where it never ended well. Its files are put back if need be."""
@@ -120,7 +123,7 @@ class Recall:
             value = read_value(str(entry.payload), stage.result)
         except Unreadable as error:
             return Changed(f"its result cannot be read back: {error}")
-        self._digests[stage.name] = self._value_digest(stage, str(entry.payload))
+        self._gave(stage, self._value_digest(stage, str(entry.payload)))
         for name, text in dict(self._past.files_at(entry)).items():
             self._folder.write(name, text)
         return Remembered(value) if entry.run == self._run else Remembered(value, entry.run, entry.seq)
@@ -167,7 +170,7 @@ class Recall:
         """Write down how a stage ended; durable when this returns. `needed`: other stages wait for it."""
         payload = encode(value)
         if needed:
-            self._digests[stage.name] = b"skipped" if status == "skipped" else self._value_digest(stage, payload)
+            self._gave(stage, b"skipped" if status == "skipped" else self._value_digest(stage, payload))
         key = self._cache_key(stage) if status == "done" and stage.policy.cache else ""
         await self._journal.append(
             Entry(
@@ -190,16 +193,25 @@ class Recall:
 
     def mark(self, stage: Stage) -> str:
         """Of the stage's code, the values it needs and the inputs it is given: by their digests, however long they are."""
-        known = self._marks.get(stage.name)
+        known = self._marks.get(stage.name) if self._marks is not None else None
         if known is None:
             mark = sha256(stage.fingerprint().encode())
             for need in stage.needs:
+                assert self._digests is not None
                 mark.update(self._digests[need])
             for param in stage.params:
                 if param.role == "input":
                     mark.update(self._inputs[param.source])
-            known = self._marks[stage.name] = mark.hexdigest()
+            known = mark.hexdigest()
+            if self._marks is None:
+                self._marks = {}
+            self._marks[stage.name] = known
         return known
+
+    def _gave(self, stage: Stage, digest: bytes) -> None:
+        if self._digests is None:
+            self._digests = {}
+        self._digests[stage.name] = digest
 
     def _value_digest(self, stage: Stage, payload: str) -> bytes:
         """Of a value whose JSON does not say all of it, also by what it was made of: equal JSON means little there."""
@@ -213,7 +225,8 @@ class Recall:
         return f"what it needs has changed: {', '.join(needs)}" if needs else "its inputs have changed"
 
     def _is_old(self, need: str) -> bool:
-        return any(entry.fingerprint == self._marks.get(need) for entry in self._past.stages[need])
+        mark = self._marks.get(need) if self._marks is not None else None
+        return any(entry.fingerprint == mark for entry in self._past.stages[need])
 
     def _cache_key(self, stage: Stage) -> str:
         """Of all that shapes what the stage gives: what `mark` has, and its agents with their models. "" where a model is

@@ -47,21 +47,22 @@ class StageResult:
     @classmethod
     def of(cls, line: StageLine, now: Seconds) -> StageResult:
         """The result of a stage as the board has it."""
+        tally = line.tally
         return cls(
             name=line.name,
             status=line.status,
             agent=", ".join(line.agents),
-            model=", ".join(line.models),
-            endpoint=", ".join(line.endpoints),
+            model=", ".join(tally.models),
+            endpoint=", ".join(tally.endpoints),
             attempts=max(line.attempts, int(line.begun)),
-            calls=line.calls,
+            calls=tally.calls,
             seconds=round(line.seconds(now), 3),
-            wait_seconds=round(line.wait_s, 3),
-            load_seconds=round(line.load_s, 3),
-            prompt_tokens=line.prompt_tokens,
-            output_tokens=line.output_tokens,
-            cached=line.cached_tokens,
-            replayed=line.replayed,
+            wait_seconds=round(tally.wait_s, 3),
+            load_seconds=round(tally.load_s, 3),
+            prompt_tokens=tally.prompt_tokens,
+            output_tokens=tally.output_tokens,
+            cached=tally.cached_tokens,
+            replayed=tally.replayed,
             retries=line.retries,
             note=line.note if line.status in _NOTED else "",
         )

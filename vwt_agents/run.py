@@ -18,10 +18,10 @@ from vwt_agents.whole import clear_parts, write_whole
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from vwt_agents.agents import StageScope
     from vwt_agents.board import Board, StageLine
     from vwt_agents.journal import Journal
     from vwt_agents.past import Past
+    from vwt_agents.stage_scope import StageScope
     from vwt_agents.types import Seconds
 
 __all__ = ["Attempt", "Outcome", "Run", "RunFolder", "delivered_entry"]
@@ -47,11 +47,18 @@ class Outcome(Protocol):
 class RunFolder:
     """The folder a run leaves its files in. Every file appears whole or not at all."""
 
-    __slots__ = ("delivered", "path")
+    __slots__ = ("_delivered", "path")
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.delivered: list[Path] = []
+        self._delivered: dict[Path, None] | None = (
+            None  # until the first file: most stages wait for answers before that
+        )
+
+    @property
+    def delivered(self) -> list[Path]:
+        """The files that were written, in their order, each once."""
+        return list(self._delivered or ())
 
     def make(self) -> None:
         """Make the folder; UsageError when something else is in its place, or nothing may be written there; Unwritable
@@ -88,8 +95,9 @@ class RunFolder:
         except OSError as error:
             hint = "choose another name, or another folder with --out"
             raise _unwritten(error, f"cannot write {target}: {error.strerror}", hint) from error
-        if target not in self.delivered:
-            self.delivered.append(target)
+        if self._delivered is None:
+            self._delivered = {}
+        self._delivered[target] = None
         return target
 
 
@@ -168,12 +176,13 @@ class Run:
     @property
     def calls(self) -> int:
         """Model calls this stage has had answered, those from the journal included."""
-        return self._line.calls
+        return self._line.tally.calls
 
     @property
     def tokens(self) -> int:
         """Tokens of the prompts and answers of those calls; what the engine had in its cache is left out, where it says so."""
-        return self._line.prompt_tokens - self._line.cached_tokens + self._line.output_tokens
+        tally = self._line.tally
+        return tally.prompt_tokens - tally.cached_tokens + tally.output_tokens
 
     async def attempts(self, limit: int, *, escalate_after: int | None = None) -> AsyncIterator[Attempt]:
         """At most `limit` attempts; after `escalate_after` in a row without progress, calls go to the large tier.

@@ -73,10 +73,10 @@ class Runner:
     __slots__ = (
         "_approvals",
         "_board",
-        "_clock",
         "_crew",
         "_failure",
         "_journal",
+        "_loop",
         "_origins",
         "_past",
         "_priority",
@@ -122,13 +122,25 @@ class Runner:
         self._board = board
         self._seed = seed
         self._crew = Crew(settings.scheduler.max_agents)
-        self._clock: Callable[[], Seconds] = anyio.current_time
         self._failure: VwtError | None = None
         self._origins: dict[str, Remembered] | None = (
             None  # of the stages that another run did, and nobody has written down yet
         )
         self._approvals = approvals
         self._walk = Walk(graph)
+        self._recall: Recall | None = None
+        if journal is not None:
+            self._recall = Recall(
+                run_id,
+                journal,
+                folder,
+                plan=plan,
+                settings=settings,
+                past=self._past,
+                seed=seed,
+                digests=digests if digests is not None else _NOTHING,
+                use_cache=use_cache,
+            )
         self._wiring = Wiring(
             walk=self._walk,
             plan=plan,
@@ -144,21 +156,8 @@ class Runner:
             spent=spent if spent is not None else Spent(),
             past=self._past,
             inputs=_NOTHING,
-            mark=self.mark,
+            recall=self._recall,
         )
-        self._recall: Recall | None = None
-        if journal is not None:
-            self._recall = Recall(
-                run_id,
-                journal,
-                folder,
-                plan=plan,
-                settings=settings,
-                past=self._past,
-                seed=seed,
-                digests=digests if digests is not None else _NOTHING,
-                use_cache=use_cache,
-            )
         board.stages = self._walk.nodes
 
     @property
@@ -168,7 +167,7 @@ class Runner:
 
     async def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Every stage's value, once all have ended; the first stage that fails stops the others and is raised."""
-        self._clock = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
         self._wiring.inputs = inputs
         if self._recall is not None:
             self._recall.begin(inputs)
@@ -179,6 +178,7 @@ class Runner:
         try:
             for node in begun:
                 self._begin(node)
+            del begun  # all the time that the run takes, nobody needs it
             await self._crew.run()
         finally:
             self._mark_stopped()
@@ -191,7 +191,7 @@ class Runner:
     def _mark_stopped(self) -> None:
         for node in self._walk.nodes.values():
             if node.status == "running":
-                node.status, node.ended = "stopped", self._clock()
+                node.status, node.ended = "stopped", self._loop.time()
 
     def _steps_to_come(self) -> tuple[Step, ...]:
         """The steps of the stages that are not done yet; none of them waits for one that is."""
@@ -225,7 +225,7 @@ class Runner:
             self._board.say(f"{node.name} is done again: {found.why}")
             return False
         node.status = "kept"
-        node.started = node.ended = self._clock()
+        node.started = node.ended = self._loop.time()
         self._walk.values[node.name] = found.value
         if found.run:
             self._from_another_run(node, found)
@@ -251,7 +251,7 @@ class Runner:
         if lost := self._walk.lost(node):
             self._crew.add(self._leave_out, node, f"it needs {', '.join(dict.fromkeys(lost))}, which was skipped")
             return
-        node.status, node.started = "running", self._clock()
+        node.status, node.started = "running", self._loop.time()
         self._board.changed()
         log.info("stage.started", stage=stage.name)
         if (
@@ -266,7 +266,10 @@ class Runner:
     async def _stage(self, node: Node, items: Items | None = None, index: int = 0) -> None:
         """The stage, or one of its items, to what follows from its end. One coroutine, because many wait within one."""
         stage = node.stage
-        bind_here(stage=stage.name, **({} if items is None else {"item": str(index)}))
+        if items is None:
+            bind_here(stage=stage.name)
+        else:
+            bind_here(stage=stage.name, item=str(index))
         turn = Turn(self, node, "" if items is None else str(index), seated=bool(stage.agents))
         ASKING.set(turn)
         try:
@@ -379,7 +382,7 @@ class Runner:
 
     async def _leave_out(self, node: Node, why: str) -> None:
         """End a stage that cannot be begun, because the run does without one that it needs."""
-        node.note, node.started = why, self._clock()
+        node.note, node.started = why, self._loop.time()
         self._board.say(f"{node.name}: skipped, because {why}")
         try:
             await self._end(node, LEFT_OUT)
@@ -394,8 +397,8 @@ class Runner:
         elif node.stood_in is not None:
             status = node.stood_in
         self._walk.values[name] = value
-        await self._ended(node, status, value)
-        log.info("stage.done", stage=name, seconds=node.seconds(self._clock()), status=status)
+        seconds = await self._ended(node, status, value)
+        log.info("stage.done", stage=name, seconds=seconds, status=status)
         if self._tell is not None:
             self._tell(StepEnded(self._run_id, name))
         followers = self._advance(self._walk.freed(node))
@@ -421,15 +424,17 @@ class Runner:
             except VwtError as unwritten:
                 log.warning("stage.failed", error=unwritten.message)
 
-    async def _ended(self, node: Node, status: StageStatus, value: Any) -> None:
-        node.status, node.ended = status, self._clock()
+    async def _ended(self, node: Node, status: StageStatus, value: Any) -> Seconds:
+        """Write down how it ended; the seconds it took."""
+        node.status, node.ended = status, self._loop.time()
         self._board.changed()
-        if self._recall is None:
-            return
-        if status == "skipped":
-            value = {"why": node.note}
-        seconds, needed = node.seconds(node.ended), self._walk.is_needed(node)
-        await self._recall.ended(node.stage, status, value, seconds, at_once=self._crew.alone, needed=needed)
+        seconds = node.seconds(node.ended)
+        if self._recall is not None:
+            if status == "skipped":
+                value = {"why": node.note}
+            needed = self._walk.is_needed(node)
+            await self._recall.ended(node.stage, status, value, seconds, at_once=self._crew.alone, needed=needed)
+        return seconds
 
     async def _event(self, name: str, node: Node, item: str, **said: Any) -> None:
         if self._recall is not None:

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vwt_agents.agents import Agent, StageScope
+from vwt_agents.agents import Agent
 from vwt_agents.errors import DefinitionError, Fault
 from vwt_agents.journaling import JournalingCaller
 from vwt_agents.run import Run, RunFolder
+from vwt_agents.stage_scope import StageScope
 from vwt_agents.walk import LEFT_OUT
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from vwt_agents.board import Board
     from vwt_agents.config import Settings
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from vwt_agents.limits import Spent
     from vwt_agents.messages import Caller, Response
     from vwt_agents.past import Past
+    from vwt_agents.recall import Recall
     from vwt_agents.routing import Plan
     from vwt_agents.tries import Turn
     from vwt_agents.walk import Node, Walk
@@ -60,8 +62,7 @@ class Items:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Wiring:
-    """All that a run hands to its stages. `inputs` are those of the run, once it has begun; `mark` names the code and the
-    values of a stage, and is empty without a journal."""
+    """All that a run hands to its stages. `inputs` are those of the run, once it has begun."""
 
     walk: Walk
     plan: Plan
@@ -77,7 +78,7 @@ class Wiring:
     spent: Spent
     past: Past
     inputs: Mapping[str, Any]
-    mark: Callable[[Stage], str]
+    recall: Recall | None
 
     def items(self, stage: Stage) -> list[Any]:
         """What a stage with `each=` runs once for. DefinitionError where it was given what has no items."""
@@ -133,7 +134,7 @@ class Wiring:
             journal=self.journal,
             folder=self.folder,
             past=self.past,
-            mark=partial(self.mark, node.stage),
+            mark=partial(self.recall.mark, node.stage) if self.recall is not None else None,
         )
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from codebench.forms import FORM, chat, prefilled, writable
 from codebench.score import visible_pass
-from vwt_agents.agents import side_by_side
 from vwt_agents.errors import CallFailed, RunError, UsageError
+from vwt_agents.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,8 +9,8 @@ from codebench.score import Visible, hidden_pass, visible_pass, visible_suite
 from codebench.tasks import Problem, Task, load_problems, parse_numbers
 
 from vwt_agents import Sandbox
-from vwt_agents.agents import side_by_side
 from vwt_agents.errors import UsageError
+from vwt_agents.side_by_side import side_by_side
 from vwt_agents.workspace import read_workspace
 
 

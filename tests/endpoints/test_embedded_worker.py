@@ -12,12 +12,12 @@ import anyio
 import pytest
 from embedded_files import entry_for, gguf_bytes, write
 
-from vwt_agents.agents import side_by_side
 from vwt_agents.endpoints.embedded import EmbeddedEndpoint
 from vwt_agents.endpoints.embedded.catalogue import Catalogue, load_catalogue
 from vwt_agents.endpoints.embedded.store import Store
 from vwt_agents.errors import CallFailed, EndpointUnavailable, LoadFailed, ModelMissing
 from vwt_agents.messages import Message, Options, Request
+from vwt_agents.side_by_side import side_by_side
 
 MODEL = "smollm2:135m"
 CTX = 1024

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from vwt_agents import Run, Sandbox, TestSuite
-from vwt_agents.agents import Agent, StageScope
+from vwt_agents.agents import Agent
 from vwt_agents.board import Board, StageLine
 from vwt_agents.config import AgentSettings
 from vwt_agents.journaling import JournalingCaller
@@ -21,6 +21,7 @@ from vwt_agents.limits import Spent
 from vwt_agents.messages import OnChunk, Request, Response, Usage
 from vwt_agents.routing import Route
 from vwt_agents.run import RunFolder
+from vwt_agents.stage_scope import StageScope
 
 LARGE = Route("s", "coder", "large", "e", "qwen2.5-coder:14b", "cpu", 2048, 1, 600, "", "escalated")
 SMALL = Route("s", "coder", "small", "e", "qwen2.5-coder:7b", "cpu", 2048, 4, 300, "", "small", escalated=LARGE)

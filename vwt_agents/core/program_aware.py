@@ -84,7 +84,7 @@ class ProgramAware:
             if queue and residency.grantable:
                 waiting = self._pick(state, queue, residency)
                 late = waiting.late <= state.now
-                place = (not late, waiting.late if late else 0.0, *waiting.rank, -waiting.tail)
+                place = (not late, waiting.late if late else 0.0, *waiting.rank)
                 if best is None or (place, waiting.request) < best:
                     best = (place, waiting.request)
         return None if best is None else best[1]

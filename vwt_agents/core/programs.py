@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import pairwise
 from math import inf
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from vwt_agents.core.specs import ModelKey, RequestClass
     from vwt_agents.core.steps import Step, Use
@@ -105,6 +106,10 @@ class Stage:
         return 0.0 if self.ended else max(0.0, use.calls - self.made.get(use.key, 0)) * use.seconds
 
 
+UNANNOUNCED: Final[Mapping[str, Stage]] = MappingProxyType({})
+"""The stages of a run that has not said what it will do."""
+
+
 @dataclass(slots=True)
 class Program:
     """A run; `order` is its place among all runs by age.
@@ -118,7 +123,7 @@ class Program:
     asked: Seconds = 0.0
     left: Seconds = 0.0
     under_way: int = 0
-    stages: dict[str, Stage] = field(default_factory=dict)
+    stages: Mapping[str, Stage] = field(default_factory=lambda: UNANNOUNCED)
 
 
 class Programs:
@@ -216,11 +221,12 @@ class Programs:
             names.add(step.name)
         program = self.program(run)
         self._clear(program)
-        program.klass = klass
+        stages: dict[str, Stage] = {}
+        program.stages, program.klass = stages, klass
         for place, step in enumerate(steps):
-            before = tuple(program.stages[name] for name in step.after)
+            before = tuple(stages[name] for name in step.after)
             pace = {use.key: use.seconds for use in step.uses}
-            stage = program.stages[step.name] = Stage(step, place, before, pace=pace, think=step.think)
+            stage = stages[step.name] = Stage(step, place, before, pace=pace, think=step.think)
             for each in before:
                 each.followers.append(stage)
             self._count(program, stage)
@@ -258,7 +264,7 @@ class Programs:
         for stage in program.stages.values():
             if not stage.ended:
                 self._close(program, stage)
-        program.stages = {}
+        program.stages = UNANNOUNCED
 
     def _close(self, program: Program, stage: Stage) -> None:
         stage.ended = True

@@ -24,9 +24,8 @@ class Waiting:
     """A request that waits: since when, and the moment from which its model is due.
 
     `lane` is the class it is ordered by. `rank` is its place in line, the least first: class, level, its run's size and
-    age.
-    `tail` is the believed time from its start to the end of its run, `prefix` names the text its prompt begins with,
-    `deadline` is the moment from which nobody wants its answer.
+    age, and less than 0 by the believed time from its start to the end of its run. `prefix` names the text its prompt begins
+    with, `deadline` is the moment from which nobody wants its answer.
     """
 
     request: RequestId
@@ -37,15 +36,19 @@ class Waiting:
     since: Seconds
     due: Seconds
     late: Seconds
-    rank: tuple[int, int, int, int] = (0, 0, 0, 0)
-    tail: Seconds = 0.0
+    rank: tuple[int, int, int, int, Seconds] = (0, 0, 0, 0, 0.0)
     seconds: Seconds = 0.0
     prefix: str = ""
     deadline: Seconds | None = None
 
+    @property
+    def tail(self) -> Seconds:
+        """The believed time from its start to the end of its run."""
+        return -self.rank[4]
+
 
 _Key: TypeAlias = "tuple[Any, ...]"
-"""What requests are ordered by, and last their number: one flat tuple, because there are four of it for each."""
+"""What requests are ordered by, and last their number. There are four for each, of what the request itself holds."""
 
 
 class Order:
@@ -86,10 +89,10 @@ class Queue:
 
     def __init__(self) -> None:
         self._alive: dict[RequestId, Waiting] = {}
-        self._by_rank = Order(lambda waiting: (*waiting.rank, -waiting.tail, waiting.request))
+        self._by_rank = Order(lambda waiting: (waiting.rank, waiting.request))
         self._by_due = Order(lambda waiting: (waiting.due, waiting.request))
         self._by_late = Order(lambda waiting: (waiting.late, waiting.request))
-        self._by_tail = Order(lambda waiting: (waiting.rank[0], -waiting.tail, waiting.request))
+        self._by_tail = Order(lambda waiting: (waiting.rank[0], waiting.rank[4], waiting.request))
         self._prefixes: dict[str, dict[RequestId, Waiting]] = {}
         self.work: Seconds = 0.0
 

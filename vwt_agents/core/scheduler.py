@@ -236,8 +236,7 @@ class Scheduler:
                 since=state.now,
                 due=state.now + self._max_wait[lane],
                 late=state.now + LATE * self._max_wait[lane],
-                rank=self._rank(program, lane, seconds),
-                tail=state.programs.tail(event.run, event.step),
+                rank=self._rank(program, lane, seconds, state.programs.tail(event.run, event.step)),
                 seconds=seconds,
                 prefix=event.prefix,
                 deadline=event.deadline if event.deadline is not None and event.deadline < inf else None,
@@ -245,13 +244,16 @@ class Scheduler:
         )
 
     @staticmethod
-    def _rank(program: Program, lane: RequestClass, seconds: Seconds) -> tuple[int, int, int, int]:
+    def _rank(
+        program: Program, lane: RequestClass, seconds: Seconds, tail: Seconds
+    ) -> tuple[int, int, int, int, Seconds]:
         """A request's place in line. People are served in the order in which they came; of the other runs one with half
-        as much left goes first, which is what makes runs short on average; of about equal ones the oldest does.
+        as much left goes first, which is what makes runs short on average; of about equal ones the oldest does, and of
+        its requests the one with the longest way to its end.
         """
         level = int(program.asked // FAIR_SHARE)
         size = 0 if lane == "interactive" else int(max(program.left, seconds) / SHORT).bit_length()
-        return REQUEST_CLASSES.index(lane), level, size, program.order
+        return REQUEST_CLASSES.index(lane), level, size, program.order, -tail
 
     def _apply_residency(self, event: ResidencyEvent) -> None:
         """Only what answers the residency's phase counts; a report that came too late changes nothing."""

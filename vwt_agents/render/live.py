@@ -85,19 +85,19 @@ def summary(line: StageLine) -> str:
         return f"kept: {line.note or 'done before'}"
     if line.status in ("cached", "skipped", "fallback", "partial"):
         return f"{line.status}: {line.note}"
-    parts = [f"{line.seconds(time.monotonic()):.1f} s"]
-    if line.models:
-        parts.append(" + ".join(line.models))
-    if line.calls:
-        parts.append(f"{counted(line.calls, 'call')}, {counted(line.output_tokens, 'token')}")
-    if line.output_s > 0:
-        parts.append(f"{line.output_tokens / line.output_s:.0f} tok/s")
+    parts, tally = [f"{line.seconds(time.monotonic()):.1f} s"], line.tally
+    if tally.models:
+        parts.append(" + ".join(tally.models))
+    if tally.calls:
+        parts.append(f"{counted(tally.calls, 'call')}, {counted(tally.output_tokens, 'token')}")
+    if tally.output_s > 0:
+        parts.append(f"{tally.output_tokens / tally.output_s:.0f} tok/s")
     if line.attempts:
         parts.append(counted(line.attempts, "attempt"))
     if line.retries:
         parts.append(f"{line.retries + 1} tries")
-    if line.replayed:
-        parts.append(f"{line.replayed} from the journal")
+    if tally.replayed:
+        parts.append(f"{tally.replayed} from the journal")
     return "  ".join(parts)
 
 
