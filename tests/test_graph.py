@@ -808,6 +808,31 @@ def test_width_is_the_most_that_can_run_side_by_side_not_the_widest_wave() -> No
     assert graph.width() == 3
 
 
+def test_twice_the_stages_are_twice_the_work_to_build() -> None:
+    def calls(count: int) -> int:
+        pipeline, made = Pipeline("p"), 0
+        for index in range(count):
+
+            async def stage(x: int) -> int: ...
+
+            stage.__name__ = f"s{index}"
+            pipeline.stage(stage)
+
+        def count_call(_frame: object, event: str, _arg: object) -> None:
+            nonlocal made
+            made += event == "call"
+
+        sys.setprofile(count_call)
+        try:
+            build_graph(pipeline)
+        finally:
+            sys.setprofile(None)
+        return made
+
+    calls(1)  # what is made once is made
+    assert calls(400) < 2.2 * calls(200)
+
+
 def test_a_chain_is_one_wide() -> None:
     pipeline = Pipeline("p")
 

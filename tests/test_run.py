@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pytest
 
 from vwt_agents.board import Board, StageLine
 from vwt_agents.errors import UsageError
+from vwt_agents.eventlog import bound, bound_keys
 from vwt_agents.journal import Journal
 from vwt_agents.run import Run, RunFolder
 from vwt_agents.stage_scope import StageScope
@@ -70,6 +72,15 @@ async def test_attempts_without_progress_escalate_and_progress_keeps_them_where_
 async def test_running_out_of_attempts_is_no_error(journal: Journal, tmp_path: Path) -> None:
     here, _ = await run(journal, tmp_path)
     assert [attempt.number async for attempt in here.attempts(2)] == [1, 2]
+
+
+async def test_a_long_loop_of_attempts_binds_the_last_one_alone(journal: Journal, tmp_path: Path) -> None:
+    here, _ = await run(journal, tmp_path)
+    bindings = []
+    async for _attempt in here.attempts(50):
+        bindings.append(sum(isinstance(each, bound) for each in gc.get_objects()))
+        assert bound_keys()["attempt"] == len(bindings)
+    assert len(set(bindings[1:])) == 1
 
 
 async def test_files_are_delivered_whole_and_listed_once(journal: Journal, tmp_path: Path) -> None:

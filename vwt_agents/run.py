@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 from vwt_agents.approval import Approval, approve
 from vwt_agents.entries import Entry
 from vwt_agents.errors import Unwritable, UsageError
-from vwt_agents.eventlog import bind_here
+from vwt_agents.eventlog import bound
 from vwt_agents.past import DELIVERED
 from vwt_agents.values import encode
 from vwt_agents.whole import clear_parts, write_whole
@@ -193,13 +193,16 @@ class Run:
         """
         scope = self._scope
         best, stuck = -1, 0
+        keys: bound | None = None
         for number in range(1, limit + 1):
             due = escalate_after is not None and stuck >= escalate_after
             if due and scope.can_escalate and not scope.escalated:
                 scope.escalated = True
                 self.say(f"no progress in {stuck} attempts: its calls go to the large tier now")
             scope.attempt = number
-            bind_here(attempt=number)
+            if keys is not None:
+                keys.undo()  # one attempt is bound, and not all that were: a loop may be long
+            keys = bound(attempt=number)
             self._line.attempts += 1
             attempt = Attempt(number, escalated=scope.escalated, keep=self._keep)
             yield attempt

@@ -97,7 +97,8 @@ class Scope:
             found = self._local(name)
             if found is not None:
                 return found
-        last = {name: self._local(name) for name in self.names if name not in self._used()}
+        used = self._used()
+        last = {name: self._local(name) for name in self.names if name not in used}
         if len(last) == 1:
             return next(found for found in last.values() if found is not None)
         parts = [
