@@ -68,14 +68,15 @@ class JournalingCaller:
         A request that was made several times has several answers; each is used once, in their order. LimitReached where
         the answer is not known and the run may make no more calls.
         """
-        if self._known and (answer := self._known_answer(request, on_chunk)) is not None:
+        answer = self._known_answer(request, on_chunk) if self._known else None
+        if answer is not None:
             return answer
         self._spent.begin()
         request = replace(request, call=self._spent.calls)
         started, now = self._clock(), datetime.now(UTC)
         line = CallLine(request.labels.get("agent", ""), request.model, on_chunk, self._clock)
         self._line.call_began(line)
-        answer, keys = None, bound(agent=line.agent, call=request.call)
+        keys = bound(agent=line.agent, call=request.call)
         try:
             answer = await self._caller.call(request, line)
             self._log_answer(answer, started)
@@ -83,8 +84,8 @@ class JournalingCaller:
             self._log_failure(request, error, started)
             await self._keep(request, error.message, started, now)
             raise
-        finally:  # and no block: one more frame's worth of what waits here would be held by everyone who does
-            keys.undo()
+        finally:
+            keys.undo()  # and no `with`: its end would be held, as an object, by each that waits here
             self._line.call_ended(line)
             self._spend(line, answer, started)
         self._count(answer)
