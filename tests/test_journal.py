@@ -268,7 +268,8 @@ async def test_the_log_is_moved_into_the_database_while_the_journal_is_open(path
         await journal.finish_run(run, "good", exit_code=0)  # the thread has done all that came before
         alone = tmp_path / "without-its-log.db"
         alone.write_bytes(path.read_bytes())
-        assert query(alone, "SELECT count(*) FROM entries")[0][0] >= 256
+        # The log is moved every 256 transactions, of which the run is one; the last time may still be under way.
+        assert query(alone, "SELECT count(*) FROM entries")[0][0] >= 255
 
 
 async def test_a_journal_of_the_first_version_is_read_and_gone_on_with(path):
