@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
     import logging
@@ -49,9 +49,8 @@ class bound:  # noqa: N801 - used as a function is; a class, because many wait w
 _bound: ContextVar[bound | None] = ContextVar("vwt_agents_bound", default=None)
 
 
-def bind_here(**keys: object) -> None:
-    """From here to the end of the current context, events carry these keys; for who owns the whole context."""
-    bound(**keys)
+bind_here: Final = bound
+"""From here to the end of the current context, events carry these keys; for who owns the whole context."""
 
 
 def bound_keys() -> Mapping[str, object]:

@@ -397,12 +397,15 @@ class Runner:
         elif node.stood_in is not None:
             status = node.stood_in
         self._walk.values[name] = value
-        seconds = await self._ended(node, status, value)
+        seconds = self._mark_ended(node, status)
+        if self._recall is not None:
+            await self._write_end(node, status, value, seconds)
         log.info("stage.done", stage=name, seconds=seconds, status=status)
         if self._tell is not None:
             self._tell(StepEnded(self._run_id, name))
         followers = self._advance(self._walk.freed(node))
-        await self._tell_origins()
+        if self._origins:
+            await self._tell_origins()
         for follower in followers:
             self._begin(follower)
 
@@ -420,21 +423,24 @@ class Runner:
             log.warning("stage.failed", error=failure.message)
         with anyio.CancelScope(shield=True):
             try:
-                await self._ended(node, "failed", {"error": failure.message})
+                seconds = self._mark_ended(node, "failed")
+                await self._write_end(node, "failed", {"error": failure.message}, seconds)
             except VwtError as unwritten:
                 log.warning("stage.failed", error=unwritten.message)
 
-    async def _ended(self, node: Node, status: StageStatus, value: Any) -> Seconds:
-        """Write down how it ended; the seconds it took."""
+    def _mark_ended(self, node: Node, status: StageStatus) -> Seconds:
+        """Let everybody see that it has ended; the seconds it took."""
         node.status, node.ended = status, self._loop.time()
         self._board.changed()
-        seconds = node.seconds(node.ended)
-        if self._recall is not None:
-            if status == "skipped":
-                value = {"why": node.note}
-            needed = self._walk.is_needed(node)
-            await self._recall.ended(node.stage, status, value, seconds, at_once=self._crew.alone, needed=needed)
-        return seconds
+        return node.seconds(node.ended)
+
+    async def _write_end(self, node: Node, status: StageStatus, value: Any, seconds: Seconds) -> None:
+        if self._recall is None:
+            return
+        if status == "skipped":
+            value = {"why": node.note}
+        needed = self._walk.is_needed(node)
+        await self._recall.ended(node.stage, status, value, seconds, at_once=self._crew.alone, needed=needed)
 
     async def _event(self, name: str, node: Node, item: str, **said: Any) -> None:
         if self._recall is not None:
