@@ -46,7 +46,7 @@ async def test_a_run_whose_server_dies_ends_well_on_the_other_one(tmp_path: Path
         board = Board()
         board.on_line.append(lines.append)
         done = anyio.Event()
-        board.on_change.append(lambda: done.set() if board.stages and board.stages["first"].status == "done" else None)
+        board.watch(lambda: done.set() if board.stages and board.stages["first"].status == "done" else None)
 
         async def kill() -> None:
             await done.wait()

@@ -203,7 +203,7 @@ def test_plain_lines_tell_each_thing_once() -> None:
         "draft: halfway",
         "+ draft 2.0 s  small:1b  2 calls, 40 tokens",
     ]
-    assert (made.on_change, made.on_line) == ([], [])
+    assert (made.watchers, made.on_line) == ((), [])
 
 
 def test_stages_that_fail_or_are_stopped_are_told() -> None:

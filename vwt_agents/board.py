@@ -154,7 +154,6 @@ _MADE_LATE: Final = {
     "peaks": dict,
     "swaps": list,
     "queue": dict,
-    "on_change": list,
     "on_line": list,
 }
 
@@ -167,13 +166,13 @@ class Board:
     pull: str = ""
     prompting: bool = False  # somebody is being asked at the terminal: nothing may be drawn over their answer
     waits: Callable[[RequestId], str] = lambda _request: ""
+    watchers: tuple[Callable[[], None], ...] = ()
     # Made when they are first looked at: of many runs side by side, each with a board, few are painted.
     models: dict[tuple[str, str], ModelLine] = field(init=False, repr=False)
     budgets: dict[str, Mib] = field(init=False, repr=False)
     peaks: dict[str, Mib] = field(init=False, repr=False)
     swaps: list[Swap] = field(init=False, repr=False)
     queue: dict[RequestId, str] = field(init=False, repr=False)  # request -> the stage that waits for its grant
-    on_change: list[Callable[[], None]] = field(init=False, repr=False)
     on_line: list[Callable[[str], None]] = field(init=False, repr=False)
 
     def __getattr__(self, name: str) -> Any:
@@ -186,8 +185,16 @@ class Board:
 
     def changed(self) -> None:
         """Tell every view that something is different."""
-        for listener in self.on_change:
-            listener()
+        for watcher in self.watchers:
+            watcher()
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call it at every change from now on."""
+        self.watchers = (*self.watchers, watcher)
+
+    def unwatch(self, watcher: Callable[[], None]) -> None:
+        """Call it no more."""
+        self.watchers = tuple(each for each in self.watchers if each != watcher)
 
     def say(self, line: str) -> None:
         """A line worth keeping on the screen."""

@@ -109,12 +109,12 @@ class _Watching(ABC):
         self._follower = _Follower(board)
 
     def __enter__(self) -> Self:
-        self._board.on_change.append(self._look)
+        self._board.watch(self._look)
         self._board.on_line.append(self._say)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._board.on_change.remove(self._look)
+        self._board.unwatch(self._look)
         self._board.on_line.remove(self._say)
 
     def _look(self) -> None:

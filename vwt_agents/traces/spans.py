@@ -113,7 +113,7 @@ class Traces:
         self._stages: dict[str, _Spans] = {}
         self._ended: set[str] = set()
         self._swaps = len(board.swaps)
-        board.on_change.append(self._look)
+        board.watch(self._look)
 
     def _meter(self) -> None:
         meter = self._to.meters.get_meter(_SCOPE)
@@ -156,7 +156,7 @@ class Traces:
         """End what is open, and send it; what nobody takes within a few seconds is lost, and the log says so."""
         now = self._clock()
         self._look()
-        self._board.on_change.remove(self._look)
+        self._board.unwatch(self._look)
         for name in list(self._stages):
             self._end_stage(name, now, self._board.stages[name].status)
         self._run.set_attributes({"vwt.run.status": result.status, "vwt.run.exit_code": result.exit_code})
