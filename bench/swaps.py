@@ -1,6 +1,6 @@
 """How good the swap schedule is: our policy and its rivals on the core under virtual time, next to bounds and optima.
 
-    python bench/swaps.py [--seeds 10] [--only w1,w3] [--sigma 0.3] [--hung] [--json] [--solve SECONDS]
+    python bench/swaps.py [--seeds 10] [--only w1,w3] [--sigma 0.3] [--hung] [--json] [--solve SECONDS] [--replan 0,5,10]
 
 Each row is a policy on a workload over all seeds. "/bound" is the mean makespan over the lower bound (bounds.py), "/best"
 over the best schedule known (optimum.py): a proven optimum, or marked ~ where not all are proven. Waits are those of all
@@ -8,6 +8,8 @@ calls. Below the table: the targets, and whether they hold. Durations are fixed,
 
 --sigma is the spread of what the scheduler is told of each duration. --hung lets the first CPU stage of a lint agent of w2
 take 60 s. --solve first solves what bench/swapsim/optima.json does not know, SECONDS each (needs the extra `bench`).
+--replan says, for workloads of single calls, how near the optimum a scheduler comes that plans perfectly at each release, but
+sees only so many seconds ahead (the same extra).
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 from swapsim.figures import Figures, figures, trials
-from swapsim.optimum import fingerprint, known, solved
+from swapsim.optimum import fingerprint, known, makespan_of, solved
+from swapsim.replan import plannable, replanned
 from swapsim.rivals import RIVALS
 from swapsim.targets import OURS, Verdict, hang_verdict, noise_verdict, verdicts
 from swapsim.workloads import WORKLOADS, build
@@ -55,6 +58,8 @@ def main() -> int:
         noisy = {name: [build(name, seed, 1.0) for seed in range(options.seeds)] for name in names}
         exact = {name: [build(name, seed, 0.0) for seed in range(options.seeds)] for name in names}
         checked.append(noise_verdict(_makespans(exact), _makespans(noisy)))
+    if options.replan and not options.json:
+        _replan(built, optima, [float(ahead) for ahead in options.replan.split(",")])
     if options.json:
         print(json.dumps(_data(rows, checked), indent=1))
     else:
@@ -72,6 +77,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--hung", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--solve", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--replan", default="", metavar="SECONDS,...")
     return parser.parse_args()
 
 
@@ -90,6 +96,20 @@ def table_of(workloads: Sequence[Workload], optima: Mapping[str, Optimum], *, hu
             mark = fingerprint(trial.workload)
             best[mark] = min(best.get(mark, trial.outcome.makespan), trial.outcome.makespan)
     return {policy: figures(each, {} if hung else optima, best) for policy, each in tried.items()}
+
+
+def _replan(built: Mapping[str, Sequence[Workload]], optima: Mapping[str, Optimum], aheads: Sequence[float]) -> None:
+    """How near the best plans come that see so far ahead, on the solved seeds of each workload of single calls."""
+    for name, workloads in built.items():
+        solved_ones = [each for each in workloads if plannable(each) and fingerprint(each) in optima]
+        for ahead in aheads if solved_ones else ():
+            plans = [(each, replanned(each, ahead=ahead)) for each in solved_ones]
+            ratios = [makespan_of(each, plan) / optima[fingerprint(each)].best for each, plan in plans]
+            loads = sum(len(plan.loads) for _, plan in plans) / len(plans)
+            mean = sum(ratios) / len(ratios)
+            print(
+                f"{name}, planned anew at each release, seeing {ahead:g} s ahead: {mean:.3f} of the best, {loads:.1f} loads"
+            )
 
 
 def _hang(workload: Workload) -> dict[int, float]:

@@ -28,7 +28,18 @@ if TYPE_CHECKING:
     from swapsim.simulate import Outcome
     from vwt_agents.core import Policy
 
-__all__ = ["Optimum", "fingerprint", "keep", "known", "most_stays", "schedule_of", "solve", "solved"]
+__all__ = [
+    "Optimum",
+    "Problem",
+    "fingerprint",
+    "keep",
+    "known",
+    "makespan_of",
+    "most_stays",
+    "schedule_of",
+    "solve",
+    "solved",
+]
 
 TENTHS: Final = 10
 OPTIMA: Final = Path(__file__).with_name("optima.json")
@@ -72,31 +83,31 @@ def solve(workload: Workload, hint: Schedule, *, seconds: float, workers: int = 
     """The best schedule found within that time, never worse than the hint, a possible schedule."""
     from ortools.sat.python import cp_model
 
-    made = _Model(workload, hint)
+    made = Problem(workload, hint)
     solver = cp_model.CpSolver()
     solver.parameters.max_time_in_seconds = seconds
     solver.parameters.num_workers = workers
     status = solver.solve(made.model)
     floor = math.ceil(lower_bound(workload) * TENTHS - 1e-6) / TENTHS
     if status not in {cp_model.OPTIMAL, cp_model.FEASIBLE}:
-        return Optimum(_makespan(workload, hint), floor, hint)
+        return Optimum(makespan_of(workload, hint), floor, hint)
     found = made.schedule(solver.value)
     if wrong := faults(workload, found):
         raise AssertionError(f"{workload.name}: the solver's schedule is impossible: {'; '.join(wrong)}")
-    best = _makespan(workload, found)
+    best = makespan_of(workload, found)
     proven = math.ceil((solver.best_objective_bound - made.stays) / made.weight - 1e-6) / TENTHS
     return Optimum(best, best if status == cp_model.OPTIMAL else max(floor, proven), found)
 
 
-class _Model:
-    """The constraints, and how to read a solution."""
+class Problem:
+    """The constraints, and how to read a solution. `model` is CP-SAT's; `starts` and `loads` its variables, in tenths."""
 
     def __init__(self, workload: Workload, hint: Schedule) -> None:
         from ortools.sat.python import cp_model
 
         self.workload = workload
         self.model = cp_model.CpModel()
-        self.horizon = math.ceil(_makespan(workload, hint) * TENTHS - 1e-6)
+        self.horizon = math.ceil(makespan_of(workload, hint) * TENTHS - 1e-6)
         self.starts: dict[int, Any] = {}
         self.loads: dict[str, list[tuple[Any, Any]]] = {}
         self._stay: dict[int, Any] = {}
@@ -104,8 +115,8 @@ class _Model:
         self._sizes: list[int] = []
         self._loading: list[Any] = []
         floor = math.ceil(lower_bound(workload) * TENTHS - 1e-6)
-        makespan = self.model.new_int_var(floor, self.horizon, "makespan")
-        self._add_jobs(makespan)
+        self.makespan = self.model.new_int_var(floor, self.horizon, "makespan")
+        self._add_jobs()
         most = most_stays(workload, self.horizon / TENTHS)
         for name, count in most.items():
             self._add_stays(name, count)
@@ -114,11 +125,11 @@ class _Model:
         self.model.add_no_overlap(self._loading)
         self.stays = sum(most.values())
         self.weight = self.stays + 1
-        used = [there for loads in self.loads.values() for there, _ in loads]
-        self.model.minimize(self.weight * makespan + sum(used))
+        self.used = [there for loads in self.loads.values() for there, _ in loads]
+        self.model.minimize(self.weight * self.makespan + sum(self.used))
         self._hint(hint)
 
-    def _add_jobs(self, makespan: Any) -> None:
+    def _add_jobs(self) -> None:
         model, tails = self.model, [0] * len(self.workload.jobs)
         for job in reversed(self.workload.jobs):
             for each in job.after:
@@ -128,7 +139,7 @@ class _Model:
             self.starts[job.id] = model.new_int_var(_tenths(job.release), last, f"start{job.id}")
             for each in job.after:
                 model.add(self.starts[job.id] >= self.starts[each] + _tenths(self.workload.jobs[each].seconds))
-            model.add(makespan >= self.starts[job.id] + _tenths(job.seconds) + tails[job.id])
+            model.add(self.makespan >= self.starts[job.id] + _tenths(job.seconds) + tails[job.id])
 
     def _add_stays(self, name: str, count: int) -> None:
         """The stays of one model, in order of time, and each of its calls in one of them."""
@@ -217,7 +228,8 @@ def _tenths(seconds: float) -> int:
     return round(seconds * TENTHS)
 
 
-def _makespan(workload: Workload, schedule: Schedule) -> float:
+def makespan_of(workload: Workload, schedule: Schedule) -> float:
+    """Seconds until the last job's end."""
     return round(max(schedule.starts[job.id] + job.seconds for job in workload.jobs), 4)
 
 
