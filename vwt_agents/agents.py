@@ -16,7 +16,7 @@ import anyio
 
 from vwt_agents.answers import AnswerShape, BadAnswer, shape_of
 from vwt_agents.errors import AnswerInvalid, did_you_mean
-from vwt_agents.messages import Caller, Message, Options, Priority, Request, Response
+from vwt_agents.messages import Caller, Message, Options, Priority, Request, Response, seed_from
 from vwt_agents.types import parse_duration
 
 if TYPE_CHECKING:
@@ -53,11 +53,7 @@ class StageScope:
     def seed_of(self, agent: str, number: int) -> int:
         """A seed of its own for each call, the same in every run with the same seed: a replayed run asks the same questions."""
         again = f"/retry {self.retry}" if self.retry else ""
-        return _seed(f"{self.seed}/{self.stage}/{self.item}/{agent}/{number}{again}")
-
-
-def _seed(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") & 0x7FFFFFFF
+        return seed_from(f"{self.seed}/{self.stage}/{self.item}/{agent}/{number}{again}")
 
 
 class _Terms(NamedTuple):
@@ -167,7 +163,7 @@ class Agent:
             request,
             messages=(*asked, Message("assistant", prefill + response.text), Message("user", str(fault))),
             # From the first one, not the next in line: answers come in any order, and a replay must ask the same again.
-            options=replace(request.options, seed=_seed(f"{request.options.seed}/again")),
+            options=replace(request.options, seed=seed_from(f"{request.options.seed}/again")),
         )
         second = await self._caller.call(again)
         try:

@@ -6,6 +6,7 @@ composition.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -23,11 +24,17 @@ __all__ = [
     "Response",
     "Role",
     "Usage",
+    "seed_from",
 ]
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 Priority: TypeAlias = Literal["interactive", "batch"]
 """A person waits for the answer, or nobody does: the class decides who goes first and how long one may wait."""
+
+
+def seed_from(text: str) -> int:
+    """A seed that is the same for the same text, and as good as another for another: 0 to 2**31 - 1."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") & 0x7FFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
