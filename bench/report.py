@@ -14,71 +14,23 @@ import argparse
 import json
 import os
 import platform
-import random
 import shutil
 import statistics
 import sys
 import tempfile
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vwt_agents.entries import Entry, RunRecord, call_entry
-from vwt_agents.messages import Message, Options, Request, Response, Usage
+from made_run import BEGAN, many_calls, random_words, record_of
+
 from vwt_agents.report import report_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 BARE = "<!doctype html><meta charset=utf-8><title>bare</title><p>A paragraph."
 SCREENS = {"light": (1200, "light"), "dark": (1200, "dark"), "phone": (390, "light")}
-
-
-def record(calls: int) -> RunRecord:
-    """A run that made so many calls, ten a second."""
-    return RunRecord(
-        id="20260101-120000-many-1234",
-        pipeline="many",
-        file="many.py",
-        started_at=BEGAN,
-        ended_at=BEGAN + timedelta(seconds=calls / 10 + 1),
-        status="good",
-        promoted=False,
-        tier="small",
-        inputs=json.dumps({"values": {"task": "measure"}, "seed": 0}),
-        settings="",
-        out_dir="out",
-        exit_code=0,
-        summary=None,
-        parent=None,
-        parent_seq=None,
-        pid=1,
-    )
-
-
-def entries(calls: int, each: int) -> tuple[Entry, ...]:
-    """The calls, each with texts of its own of `each` words."""
-    letters = random.Random(6)
-    words = ["".join(letters.choices("abcdefghijklmnopqrstuvwxyz", k=letters.randint(2, 9))) for _ in range(4000)]
-    made = []
-    for number in range(calls):
-        chosen = random.Random(number)
-        prompt, answer = (" ".join(chosen.choices(words, k=each)) for _ in range(2))
-        request = Request(
-            endpoint="here",
-            model="coder:7b",
-            messages=(Message("system", "You are careful."), Message("user", prompt)),
-            num_ctx=4096,
-            options=Options(temperature=0.2, seed=number),
-            labels={"run": "r", "stage": "many", "agent": "coder", "tier": "small", "item": str(number)},
-        )
-        response = Response(answer, "coder:7b", "here", usage=Usage(each, each, 5, wait_s=0.05, load_s=0.0))
-        began = BEGAN + timedelta(seconds=number / 10)
-        entry = call_entry("r", request, response, name="many", key=str(number), started_at=began, seconds=0.5)
-        made.append(replace(entry, seq=number + 1))
-    return tuple(made)
 
 
 def open_in(
@@ -139,7 +91,9 @@ def main(words: Sequence[str]) -> int:
     given = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "report.html")
-        page = report_page(record(given.calls), entries(given.calls, given.words), BEGAN)
+        ended = BEGAN + timedelta(seconds=given.calls / 10 + 1)
+        calls = many_calls(given.calls, words=random_words(), each=given.words)
+        page = report_page(record_of(ended_at=ended), calls, ended)
         file.write_text(page, encoding="utf-8")
         found = {"calls": given.calls, "mb": file.stat().st_size / 1e6, **measure(file, given.rounds, given.pictures)}
     if given.json:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+WITHOUT_OLLAMA = os.environ | {"OLLAMA_HOST": "http://127.0.0.1:9"}  # `plan` is the same whatever is served here
 
 COMMANDS = {
     "bare python": ["-c", "pass"],
@@ -25,7 +28,7 @@ COMMANDS = {
 def seconds(arguments: list[str]) -> float:
     """Wall time of one whole process."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, env=WITHOUT_OLLAMA)
     return time.perf_counter() - began
 
 

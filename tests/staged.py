@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.lowlevel
 
 from vwt_agents.approvals import Approvals, Terminal
@@ -22,20 +23,43 @@ from vwt_agents.routing import Plan, Route
 from vwt_agents.run import RunFolder
 from vwt_agents.runner import Runner
 
-SMALL = Route("s", "coder", "small", "here", "small:1b", "gpu0", 2048, 4, 300, "", "small")
-DIGESTS = {("here", "small:1b"): "d1"}
+LARGE = Route("s", "coder", "large", "big", "large:2b", "gpu0", 2048, 1, 600, "", "escalated")
+SMALL = Route("s", "coder", "small", "here", "small:1b", "gpu0", 2048, 4, 300, "", "small", escalated=LARGE)
+DIGESTS = {("here", "small:1b"): "d1", ("big", "large:2b"): "d2"}
 
 
 class Calls:
-    """Answers each request with its prompt in capitals, or as `answer` says."""
+    """Answers each request with its prompt in capitals, or as `answer` says, or fails with `error`.
 
-    def __init__(self, answer: Callable[[Request], str] | None = None) -> None:
+    With a gate it holds the calls until that opens; `running` of them are at work, and at most `peak` were.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Request], str] | None = None,
+        *,
+        error: Exception | None = None,
+        gate: anyio.Event | None = None,
+    ) -> None:
         self.requests: list[Request] = []
+        self.running = 0
+        self.peak = 0
         self._answer = answer
+        self._error = error
+        self._gate = gate
 
     async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
         self.requests.append(request)
-        await anyio.lowlevel.checkpoint()
+        self.running += 1
+        self.peak = max(self.peak, self.running)
+        try:
+            await anyio.lowlevel.checkpoint()
+            if self._gate is not None:
+                await self._gate.wait()
+        finally:
+            self.running -= 1
+        if self._error is not None:
+            raise self._error
         prompt = request.messages[-1].content
         return Response(self._answer(request) if self._answer else prompt.upper(), request.model, request.endpoint)
 
@@ -93,6 +117,7 @@ class Staged:
         yes: bool = False,
         digests: Mapping[tuple[str, str], str] = DIGESTS,
         use_cache: bool = True,
+        known: Mapping[str, Sequence[Response]] | None = None,
         options: Options | None = None,
         max_agents: int = 4,
         seed: int = 7,
@@ -122,5 +147,6 @@ class Staged:
             approvals=approvals,
             digests=digests,
             use_cache=use_cache,
+            known=known,
         )
         return await runner.run({item.name: item.default for item in graph.inputs} | dict(inputs or {}))

@@ -14,7 +14,7 @@ import pytest
 from two_models import CONFIG, MODELS
 
 from vwt_agents.app import App, Job, resumed
-from vwt_agents.app.execute import find_verdict
+from vwt_agents.app.verdicts import find_verdict
 from vwt_agents.config import RunSettings
 from vwt_agents.errors import DefinitionError, Rejected, UsageError
 from vwt_agents.graph import build_graph

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pytest
 
 from vwt_agents.candidates import Candidates
 from vwt_agents.examples import Example
+from vwt_agents.sandbox.observe import observe
 from vwt_agents.sandbox.service import Sandbox
 from vwt_agents.suites import TestSuite
 
@@ -46,6 +50,22 @@ async def test_of_those_equal_on_the_examples_the_one_the_others_agree_with_is_t
     assert (await alone.judge([program("return x ** 3"), program("return 2 * x"), program("return x + x")])).files == (
         program("return x ** 3")
     )
+
+
+async def test_a_program_is_tried_on_new_inputs_once(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    async def counted(box: Sandbox, module: str, programs: Sequence[Mapping[str, str]], calls: Sequence[str]) -> Any:
+        tried.append(len(programs))
+        return await observe(box, module, programs, calls)
+
+    monkeypatch.setattr("vwt_agents.candidates.observe", counted)
+    weak = TestSuite("f").with_examples([Example("f(0)", "0")])
+    bench = Candidates(sandbox, weak, signature="def f(x: int) -> int:")
+    await bench.judge([program("return x ** 3"), program("return x + x + x"), program("return 2 * x")])
+    best = await bench.judge([program("return x + x")])
+    assert (best.files, best.agreement) == (program("return 2 * x"), 0.333)
+    assert tried == [3, 1]
 
 
 async def test_a_written_test_no_good_program_agrees_with_is_left_out_and_named(sandbox: Sandbox) -> None:

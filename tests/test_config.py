@@ -369,7 +369,10 @@ model = "a:8b"
         ("[run]\nmax_calls = 0", "2:1: run.max_calls: 0 should be at least 1"),
         ("[run]\nmax_tokens = '9k'", "2:1: run.max_tokens: '9k' is not a whole number"),
         ("[run]\nmax_seconds = -1", "2:1: run.max_seconds: -1 should be more than 0"),
-        ("[run]\ndeadline = '0s'", "2:1: run.deadline: '0s' should be more than 0"),
+        ("[run]\ndeadline = '0s'", (
+                "2:1: run.deadline: '0s' is not a duration; "
+                "write a number above 0 and a unit (ms, s, m, h, d), such as '15s' or '10m'"
+            )),
         ("[scheduler]\nkeep_alive = 600", "2:1: scheduler.keep_alive: 600 is not a duration in quotes, such as '15s'"),
         (
             "[scheduler]\nmax_wait = { bach = '1s' }",

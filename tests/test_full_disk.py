@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import errno
+import os
+import resource
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +17,7 @@ from vwt_agents.errors import JournalError, Unwritable
 from vwt_agents.journal import Journal, JournalReader
 from vwt_agents.pipeline import Pipeline
 from vwt_agents.run import Run, RunFolder
+from vwt_agents.whole import write_whole
 
 
 @pytest.fixture
@@ -24,23 +26,21 @@ async def runs(tmp_path: Path) -> AsyncIterator[Staged]:
         yield Staged(journal, tmp_path / "runs")
 
 
-class Disk:
-    """Lets files be written until it is full."""
+class FullDisk:
+    """A folder in which these files find no room, until there is some: what is written of them goes to /dev/full."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.full = False
-        write = Path.write_bytes
+    def __init__(self, folder: Path, *names: str) -> None:
+        folder.mkdir(exist_ok=True)
+        self._parts = [folder / f".{name}.{os.getpid()}.partial" for name in names]
+        for part in self._parts:
+            part.symlink_to("/dev/full")
 
-        def written(path: Path, data: bytes) -> int:
-            if self.full:
-                write(path, data[: len(data) // 2])
-                raise OSError(errno.ENOSPC, "No space left on device", str(path))
-            return write(path, data)
-
-        monkeypatch.setattr(Path, "write_bytes", written)
+    def make_room(self) -> None:
+        for part in self._parts:
+            part.unlink(missing_ok=True)
 
 
-def delivering(disk: Disk) -> Pipeline:
+def delivering() -> Pipeline:
     pipeline = Pipeline("p")
 
     @pipeline.stage
@@ -57,28 +57,43 @@ def delivering(disk: Disk) -> Pipeline:
 
 
 async def test_a_file_that_finds_no_room_ends_the_run_leaves_no_half_and_is_there_after_a_resume(
-    runs: Staged, monkeypatch: pytest.MonkeyPatch
+    runs: Staged,
 ) -> None:
-    disk, caller = Disk(monkeypatch), Calls()
-    disk.full = True
+    runs.run_id, caller = await runs.journal.new_run("p"), Calls()
+    runs.path.mkdir()
+    FullDisk(runs.folder, "a.txt")
     with pytest.raises(Unwritable, match=r"cannot write .*a\.txt: No space left on device") as caught:
-        await runs.run(delivering(disk))
+        await runs.resume(delivering())
     assert (caught.value.exit_code, "resume" in (caught.value.hint or "")) == (3, True)
     assert list(runs.folder.rglob("*")) == []
-    disk.full = False
-    await runs.resume(delivering(disk), caller)
+    await runs.resume(delivering(), caller)
     assert (caller.requests, runs.status) == ([], {"written": "kept", "delivered": "done"})
     assert sorted(path.name for path in runs.folder.iterdir()) == ["a.txt", "b.txt"]
 
 
-def test_a_file_that_is_there_already_needs_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk, folder = Disk(monkeypatch), RunFolder(tmp_path)
+def test_a_file_that_is_there_already_needs_no_room(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
     folder.write("a.txt", "text")
-    disk.full = True
+    FullDisk(tmp_path, "a.txt")
     folder.write("a.txt", "text")
     with pytest.raises(Unwritable):
         folder.write("a.txt", "longer text")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "text")]
+
+
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_a_file_that_found_room_for_half_of_it_is_as_it_was_before(tmp_path: Path, before: bytes | None) -> None:
+    path = tmp_path / "a.txt"
+    if before is not None:
+        path.write_bytes(before)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            write_whole(path, b"x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == ({"a.txt": before} if before else {})
 
 
 async def limited(journal: Journal, pages: int | None) -> None:
@@ -139,17 +154,14 @@ async def second(first: str, run: Run) -> str:
 """
 
 
-async def test_a_run_whose_folder_is_full_is_failed_in_the_journal_and_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk = Disk(monkeypatch)
+async def test_a_run_whose_folder_is_full_is_failed_in_the_journal_and_resumed(tmp_path: Path) -> None:
     (tmp_path / "writes.py").write_text(WRITES)
-    disk.full = True
+    disk = FullDisk(tmp_path / "out", "a.txt", "report.md", "report.html", "result.json")
     result = await App().run(Job(tmp_path / "writes.py", out=tmp_path / "out"))
     assert (result.status, result.exit_code, result.report) == ("failed", 3, None)
     assert "No space left on device" in (result.error or "")
     assert (await JournalReader().run("last")).status == "failed"
-    disk.full = False
+    disk.make_room()
     again = await App().run(await resumed(JournalReader(), "last"))
     assert (again.status, [stage.status for stage in again.stages]) == ("good", ["kept", "done"])
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [

@@ -804,7 +804,6 @@ def _chain_beside(width: int) -> Pipeline:
 
 def test_width_is_the_most_that_can_run_side_by_side_not_the_widest_wave() -> None:
     graph = build_graph(_chain_beside(2))
-    assert graph.waves() == (("x", "y"), ("after0", "after1"))
     assert graph.width() == 3
 
 
@@ -1065,7 +1064,6 @@ def test_any_pipeline_without_a_cycle_comes_out_in_an_order_that_runs(stages: li
         seen.add(stage.name)
     assert {stage.name: set(stage.needs) for stage in graph.stages} == {name: set(needs) for name, needs in stages}
     assert graph.width() == _independent(graph)
-    assert [len(wave) for wave in graph.waves()] <= [graph.width()] * len(graph.stages)
 
 
 @settings(max_examples=60)

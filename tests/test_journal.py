@@ -265,7 +265,8 @@ async def test_the_log_is_moved_into_the_database_while_the_journal_is_open(path
         run = await journal.new_run("p")
         for _ in range(600):
             await journal.append(stage(run), at_once=True)
-        await journal.finish_run(run, "good", exit_code=0)  # the thread has done all that came before
+        await journal.finish_run(run, "good", exit_code=0)
+        await journal._writer.do(lambda _connection: None)  # the thread has done all that came before, the log included
         alone = tmp_path / "without-its-log.db"
         alone.write_bytes(path.read_bytes())
         # The log is moved every 256 transactions, of which the run is one; the last time may still be under way.

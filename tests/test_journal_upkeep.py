@@ -121,7 +121,7 @@ async def test_a_file_whose_row_was_never_committed_is_cleared_away(path):
         await a_run(journal, 0)
     files = ContentFiles(path)
     files.write(bytes(32), b"nobody's")
-    half = files.path(bytes(32)).with_name("11.42.partial")
+    half = files.path(bytes(32)).with_name(".11.42.partial")
     half.write_bytes(b"ha")
     assert check(path).unused == 2
     assert prune(path, keep=None, before=None).files == 2

@@ -287,7 +287,7 @@ def test_a_run_that_is_cancelled_in_a_pause_leaves_nothing(tmp_path: Path) -> No
         ({"retries": -1}, "retries=-1 is no number of tries"),
         ({"retries": True}, "retries=True"),
         ({"backoff": "soon"}, "backoff: 'soon' is not a duration"),
-        ({"deadline": 0}, "deadline 0 is no time"),
+        ({"deadline": 0}, "deadline: 0 is not a duration"),
         ({"on_error": "ignore"}, "on_error='ignore' is not understood .*'fail', 'skip', Fallback"),
         ({"on_error": Fallback(3)}, "on_error gives int, and the stage str"),
         ({"on_error": Fallback(None)}, "on_error gives None, and the stage str"),

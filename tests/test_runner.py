@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from staged import SMALL, Calls, Staged
 
 from vwt_agents.agents import Agent
 from vwt_agents.board import Board
-from vwt_agents.config import AgentSettings, SchedulerSettings, Settings
+from vwt_agents.config import AgentSettings, Settings
 from vwt_agents.core import Announced
 from vwt_agents.entries import read_call, request_fingerprint
 from vwt_agents.errors import CallFailed, DefinitionError, JournalError, StageFailed
@@ -22,87 +23,17 @@ from vwt_agents.graph import build_graph
 from vwt_agents.habits import Habits
 from vwt_agents.journal import Journal
 from vwt_agents.lookahead import steps
-from vwt_agents.messages import OnChunk, Options, Request, Response
+from vwt_agents.messages import Options, Response
 from vwt_agents.pipeline import Pipeline
-from vwt_agents.routing import Plan, Route
+from vwt_agents.routing import Plan
 from vwt_agents.run import Run, RunFolder
 from vwt_agents.runner import Runner
 
-LARGE = Route("s", "coder", "large", "big", "large:2b", "gpu0", 2048, 1, 600, "", "escalated")
-SMALL = Route("s", "coder", "small", "here", "small:1b", "gpu0", 2048, 4, 300, "", "small", escalated=LARGE)
-
-
-class Calls:
-    """Answers each request with its prompt in capitals; with a gate, holds the calls and counts those at work."""
-
-    def __init__(self, error: Exception | None = None, *, gate: anyio.Event | None = None) -> None:
-        self.requests: list[Request] = []
-        self.error = error
-        self.gate = gate
-        self.running = 0
-        self.peak = 0
-
-    async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
-        self.requests.append(request)
-        self.running += 1
-        self.peak = max(self.peak, self.running)
-        try:
-            await anyio.lowlevel.checkpoint()
-            if self.gate is not None:
-                await self.gate.wait()
-        finally:
-            self.running -= 1
-        if self.error is not None:
-            raise self.error
-        return Response(request.messages[-1].content.upper(), request.model, request.endpoint)
-
-
-@dataclass
-class Bench:
-    """Runs pipelines in one journal."""
-
-    journal: Journal
-    folder: Path
-    run_id: str = ""
-    board: Board | None = None
-
-    async def run(
-        self,
-        pipeline: Pipeline,
-        caller: Calls | None = None,
-        *,
-        inputs: Mapping[str, Any] | None = None,
-        known: Mapping[str, Sequence[Response]] | None = None,
-        max_agents: int = 4,
-        options: Options | None = None,
-    ) -> dict[str, Any]:
-        self.run_id = await self.journal.new_run(pipeline.name)
-        self.board = Board()
-        graph = build_graph(pipeline, agents=["coder"])
-        agents = {"coder": AgentSettings("coder", options=options or Options())}
-        settings = Settings(None, {}, {}, agents, scheduler=SchedulerSettings(max_agents=max_agents))
-        routes = {(stage.name, "coder"): replace(SMALL, stage=stage.name) for stage in graph.stages if stage.agents}
-        given = {item.name: item.default for item in graph.inputs} | dict(inputs or {})
-        runner = Runner(
-            graph,
-            Plan(False, "small", "", routes, ()),
-            settings,
-            run_id=self.run_id,
-            caller=caller or Calls(),
-            journal=self.journal,
-            folder=RunFolder(self.folder),
-            services={},
-            board=self.board,
-            seed=7,
-            known=known,
-        )
-        return await runner.run(given)
-
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+async def runs(tmp_path: Path) -> AsyncIterator[Staged]:
     async with Journal.open(tmp_path / "journal.db") as journal:
-        yield Bench(journal, tmp_path / "out")
+        yield Staged(journal, tmp_path / "out")
 
 
 def line_of(text: str) -> int:
@@ -125,7 +56,7 @@ def wide(agents: int) -> Pipeline:
     return pipeline
 
 
-async def test_values_go_where_they_are_needed_and_an_ask_stage_returns_the_answer(bench: Bench) -> None:
+async def test_values_go_where_they_are_needed_and_an_ask_stage_returns_the_answer(runs: Staged) -> None:
     pipeline = Pipeline("p")
 
     @pipeline.stage
@@ -136,11 +67,11 @@ async def test_values_go_where_they_are_needed_and_an_ask_stage_returns_the_answ
     def spoken(words: list[str]) -> str:
         return " and ".join(words)
 
-    values = await bench.run(pipeline, inputs={"text": "a b"})
+    values = await runs.run(pipeline, inputs={"text": "a b"})
     assert values == {"words": ["a", "b"], "spoken": "A AND B"}
 
 
-async def test_an_included_pipeline_is_run_and_its_several_ends_feed_an_each(bench: Bench) -> None:
+async def test_an_included_pipeline_is_run_and_its_several_ends_feed_an_each(runs: Staged) -> None:
     inner, outer = Pipeline("inner"), Pipeline("outer")
 
     @inner.stage
@@ -161,11 +92,11 @@ async def test_an_included_pipeline_is_run_and_its_several_ends_feed_an_each(ben
     async def joined(both: dict[str, str]) -> str:
         return both["one"] + both["two"]
 
-    values = await bench.run(outer, inputs={"word": "w"})
+    values = await runs.run(outer, inputs={"word": "w"})
     assert (values["keys"], values["joined"]) == (["one", "two"], "w1w2")
 
 
-async def test_each_gives_its_results_in_order_whatever_ends_first(bench: Bench) -> None:
+async def test_each_gives_its_results_in_order_whatever_ends_first(runs: Staged) -> None:
     pipeline = Pipeline("p")
     last = anyio.Event()
 
@@ -176,11 +107,11 @@ async def test_each_gives_its_results_in_order_whatever_ends_first(bench: Bench)
         await last.wait()
         return number * 3
 
-    assert await bench.run(pipeline, inputs={"numbers": [1, 2, 3]}) == {"tripled": [3, 6, 9]}
-    assert await bench.run(pipeline, inputs={"numbers": []}) == {"tripled": []}
+    assert await runs.run(pipeline, inputs={"numbers": [1, 2, 3]}) == {"tripled": [3, 6, 9]}
+    assert await runs.run(pipeline, inputs={"numbers": []}) == {"tripled": []}
 
 
-async def test_each_over_what_has_no_items_is_a_fault_of_the_definition(bench: Bench) -> None:
+async def test_each_over_what_has_no_items_is_a_fault_of_the_definition(runs: Staged) -> None:
     pipeline = Pipeline("p")
 
     @pipeline.stage
@@ -192,17 +123,17 @@ async def test_each_over_what_has_no_items_is_a_fault_of_the_definition(bench: B
         return item
 
     with pytest.raises(DefinitionError, match="'source' gave int, which has no items"):
-        await bench.run(pipeline)
+        await runs.run(pipeline)
 
 
 @pytest.mark.parametrize("max_agents", [1, 2])
-async def test_at_most_max_agents_stages_with_agents_run_at_once(bench: Bench, max_agents: int) -> None:
+async def test_at_most_max_agents_stages_with_agents_run_at_once(runs: Staged, max_agents: int) -> None:
     gate = anyio.Event()
     caller = Calls(gate=gate)
     async with anyio.create_task_group() as tasks:
 
         async def work() -> None:
-            await bench.run(wide(5), caller, max_agents=max_agents)
+            await runs.run(wide(5), caller, max_agents=max_agents)
 
         tasks.start_soon(work)
         while caller.running < max_agents:
@@ -213,18 +144,18 @@ async def test_at_most_max_agents_stages_with_agents_run_at_once(bench: Bench, m
     assert (caller.peak, len(caller.requests)) == (max_agents, 5)
 
 
-async def test_the_items_of_an_each_are_bounded_by_max_agents_too(bench: Bench) -> None:
+async def test_the_items_of_an_each_are_bounded_by_max_agents_too(runs: Staged) -> None:
     pipeline, caller = Pipeline("p"), Calls()
 
     @pipeline.stage(each={"word": "words"})
     async def said(coder: Agent, word: str) -> str:
         return await coder.ask(word)
 
-    values = await bench.run(pipeline, caller, inputs={"words": ["a", "b", "c", "d"]}, max_agents=2)
+    values = await runs.run(pipeline, caller, inputs={"words": ["a", "b", "c", "d"]}, max_agents=2)
     assert (values["said"], caller.peak) == (["A", "B", "C", "D"], 2)
 
 
-async def test_stages_without_agents_do_not_count_as_agents(bench: Bench) -> None:
+async def test_stages_without_agents_do_not_count_as_agents(runs: Staged) -> None:
     pipeline = Pipeline("p")
     here, there = anyio.Event(), anyio.Event()
 
@@ -239,19 +170,19 @@ async def test_stages_without_agents_do_not_count_as_agents(bench: Bench) -> Non
         await here.wait()
 
     with anyio.fail_after(5):
-        assert await bench.run(pipeline, max_agents=1) == {"left": None, "right": None}
+        assert await runs.run(pipeline, max_agents=1) == {"left": None, "right": None}
 
 
-async def test_calls_side_by_side_have_seeds_of_their_own_and_the_same_in_the_next_run(bench: Bench) -> None:
+async def test_calls_side_by_side_have_seeds_of_their_own_and_the_same_in_the_next_run(runs: Staged) -> None:
     first, second = Calls(), Calls()
-    await bench.run(wide(4), first)
-    await bench.run(wide(4), second, max_agents=1)
+    await runs.run(wide(4), first)
+    await runs.run(wide(4), second, max_agents=1)
     seeds = {request.labels["stage"]: request.options.seed for request in first.requests}
     assert len(set(seeds.values())) == 4
     assert seeds == {request.labels["stage"]: request.options.seed for request in second.requests}
 
 
-async def test_a_stage_that_raises_stops_the_others_and_is_named_with_its_line(bench: Bench) -> None:
+async def test_a_stage_that_raises_stops_the_others_and_is_named_with_its_line(runs: Staged) -> None:
     pipeline = Pipeline("p")
     waiting = anyio.Event()
 
@@ -271,16 +202,15 @@ async def test_a_stage_that_raises_stops_the_others_and_is_named_with_its_line(b
 
     line = line_of('ValueError("no such luck")')
     with pytest.raises(StageFailed, match=rf"'broken' raised ValueError: no such luck \(.*test_runner.py:{line}\)"):
-        await bench.run(pipeline)
-    assert bench.board is not None
-    assert {name: line.status for name, line in bench.board.stages.items()} == {
+        await runs.run(pipeline)
+    assert {name: line.status for name, line in runs.board.stages.items()} == {
         "patient": "stopped",
         "broken": "failed",
         "after": "waiting",
     }
 
 
-async def test_a_failed_item_is_named(bench: Bench) -> None:
+async def test_a_failed_item_is_named(runs: Staged) -> None:
     pipeline = Pipeline("p")
 
     @pipeline.stage(each={"number": "numbers"})
@@ -288,10 +218,10 @@ async def test_a_failed_item_is_named(bench: Bench) -> None:
         return 1 / number
 
     with pytest.raises(StageFailed, match=r"'inverse', item 1, raised ZeroDivisionError"):
-        await bench.run(pipeline, inputs={"numbers": [1, 0]})
+        await runs.run(pipeline, inputs={"numbers": [1, 0]})
 
 
-async def test_errors_of_a_stages_own_task_group_come_out_readable(bench: Bench) -> None:
+async def test_errors_of_a_stages_own_task_group_come_out_readable(runs: Staged) -> None:
     pipeline = Pipeline("p")
 
     @pipeline.stage
@@ -303,10 +233,10 @@ async def test_errors_of_a_stages_own_task_group_come_out_readable(bench: Bench)
             tasks.start_soon(bad)
 
     with pytest.raises(StageFailed, match=r"raised KeyError: 'key' \(.*test_runner.py:\d+\)"):
-        await bench.run(pipeline)
+        await runs.run(pipeline)
 
 
-async def test_an_error_of_ours_passes_unchanged_also_out_of_a_task_group(bench: Bench) -> None:
+async def test_an_error_of_ours_passes_unchanged_also_out_of_a_task_group(runs: Staged) -> None:
     pipeline, error = Pipeline("p"), CallFailed("the engine died")
 
     @pipeline.stage
@@ -315,11 +245,11 @@ async def test_an_error_of_ours_passes_unchanged_also_out_of_a_task_group(bench:
             tasks.start_soon(coder.ask, "hello")
 
     with pytest.raises(CallFailed) as caught:
-        await bench.run(pipeline, Calls(error))
+        await runs.run(pipeline, Calls(error=error))
     assert caught.value is error
 
 
-async def test_a_stage_that_exits_ends_the_run_and_not_the_process(bench: Bench) -> None:
+async def test_a_stage_that_exits_ends_the_run_and_not_the_process(runs: Staged) -> None:
     pipeline = Pipeline("p")
 
     @pipeline.stage
@@ -327,10 +257,10 @@ async def test_a_stage_that_exits_ends_the_run_and_not_the_process(bench: Bench)
         raise SystemExit(3)
 
     with pytest.raises(StageFailed, match=r"'leaver' called exit\(3\)"):
-        await bench.run(pipeline)
+        await runs.run(pipeline)
 
 
-async def test_a_stage_has_its_time_limit(bench: Bench) -> None:
+async def test_a_stage_has_its_time_limit(runs: Staged) -> None:
     pipeline = Pipeline("p")
 
     @pipeline.stage(timeout=0.01)
@@ -338,10 +268,10 @@ async def test_a_stage_has_its_time_limit(bench: Bench) -> None:
         await anyio.sleep_forever()
 
     with pytest.raises(StageFailed, match=r"'slow' took longer than its limit of 0.01 s"):
-        await bench.run(pipeline)
+        await runs.run(pipeline)
 
 
-async def test_a_timeout_of_the_stages_own_is_not_taken_for_its_limit(bench: Bench) -> None:
+async def test_a_timeout_of_the_stages_own_is_not_taken_for_its_limit(runs: Staged) -> None:
     pipeline = Pipeline("p")
 
     @pipeline.stage(timeout="60s")
@@ -349,26 +279,26 @@ async def test_a_timeout_of_the_stages_own_is_not_taken_for_its_limit(bench: Ben
         raise TimeoutError("mine")
 
     with pytest.raises(StageFailed, match="raised TimeoutError: mine"):
-        await bench.run(pipeline)
+        await runs.run(pipeline)
 
 
-async def test_every_stage_and_call_is_journaled_also_those_that_failed(bench: Bench) -> None:
+async def test_every_stage_and_call_is_journaled_also_those_that_failed(runs: Staged) -> None:
     with pytest.raises(CallFailed):
-        await bench.run(wide(1), Calls(CallFailed("the engine died")))
-    assert [(entry.kind, entry.name, entry.status) for entry in await bench.journal.entries(bench.run_id)] == [
+        await runs.run(wide(1), Calls(error=CallFailed("the engine died")))
+    assert [(entry.kind, entry.name, entry.status) for entry in await runs.journal.entries(runs.run_id)] == [
         ("call", "stage0", "failed"),
         ("stage", "stage0", "failed"),
     ]
-    await bench.run(wide(1))
-    entries = await bench.journal.entries(bench.run_id)
+    await runs.run(wide(1))
+    entries = await runs.journal.entries(runs.run_id)
     assert [(entry.kind, entry.status, entry.payload) for entry in entries][1:] == [("stage", "done", '"HELLO"')]
 
 
-async def test_what_a_stage_returned_is_durable_before_a_stage_that_needs_it_begins(bench: Bench) -> None:
+async def test_what_a_stage_returned_is_durable_before_a_stage_that_needs_it_begins(runs: Staged) -> None:
     pipeline = Pipeline("p")
 
     def kept() -> list[str]:
-        with closing(sqlite3.connect(bench.journal.path)) as connection:
+        with closing(sqlite3.connect(runs.journal.path)) as connection:
             return [name for (name,) in connection.execute("SELECT name FROM entries ORDER BY seq")]
 
     @pipeline.stage
@@ -387,12 +317,12 @@ async def test_what_a_stage_returned_is_durable_before_a_stage_that_needs_it_beg
     async def last(left: list[str], right: None) -> list[str]:
         return kept()
 
-    values = await bench.run(pipeline)
+    values = await runs.run(pipeline)
     assert values["left"][:1] == ["first"]
     assert sorted(values["last"]) == ["first", "left", "right"]
 
 
-async def test_items_that_fail_side_by_side_are_told_as_one_failure_of_their_stage(bench: Bench) -> None:
+async def test_items_that_fail_side_by_side_are_told_as_one_failure_of_their_stage(runs: Staged) -> None:
     pipeline, gate = Pipeline("p"), anyio.Event()
 
     @pipeline.stage(each={"number": "numbers"})
@@ -405,12 +335,12 @@ async def test_items_that_fail_side_by_side_are_told_as_one_failure_of_their_sta
         return 1 / number
 
     with pytest.raises(StageFailed, match=r"item 1, raised ZeroDivisionError"):
-        await bench.run(pipeline, inputs={"numbers": [1, 0, 2]})
-    entries = await bench.journal.entries(bench.run_id)
+        await runs.run(pipeline, inputs={"numbers": [1, 0, 2]})
+    entries = await runs.journal.entries(runs.run_id)
     assert [(entry.name, entry.status) for entry in entries] == [("inverse", "failed")]
 
 
-async def test_a_stage_that_was_cancelled_while_it_waited_for_a_seat_counts_as_stopped(bench: Bench) -> None:
+async def test_a_stage_that_was_cancelled_while_it_waited_for_a_seat_counts_as_stopped(runs: Staged) -> None:
     pipeline = wide(2)
 
     @pipeline.stage
@@ -418,12 +348,11 @@ async def test_a_stage_that_was_cancelled_while_it_waited_for_a_seat_counts_as_s
         raise ValueError("bad luck")
 
     with pytest.raises(StageFailed):
-        await bench.run(pipeline, Calls(gate=anyio.Event()), max_agents=1)
-    assert bench.board is not None
-    assert [line.status for line in bench.board.stages.values()] == ["stopped", "stopped", "failed"]
+        await runs.run(pipeline, Calls(gate=anyio.Event()), max_agents=1)
+    assert [line.status for line in runs.board.stages.values()] == ["stopped", "stopped", "failed"]
 
 
-async def test_a_stages_fingerprint_follows_its_inputs_and_what_it_needs(bench: Bench) -> None:
+async def test_a_stages_fingerprint_follows_its_inputs_and_what_it_needs(runs: Staged) -> None:
     pipeline = Pipeline("p")
 
     @pipeline.stage
@@ -436,8 +365,8 @@ async def test_a_stages_fingerprint_follows_its_inputs_and_what_it_needs(bench: 
 
     prints: list[dict[str, str]] = []
     for text in ("ab", "cd", "ab", "abc"):
-        await bench.run(pipeline, inputs={"text": text})
-        entries = await bench.journal.entries(bench.run_id)
+        await runs.run(pipeline, inputs={"text": text})
+        entries = await runs.journal.entries(runs.run_id)
         prints.append({entry.name: entry.fingerprint for entry in entries})
     one, other, again, longer = prints
     assert one == again
@@ -445,7 +374,7 @@ async def test_a_stages_fingerprint_follows_its_inputs_and_what_it_needs(bench: 
     assert one["second"] == other["second"] != longer["second"]
 
 
-async def test_known_answers_are_used_in_order_each_once_and_journaled_no_second_time(bench: Bench) -> None:
+async def test_known_answers_are_used_in_order_each_once_and_journaled_no_second_time(runs: Staged) -> None:
     pipeline = Pipeline("p")
 
     @pipeline.stage
@@ -454,21 +383,21 @@ async def test_known_answers_are_used_in_order_each_once_and_journaled_no_second
 
     caller = Calls()
     fixed = Options(seed=1)
-    await bench.run(pipeline, caller, options=fixed)
+    await runs.run(pipeline, caller, options=fixed)
     assert len({request_fingerprint(request) for request in caller.requests}) == 1
     mark = request_fingerprint(caller.requests[0])
     known = {mark: [Response(text, "small:1b", "here", replayed=True) for text in ("first", "second")]}
     fresh = Calls()
-    values = await bench.run(pipeline, fresh, known=known, options=fixed)
+    values = await runs.run(pipeline, fresh, known=known, options=fixed)
     assert (values["twins"], len(fresh.requests)) == (["first", "second", "SAME"], 1)
-    assert len(await bench.journal.entries(bench.run_id, kind="call")) == 1
-    assert bench.board is not None
-    tally = bench.board.stages["twins"].tally
+    assert len(await runs.journal.entries(runs.run_id, kind="call")) == 1
+    assert runs.board is not None
+    tally = runs.board.stages["twins"].tally
     assert (tally.calls, tally.replayed) == (3, 2)
 
 
 @pytest.mark.parametrize("cut", range(6))
-async def test_a_journal_cut_after_any_call_is_gone_on_with_without_asking_twice(bench: Bench, cut: int) -> None:
+async def test_a_journal_cut_after_any_call_is_gone_on_with_without_asking_twice(runs: Staged, cut: int) -> None:
     pipeline = Pipeline("p")
 
     @pipeline.stage(each={"word": "words"})
@@ -476,18 +405,18 @@ async def test_a_journal_cut_after_any_call_is_gone_on_with_without_asking_twice
         return await coder.map([word, word + "!"])
 
     words = {"words": ["a", "b"]}
-    whole = await bench.run(pipeline, inputs=words)
-    entries = (await bench.journal.entries(bench.run_id, kind="call"))[:cut]
+    whole = await runs.run(pipeline, inputs=words)
+    entries = (await runs.journal.entries(runs.run_id, kind="call"))[:cut]
     known: dict[str, list[Response]] = {}
     for request, answer in map(read_call, entries):
         assert isinstance(answer, Response)
         known.setdefault(request_fingerprint(request), []).append(answer)
     caller = Calls()
-    assert await bench.run(pipeline, caller, inputs=words, known=known) == whole
+    assert await runs.run(pipeline, caller, inputs=words, known=known) == whole
     assert len(caller.requests) == max(0, 4 - cut)
 
 
-async def test_a_known_answer_is_streamed_too(bench: Bench) -> None:
+async def test_a_known_answer_is_streamed_too(runs: Staged) -> None:
     pipeline = Pipeline("p")
 
     @pipeline.stage
@@ -496,12 +425,12 @@ async def test_a_known_answer_is_streamed_too(bench: Bench) -> None:
             return "".join([piece async for piece in pieces])
 
     caller = Calls()
-    await bench.run(pipeline, caller)
+    await runs.run(pipeline, caller)
     known = {request_fingerprint(caller.requests[0]): [Response("from before", "small:1b", "here", replayed=True)]}
-    assert (await bench.run(pipeline, known=known))["streamed"] == "from before"
+    assert (await runs.run(pipeline, known=known))["streamed"] == "from before"
 
 
-async def test_attempts_escalate_the_next_calls_of_their_stage_only(bench: Bench) -> None:
+async def test_attempts_escalate_the_next_calls_of_their_stage_only(runs: Staged) -> None:
     pipeline, caller = Pipeline("p"), Calls()
 
     @dataclass
@@ -523,40 +452,40 @@ async def test_attempts_escalate_the_next_calls_of_their_stage_only(bench: Bench
     async def after(coder: Agent, repaired: int) -> str:
         return await coder.ask("after")
 
-    await bench.run(pipeline, caller)
+    await runs.run(pipeline, caller)
     assert [request.endpoint for request in caller.requests] == ["here", "here", "here", "big", "here"]
     assert [request.labels["attempt"] for request in caller.requests] == ["1", "2", "3", "4", "0"]
-    attempts = await bench.journal.entries(bench.run_id, kind="attempt")
+    attempts = await runs.journal.entries(runs.run_id, kind="attempt")
     assert [json.loads(str(entry.payload))["escalated"] for entry in attempts] == [False, False, False, True]
 
 
-async def test_a_journal_that_cannot_be_written_ends_the_run_as_itself(bench: Bench, tmp_path: Path) -> None:
+async def test_a_journal_that_cannot_be_written_ends_the_run_as_itself(runs: Staged, tmp_path: Path) -> None:
     async with Journal.open(tmp_path / "other.db") as closed:
-        run = Bench(closed, tmp_path)
+        run = Staged(closed, tmp_path)
     with pytest.raises(JournalError, match="closed"):
         await run.run(wide(1))
 
 
-async def test_a_journal_that_breaks_during_a_run_ends_it_with_one_error_and_no_group(bench: Bench) -> None:
+async def test_a_journal_that_breaks_during_a_run_ends_it_with_one_error_and_no_group(runs: Staged) -> None:
     pipeline = Pipeline("p")
 
     @pipeline.stage
     async def broken() -> None:
-        await bench.journal._writer.close()
+        await runs.journal._writer.close()
 
     with pytest.raises(JournalError, match="closed"):
-        await bench.run(pipeline)
+        await runs.run(pipeline)
 
 
-async def test_text_no_utf8_can_hold_is_kept_in_the_journal(bench: Bench) -> None:
+async def test_text_no_utf8_can_hold_is_kept_in_the_journal(runs: Staged) -> None:
     pipeline = Pipeline("p")
 
     @pipeline.stage
     async def half() -> str:
         return "half \ud83d"
 
-    values = await bench.run(pipeline)
-    (entry,) = await bench.journal.entries(bench.run_id)
+    values = await runs.run(pipeline)
+    (entry,) = await runs.journal.entries(runs.run_id)
     assert json.loads(str(entry.payload)) == values["half"] == "half \ud83d"
 
 
@@ -583,7 +512,7 @@ async def test_a_run_is_announced_with_its_class(tmp_path: Path) -> None:
     assert [event.klass for event in told if isinstance(event, Announced)] == ["interactive"]
 
 
-async def test_a_run_without_a_journal_gives_the_same_values(bench: Bench, tmp_path: Path) -> None:
+async def test_a_run_without_a_journal_gives_the_same_values(runs: Staged, tmp_path: Path) -> None:
     pipeline = Pipeline("p")
 
     @pipeline.stage
@@ -605,4 +534,4 @@ async def test_a_run_without_a_journal_gives_the_same_values(bench: Bench, tmp_p
         services={},
         board=Board(),
     )
-    assert await runner.run({}) == await bench.run(pipeline) == {"asked": ["ATTEMPT 1", "ATTEMPT 2"]}
+    assert await runner.run({}) == await runs.run(pipeline) == {"asked": ["ATTEMPT 1", "ATTEMPT 2"]}

@@ -7,7 +7,6 @@ queues, loads and answers. It holds no conversation: a prompt says all there is 
 from __future__ import annotations
 
 import functools
-import math
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar, get_args, overload
@@ -258,10 +257,7 @@ class Agent:
             raise ValueError(f"agent {self.name!r}: {priority!r} is no priority; {near}")
         if deadline is None:
             return _Terms(priority, self.settings.deadline)
-        seconds = parse_duration(deadline) if isinstance(deadline, str) else deadline
-        if not 0 < seconds < math.inf:
-            raise ValueError(f"agent {self.name!r}: a deadline is a time to come, such as '30s', not {deadline!r}")
-        return _Terms(priority, seconds)
+        return _Terms(priority, parse_duration(deadline))
 
     def _request(
         self,

@@ -5,7 +5,6 @@ Owns the answer as data and the way from a stage's body to whoever runs it. Who 
 
 from __future__ import annotations
 
-import math
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -57,7 +56,5 @@ async def approve(
     asking = ASKING.get(None)
     if asking is None:
         raise UsageError("approve was called outside a stage", hint="await it in the body of a stage of a run")
-    seconds = parse_duration(timeout) if isinstance(timeout, str) else timeout
-    if seconds is not None and not 0 < seconds < math.inf:
-        raise ValueError(f"approve: timeout is a time to wait for, such as '10m', not {timeout!r}")
+    seconds = None if timeout is None else parse_duration(timeout)
     return await asking.ask(question, default=default, patience=seconds)

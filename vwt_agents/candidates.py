@@ -7,7 +7,7 @@ on inputs nobody has seen is taken, and a written test that every good candidate
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from vwt_agents.consensus import agreement
 from vwt_agents.probes import probe_calls
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from vwt_agents.suites import TestSuite
 
 __all__ = ["Candidate", "Candidates"]
+
+_Key: TypeAlias = tuple[tuple[str, str], ...]  # the files of a program
 
 _FEW: Final = 2
 """Examples of the task from which on two candidates that hold them all are enough to doubt a written test; below, three."""
@@ -90,7 +92,9 @@ class Candidates:
         self._signature = signature
         self._names = names or (suite.module,)
         self._probes = probes
-        self._all: dict[tuple[tuple[str, str], ...], Candidate] = {}
+        self._all: dict[_Key, Candidate] = {}
+        self._probed: list[str] = []
+        self._observed: dict[_Key, list[str]] = {}  # what each gives for the inputs probed
 
     def __len__(self) -> int:
         return len(self._all)
@@ -156,8 +160,12 @@ class Candidates:
         probes = [
             probe for name in self._names for probe in probe_calls(calls, name, signature=self._signature, count=each)
         ]
-        observed = await observe(self._sandbox, self.suite.module, [one.files for one in equals.values()], probes)
-        shares = agreement({str(number): given for number, given in enumerate(observed)})
+        if probes != self._probed:
+            self._probed, self._observed = probes, {}
+        new = {key: one.files for key, one in equals.items() if key not in self._observed}
+        observed = await observe(self._sandbox, self.suite.module, [*new.values()], probes)
+        self._observed |= zip(new, observed, strict=True)
+        shares = agreement({str(number): self._observed[key] for number, key in enumerate(equals)})
         for number, (key, one) in enumerate(equals.items()):
             self._all[key] = replace(one, agreement=round(shares[str(number)], 3))
 

@@ -10,6 +10,7 @@ import ast
 import re
 import textwrap
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from vwt_agents.code import fenced_blocks
@@ -29,13 +30,13 @@ from vwt_agents.workspace import (
     read_changes,
     shown,
     shown_cases,
-    splice,
+    splice_anew,
     stub_of_function,
     without_body,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from vwt_agents.sandbox.judge import Failure
 
@@ -97,7 +98,7 @@ class Ask:
             return read_changes(opening + answer, self.workspace)
         whole = [block.text for block in fenced_blocks(answer) if definitions(block.text)]
         if self.blank is not None and not whole:
-            return self._filled(self.blank, answer)
+            return _change(self.path, partial(self.blank.filled, answer))
         code = whole[0] if whole else (opening + answer).partition("```python\n")[2].partition("\n```")[0]
         source = module_source(code or opening + answer)
         if self.stub is None and self.blank is None:
@@ -105,21 +106,16 @@ class Ask:
             return read_changes(f"````python\n{source}````", self.workspace, path=self.path)
         return self._spliced(source, self.path)
 
-    def _filled(self, blank: Blank, body: str) -> Changes:
-        try:
-            return Changes({str(self.path): blank.filled(body)})
-        except SpliceError as fault:
-            return Changes({}, (f"`{self.path}`: {fault}.",))
-
     def _spliced(self, source: str, path: str) -> Changes:
-        old = self.workspace.files[path]
-        try:
-            new = splice(old, source, module=self.workspace.module_of(path), within=self.within)
-        except SpliceError as fault:
-            return Changes({}, (f"`{path}`: {fault}.",))
-        if ast.dump(ast.parse(new)) == ast.dump(ast.parse(old)):  # models copy a function with other blanks
-            return Changes({}, ("The function is as it was: write what has to be different.",))
-        return Changes({path: new})
+        old, module = self.workspace.files[path], self.workspace.module_of(path)
+        return _change(path, lambda: splice_anew(old, source, module=module, within=self.within))
+
+
+def _change(path: str, write: Callable[[], str]) -> Changes:
+    try:
+        return Changes({path: write()})
+    except SpliceError as fault:
+        return Changes({}, (f"`{path}`: {fault}.",))
 
 
 @dataclass(frozen=True)

@@ -32,5 +32,5 @@ class StageScope:
 
 
 def seed_from(text: str) -> int:
-    """A seed that the same text always gives."""
+    """A seed that the same text always gives, and as good as another for another text: 0 to 2**31 - 1."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") & 0x7FFFFFFF

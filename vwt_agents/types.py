@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final, Literal, TypeAlias
 
@@ -50,11 +51,21 @@ def parse_size(text: str) -> Mib:
     return int(float(match[1]) * _SIZE_UNITS[match[2].lower()]) // MIB
 
 
-def parse_duration(text: str) -> Seconds:
-    """Seconds in a duration such as `"90s"`, `"10m"` or `"250ms"`; ValueError says which units there are."""
-    match = _QUANTITY.fullmatch(text)
-    if match is None or match[2].lower() not in _TIME_UNITS:
+def parse_duration(written: object, *, zero: bool = False) -> Seconds:
+    """Seconds in a duration: text such as `"90s"`, `"1.5 h"` or `"250ms"`, or a number of seconds. The one reader of them all.
+
+    ValueError for what is neither or never ends, and, without `zero`, for what is over at once: it says which units there are.
+    """
+    seconds = math.nan
+    if isinstance(written, str):
+        match = _QUANTITY.fullmatch(written)
+        if match is not None and match[2].lower() in _TIME_UNITS:
+            seconds = float(match[1]) * _TIME_UNITS[match[2].lower()]
+    elif isinstance(written, int | float) and not isinstance(written, bool):
+        seconds = float(written)
+    if not 0 <= seconds < math.inf or (seconds == 0 and not zero):
+        positive = "" if zero else " above 0"
         raise ValueError(
-            f"{text!r} is not a duration; write a number and a unit (ms, s, m, h, d), such as '15s' or '10m'"
+            f"{written!r} is not a duration; write a number{positive} and a unit (ms, s, m, h, d), such as '15s' or '10m'"
         )
-    return float(match[1]) * _TIME_UNITS[match[2].lower()]
+    return seconds

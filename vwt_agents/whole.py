@@ -18,20 +18,25 @@ if TYPE_CHECKING:
 __all__ = ["clear_parts", "write_whole"]
 
 
-def write_whole(path: Path, data: bytes, *, mode: int | None = None) -> None:
-    """Replace the file, with these permissions where they are given; its folder has to be there. OSError."""
+def write_whole(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = False) -> None:
+    """Replace the file; its folder has to be there. `mode`: its permissions, less the umask; `durable`: it survives a power cut
+    from when this returns. OSError.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as held:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
             with suppress(OSError):  # a file system without locks: then nobody clears anything there
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            partial.write_bytes(data)
-            if mode is not None:
-                partial.chmod(mode)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
             partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    if durable:
+        _sync_folder(path.parent)
 
 
 def clear_parts(path: Path) -> None:
@@ -53,3 +58,11 @@ def _clear(partial: Path) -> None:
     with suppress(OSError), partial.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         partial.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

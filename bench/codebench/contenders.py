@@ -10,6 +10,7 @@ from codebench.forms import FORM, chat, prefilled, writable
 from codebench.score import visible_pass
 from vwt_agents.errors import CallFailed, RunError, UsageError
 from vwt_agents.side_by_side import side_by_side
+from vwt_agents.stage_scope import seed_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,7 +97,7 @@ class BestOf:
                 stop=form.stop,
                 num_predict=form.num_predict,
                 temperature=TEMPERATURE,
-                seed=_seed(f"{lab.seed}/{task.name}/{number}"),
+                seed=seed_from(f"{lab.seed}/{task.name}/{number}"),
             )
 
         texts = await side_by_side(sample, self.samples)
@@ -166,7 +167,3 @@ def contender(name: str, pipeline: Path, inputs: Sequence[str] = ()) -> Contende
 def as_answer(files: Mapping[str, str]) -> str:
     """Whole files as an answer would have them: fenced, each below its path."""
     return "\n\n".join(f"`{path}`:\n````python\n{text}````" for path, text in files.items())
-
-
-def _seed(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") & 0x7FFFFFFF

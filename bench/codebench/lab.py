@@ -14,9 +14,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vwt_agents.app.execute import open_sandbox
 from vwt_agents.app.foresight import serving
 from vwt_agents.app.neighbours import open_neighbours
+from vwt_agents.app.sandbox import open_sandbox
 from vwt_agents.app.world import open_world
 from vwt_agents.board import Board
 from vwt_agents.config import EndpointSettings, Settings, TierSettings, load_settings, parse_settings

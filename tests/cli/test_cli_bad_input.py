@@ -107,7 +107,15 @@ CASES = {
     "unknown command": Case(2, ("did you mean 'run'",), ("rum",)),
     "no such priority": Case(2, ("--priority", "'urgent'", "interactive"), ("run", "p.py", "--priority", "urgent")),
     "a deadline without its unit": Case(2, ("--deadline", "such as '15s'"), ("run", "p.py", "--deadline", "5")),
-    "a deadline in the past": Case(2, ("--deadline", "over before it begins"), ("run", "p.py", "--deadline", "0s")),
+    "a deadline in the past": Case(
+        2, ("--deadline", "'0s' is not a duration", "above 0"), ("run", "p.py", "--deadline", "0s")
+    ),
+    "a time limit of a sandbox without its unit": Case(
+        2, ("--timeout", "such as '15s'"), ("sandbox", "run", ".", "p.py", "--timeout", "5")
+    ),
+    "an age from before all calendars": Case(
+        2, ("--older-than", "no calendar"), ("runs", "gc", "--older-than", "999999999d")
+    ),
     "no calls at all": Case(2, ("--max-calls", "x>=1"), ("run", "p.py", "--max-calls", "0")),
     "unknown option": Case(2, ("--jsn",), ("plan", "p.py", "--jsn")),
 }

@@ -256,6 +256,16 @@ def test_models_show_has_the_full_arithmetic(here: Served, capsys: Capture) -> N
     assert (row["measured"], row["beside"], row["alone"]) == (None, ["large:2b"], False)
 
 
+def test_models_show_says_where_a_licence_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("VWT_MODELS", str(tmp_path / "models"))
+    monkeypatch.chdir(tmp_path)
+    tier = '[tiers.small]\nendpoint = "here"\nmodels = ["smollm2:135m"]\n'
+    Path("agents.toml").write_text(f'[endpoints.here]\nkind = "embedded"\n{tier}')
+    assert "apache-2.0, https://huggingface.co/" in called(capsys, "models", "show", "smollm2:135m")[1]
+
+
 def test_models_say_what_was_measured_until_it_is_forgotten(here: Served, capsys: Capture) -> None:
     Path("agents.toml").write_text(Path("agents.toml").read_text().replace("cpu", "gpu0"))
     assert called(capsys, "run", "two.py", "--quiet")[0] == 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from embedded_files import entry_for, gguf_bytes, write
 
 from vwt_agents.endpoints.embedded.catalogue import Catalogue
+from vwt_agents.endpoints.embedded.endpoint import EmbeddedEndpoint
 from vwt_agents.endpoints.embedded.store import Store, default_root
 from vwt_agents.errors import ModelMissing, UsageError
 
@@ -81,3 +84,16 @@ def test_weights_stay_until_their_last_name_goes(store, tmp_path):
     assert not store.blob(ENTRY.sha256).exists()
     with pytest.raises(ModelMissing, match="it has nothing"):
         store.remove("two")
+
+
+async def test_where_a_licence_can_be_read_is_known_from_the_catalogue_else_from_the_file(store, tmp_path):
+    pytest.importorskip("xllamacpp")
+    first, second = (gguf_bytes(words=words, **{"general.license.link": "https://of.file"}) for words in (300, 301))
+    catalogue = Catalogue((replace(entry_for(first), licence_url="https://of.catalogue"),))
+    for data in (first, second):
+        store.bring_in(write(tmp_path / "mine.gguf", data), catalogue=catalogue)
+    infos = await EmbeddedEndpoint("here", store=store, catalogue=catalogue).models()
+    assert {info.name: info.licence_url for info in infos} == {
+        "tiny:1b": "https://of.catalogue",
+        "mine": "https://of.file",
+    }

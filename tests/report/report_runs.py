@@ -1,19 +1,14 @@
-"""Runs to report on: one of every kind of thing on a scripted server, and one of as many calls as one likes."""
+"""A run to report on, with one of every kind of thing, on a scripted server."""
 
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from vwt_agents.app import App, Job
-from vwt_agents.entries import Entry, RunRecord, call_entry
+from vwt_agents.entries import Entry, RunRecord
 from vwt_agents.journal import JournalReader
-from vwt_agents.messages import Message, Options, Request, Response, Usage
 from vwt_agents.testing import OllamaServer, ServedModel
 
 MODELS = {"coder:7b": ServedModel(3000), "reviewer:7b": ServedModel(3500), "large:13b": ServedModel(4000)}
@@ -119,50 +114,3 @@ async def busy_run(folder: Path, *, task: str = "do it", answer: str = "an answe
     reader = JournalReader()
     record = await reader.run(result.run_id)
     return Ran(record, await reader.entries(record.id), folder / "out")
-
-
-BEGAN = datetime(2026, 11, 24, 4, 15, tzinfo=UTC)
-
-
-def record_of(**more: Any) -> RunRecord:
-    """A run of a minute."""
-    made = RunRecord(
-        id="20261124-041500-many-1234",
-        pipeline="many",
-        file="/there/many.py",
-        started_at=BEGAN,
-        ended_at=BEGAN + timedelta(minutes=1),
-        status="good",
-        promoted=False,
-        tier="small",
-        inputs=json.dumps({"values": {"task": "do it"}, "seed": 0}),
-        settings="",
-        out_dir="/there",
-        exit_code=0,
-        summary=None,
-        parent=None,
-        parent_seq=None,
-        pid=1,
-    )
-    return replace(made, **more)
-
-
-def many_calls(count: int, *, words: Sequence[str], each: int = 300) -> tuple[Entry, ...]:
-    """So many calls of one stage, a tenth of a second apart, each with a prompt and an answer of its own of `each` words."""
-    entries = []
-    for number in range(count):
-        chosen = random.Random(number)
-        said = [" ".join(chosen.choices(words, k=each)) for _ in range(2)]
-        request = Request(
-            endpoint="here",
-            model="coder:7b",
-            messages=(Message("system", "You are careful. " * 40), Message("user", f"{number}: {said[0]}")),
-            num_ctx=4096,
-            options=Options(temperature=0.2, seed=number),
-            labels={"run": "r", "stage": "many", "agent": "coder", "tier": "small", "item": str(number)},
-        )
-        answer = Response(said[1], "coder:7b", "here", usage=Usage(each, each, 5, wait_s=0.05, load_s=0.0))
-        began = BEGAN + timedelta(seconds=number / 10)
-        entry = call_entry("r", request, answer, name="many", key=str(number), started_at=began, seconds=0.5)
-        entries.append(replace(entry, seq=number + 1))
-    return tuple(entries)

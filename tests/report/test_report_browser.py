@@ -6,7 +6,6 @@ Needs Chromium and playwright (`pip install -e '.[browser]'`); without them the 
 from __future__ import annotations
 
 import os
-import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import BEGAN, Ran, many_calls, record_of
+from made_run import BEGAN, many_calls, random_words, record_of
+from report_runs import Ran
 
 from vwt_agents.report import report_page
 
@@ -178,10 +178,8 @@ def test_it_can_be_used_by_keyboard_and_read_out(browser: Any, file: Path) -> No
 
 
 def test_five_hundred_calls_open_and_their_texts_unpack(browser: Any, tmp_path: Path) -> None:
-    chosen = random.Random(6)
-    words = ["".join(chosen.choices("abcdefghijklmnopqrstuvwxyz", k=chosen.randint(2, 9))) for _ in range(4000)]
     file = tmp_path / "many.html"
-    file.write_text(report_page(record_of(), many_calls(500, words=words), BEGAN), encoding="utf-8")
+    file.write_text(report_page(record_of(), many_calls(500, words=random_words()), BEGAN), encoding="utf-8")
     made = opened(browser, file)
     took = made.page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
     print(f"{file.stat().st_size / 1e6:.2f} MB, open after {took:.0f} ms")  # noqa: T201 - told, never judged: machines differ

@@ -7,7 +7,8 @@ import json
 import random
 from datetime import timedelta
 
-from report_runs import BEGAN, Ran, many_calls, record_of
+from made_run import BEGAN, many_calls, record_of
+from report_runs import Ran
 
 from vwt_agents.entries import Entry
 from vwt_agents.report import report_data, report_page

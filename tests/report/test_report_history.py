@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from report_runs import BEGAN, Ran, record_of
+from made_run import BEGAN, record_of
+from report_runs import Ran
 from rich.console import Console
 
 from vwt_agents.entries import Entry

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import random
 import re
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -13,7 +12,8 @@ from importlib import resources
 from typing import Any, get_args
 
 import pytest
-from report_runs import BEGAN, EVIL, Ran, many_calls, record_of
+from made_run import BEGAN, many_calls, random_words, record_of
+from report_runs import EVIL, Ran
 
 from vwt_agents.board import StageStatus
 from vwt_agents.report import report_page
@@ -97,11 +97,7 @@ def test_without_javascript_the_page_says_how_the_run_ended_and_where_to_read_on
 
 
 def test_five_hundred_calls_take_less_than_a_megabyte_and_a_half() -> None:
-    chosen = random.Random(6)
-    words = [
-        "".join(chosen.choice("abcdefghijklmnopqrstuvwxyz_") for _ in range(chosen.randint(2, 9))) for _ in range(4000)
-    ]
-    entries = many_calls(500, words=words)
+    entries = many_calls(500, words=random_words())
     page = report_page(record_of(), entries, LATER)
     assert sum(len(str(text)) for entry in entries for text in entry.texts) > 1_500_000
     assert len(page.encode()) < 1_500_000

@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from report_runs import BEGAN, Ran
+from made_run import BEGAN
+from report_runs import Ran
 
 from vwt_agents.report import trace_of
 

@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from vwt_agents.workspace import SpliceError, splice
+from vwt_agents.workspace.splice import SpliceError, splice, splice_anew
 
 OLD = '''#!/usr/bin/env python
 """A shop."""
@@ -144,3 +144,9 @@ def test_of_a_property_and_its_setter_the_one_meant_is_replaced() -> None:
 def test_a_whole_class_is_replaced_when_the_answer_has_all_of_it() -> None:
     new = "class Cart:\n    size = 1\n    def empty(self): ...\n    def add(self, thing): ...\n"
     assert new in splice(OLD, new)
+
+
+def test_code_that_is_as_it_was_but_for_its_layout_is_no_change() -> None:
+    with pytest.raises(SpliceError, match="as it was"):
+        splice_anew(OLD, "def total(prices):\n\n    return sum( prices[1:] )\n")
+    assert "return sum(prices)\n" in splice_anew(OLD, "def total(prices):\n    return sum(prices)\n")

@@ -159,7 +159,7 @@ def _why(row: dict[str, Any]) -> str:
 
 
 async def _sandbox(world: World) -> Finding:
-    from vwt_agents.app.execute import open_sandbox
+    from vwt_agents.app.sandbox import open_sandbox
 
     try:
         sandbox = await open_sandbox(world.settings.sandbox)

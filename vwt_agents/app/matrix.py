@@ -77,7 +77,7 @@ def _absent(world: World, name: str, model: str) -> dict[str, Any]:
     tiers = list(dict.fromkeys(tier for use in _uses(world, name, model) for tier in use.tiers))
     unknown = dict.fromkeys(["size_mb", "num_ctx", "slots", "footprint_mib", "fits", "measured", "spilled"])
     texts = dict.fromkeys(
-        ["quantisation", "parameters", "licence", "arithmetic", "estimate", "digest", "cache_type"], ""
+        ["quantisation", "parameters", "licence", "licence_url", "arithmetic", "estimate", "digest", "cache_type"], ""
     )
     where = {"endpoint": name, "tiers": tiers, "device": device, "budget_mib": world.budgets.get(device, 0)}
     lists: dict[str, Any] = {"tasks": [], "assumptions": []}
@@ -111,6 +111,7 @@ def _row(world: World, name: str, info: ModelInfo, use: _Use) -> dict[str, Any]:
         "device": endpoint.device,
         "budget_mib": budget,
         "licence": licence_id(info.licence),
+        "licence_url": info.licence_url,
         "allowed": settings.licences.allows(info.name, info.licence),
         "tasks": list(info.tasks),
         "cache_type": endpoint.cache_type,

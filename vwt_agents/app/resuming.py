@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vwt_agents.app.execute import Fork, Job
+from vwt_agents.app.job import Fork, Job
 from vwt_agents.errors import UsageError
 from vwt_agents.limits import RunLimits
 from vwt_agents.past import inherited, read_past

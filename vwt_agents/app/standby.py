@@ -9,7 +9,7 @@ from vwt_agents.failover import FailoverCaller
 from vwt_agents.routing import plan_routes, standing_in
 
 if TYPE_CHECKING:
-    from vwt_agents.app.execute import PlannedRun
+    from vwt_agents.app.job import PlannedRun
     from vwt_agents.app.neighbours import Neighbours
     from vwt_agents.board import Board
     from vwt_agents.dispatcher import Dispatcher

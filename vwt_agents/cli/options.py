@@ -30,6 +30,7 @@ __all__ = [
     "Command",
     "Group",
     "approval_option",
+    "duration",
     "emit_json",
     "job_of",
     "job_options",
@@ -64,17 +65,14 @@ _JOB_OPTIONS = [
 ]
 
 
-def _duration(text: str) -> Seconds:
-    """Seconds, from a duration such as `30m`."""
+def duration(text: str, *, zero: bool = False) -> Seconds:
+    """The type of an option that takes a duration such as `30m`; none at all only where `zero` says so."""
     from vwt_agents.types import parse_duration
 
     try:
-        seconds = parse_duration(text)
+        return parse_duration(text, zero=zero)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
-    if not seconds:
-        raise click.BadParameter(f"{text!r} is over before it begins")
-    return seconds
 
 
 def _finite(_context: click.Context, _option: click.Parameter, seconds: Seconds | None) -> Seconds | None:
@@ -89,7 +87,7 @@ _LIMIT_OPTIONS = [
         type=click.Choice(["interactive", "batch"]),
         help="The class of its calls where the agent has none: interactive ones go first.",
     ),
-    click.option("--deadline", type=_duration, metavar="TIME", help="End it after this time, such as 30m."),
+    click.option("--deadline", type=duration, metavar="TIME", help="End it after this time, such as 30m."),
     click.option("--max-calls", type=click.IntRange(min=1), metavar="N", help="The model calls it may make."),
     click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="The tokens it may use."),
     click.option(

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vwt_agents.cli.options import Group, run_async
+from vwt_agents.cli.options import Group, duration, run_async
 
 if TYPE_CHECKING:
     from vwt_agents.sandbox.base import Limits, SandboxResult
     from vwt_agents.sandbox.detect import Finding
     from vwt_agents.sandbox.judge import Choice, Verdict
+    from vwt_agents.types import Seconds
 
 __all__ = ["sandbox"]
 
@@ -43,7 +44,7 @@ def _options(command: _Command) -> _Command:
         click.option(
             "--allow-reduced", is_flag=True, help="Take the landlock backend (level reduced) when nothing better works."
         ),
-        click.option("--timeout", default=None, metavar="DURATION", help="Wall clock limit, such as 30s or 2m."),
+        click.option("--timeout", type=duration, metavar="TIME", help="Wall clock limit, such as 30s or 2m."),
         click.option("--memory", default=None, metavar="SIZE", help="Memory of all its processes, such as '1 GiB'."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
     )
@@ -105,7 +106,7 @@ def run(
     feed: bool,
     backend: str,
     allow_reduced: bool,
-    timeout: str | None,
+    timeout: Seconds | None,
     memory: str | None,
     as_json: bool,
 ) -> None:
@@ -113,7 +114,7 @@ def run(
     if not (workdir / file).is_file():
         raise click.UsageError(f"{workdir} has no file {file!r}")
     data = sys.stdin.buffer.read() if feed else b""
-    limits = _limits(timeout or "10s", memory, keep_all=True)
+    limits = _limits(timeout or 10, memory, keep_all=True)
 
     async def go() -> SandboxResult:
         from vwt_agents.sandbox.service import Sandbox
@@ -156,7 +157,7 @@ def test(
     accept: tuple[str, ...],
     backend: str,
     allow_reduced: bool,
-    timeout: str | None,
+    timeout: Seconds | None,
     memory: str | None,
     as_json: bool,
 ) -> None:
@@ -166,7 +167,7 @@ def test(
     code, tests = _read_folder(code_dir), _read_folder(tests_dir)
     if not declared_tests(tests):
         raise click.UsageError(f"{tests_dir} has no tests: no test function in a file named test_*.py or *_test.py")
-    limits = _limits(timeout or "30s", memory)
+    limits = _limits(timeout or 30, memory)
 
     async def go() -> Verdict:
         from vwt_agents.sandbox.service import Sandbox
@@ -184,12 +185,12 @@ def test(
     sys.exit(0 if verdict.passed else 1)
 
 
-def _limits(timeout: str, memory: str | None, *, keep_all: bool = False) -> Limits:
+def _limits(wall: Seconds, memory: str | None, *, keep_all: bool = False) -> Limits:
     from vwt_agents.sandbox.base import Limits
-    from vwt_agents.types import parse_duration, parse_size
+    from vwt_agents.types import parse_size
 
     try:
-        wall, most = parse_duration(timeout), parse_size(memory) if memory else Limits().memory_mib
+        most = parse_size(memory) if memory else Limits().memory_mib
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     output = Limits().output_mib

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vwt_agents.cli.options import emit_json, run_async
+from vwt_agents.cli.options import duration, emit_json, run_async
 
 if TYPE_CHECKING:
     from vwt_agents.journal.checking import Report
@@ -19,25 +19,26 @@ __all__ = ["check", "gc", "repair"]
 _SHOWN = 20
 
 
-def _age(_context: click.Context, _option: click.Parameter, text: str | None) -> timedelta | None:
-    from vwt_agents.types import parse_duration
-
-    if text is None:
-        return None
+def _ago(text: str) -> datetime:
+    """When it was so long ago."""
     try:
-        age = timedelta(seconds=parse_duration(text))
-        datetime.now(UTC) - age
-    except (ValueError, OverflowError) as error:
-        raise click.BadParameter(str(error)) from error
-    return age
+        return datetime.now(UTC) - timedelta(seconds=duration(text, zero=True))
+    except OverflowError as error:
+        raise click.BadParameter(f"{text} ago there was no calendar") from error
 
 
 @click.command("gc")
 @click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Never prune the newest N runs.")
-@click.option("--older-than", callback=_age, metavar="TIME", help="Prune only what ended that long ago, such as 30d.")
+@click.option(
+    "--older-than",
+    "before",
+    type=_ago,
+    metavar="TIME",
+    help="Prune only what ended that long ago, such as 30d.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def gc(keep: int | None, older_than: timedelta | None, dry_run: bool, as_json: bool) -> int:
+def gc(keep: int | None, before: datetime | None, dry_run: bool, as_json: bool) -> int:
     """Prune old runs from the journal and give their space back.
 
     Without --keep and --older-than no run goes, only what no run refers to. A running run always stays, and one that a
@@ -47,8 +48,6 @@ def gc(keep: int | None, older_than: timedelta | None, dry_run: bool, as_json: b
 
     from vwt_agents.journal import default_path
     from vwt_agents.journal.pruning import prune
-
-    before = None if older_than is None else datetime.now(UTC) - older_than
 
     async def work() -> Pruned:
         return await to_thread.run_sync(lambda: prune(default_path(), keep=keep, before=before, dry_run=dry_run))

@@ -61,7 +61,7 @@ def _refuse(value: Any, wanted: str) -> Any:
 
 Size = Annotated[Mib, BeforeValidator(_size), Field(ge=0)]
 SizeOrAuto = Annotated[Mib | Literal["auto"], BeforeValidator(_size_or_auto)]
-Duration = Annotated[Seconds, BeforeValidator(_duration), Field(gt=0)]
+Duration = Annotated[Seconds, BeforeValidator(_duration)]
 Url = Annotated[str, AfterValidator(_url)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1)]

@@ -35,7 +35,8 @@ class ModelInfo:
     """What an endpoint knows of a model before it is loaded.
 
     `metadata` holds the GGUF keys (`general.architecture`, `qwen2.block_count`, ...) that `footprint` reads; `size_bytes` is
-    the weights file; `installed` is False for a model that only the catalogue knows. `digest` is the sha256 of the weights.
+    the weights file; `installed` is False for a model that only the catalogue knows. `digest` is the sha256 of the weights,
+    `licence` an id or the full text, `licence_url` where that can be read.
     `options` are the parameters that the model's own definition sets (a Modelfile's PARAMETER lines).
     """
 
@@ -46,6 +47,7 @@ class ModelInfo:
     quantisation: str = ""
     parameters: str = ""
     licence: str = ""
+    licence_url: str = ""
     installed: bool = True
     tasks: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)

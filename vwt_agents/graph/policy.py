@@ -5,7 +5,6 @@ Owns the faults of what was written for it.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from vwt_agents.pipeline import WrittenPolicy
 
-__all__ = ["PLAIN", "OnError", "Policy", "read_duration", "read_policy"]
+__all__ = ["PLAIN", "OnError", "Policy", "duration_or_fault", "read_policy"]
 
 OnError: TypeAlias = Literal["fail", "skip"] | Fallback
 
@@ -46,12 +45,12 @@ PLAIN: Final = Policy()
 
 def read_policy(written: WrittenPolicy, returns: Any, fault: Callable[..., None]) -> Policy:
     """The policy that was written; adds its faults. `returns` is the type of one result of the stage's body."""
-    backoff = read_duration("backoff", written.backoff, fault)
-    max_age = None if isinstance(written.cache, bool) else read_duration("cache", written.cache, fault)
+    backoff = duration_or_fault("backoff", written.backoff, fault)
+    max_age = None if isinstance(written.cache, bool) else duration_or_fault("cache", written.cache, fault)
     policy = Policy(
         retries=_retries(written.retries, fault),
         backoff=PLAIN.backoff if backoff is None else backoff,
-        deadline=read_duration("deadline", written.deadline, fault),
+        deadline=duration_or_fault("deadline", written.deadline, fault),
         on_error=_on_error(written.on_error, returns, fault),
         cache=written.cache is True or max_age is not None,
         max_age=max_age,
@@ -60,22 +59,15 @@ def read_policy(written: WrittenPolicy, returns: Any, fault: Callable[..., None]
     return PLAIN if policy == PLAIN else policy
 
 
-def read_duration(name: str, written: str | Seconds | None, fault: Callable[..., None]) -> Seconds | None:
-    """Seconds; adds a fault where it is no time."""
+def duration_or_fault(name: str, written: str | Seconds | None, fault: Callable[..., None]) -> Seconds | None:
+    """The seconds of what was written; adds a fault where that is no duration."""
     if written is None:
         return None
     try:
-        seconds = parse_duration(written) if isinstance(written, str) else float(written)
-    except (TypeError, ValueError) as error:
+        return parse_duration(written)
+    except ValueError as error:
         fault(f"{name}: {error}")
         return None
-    if not (0 < seconds < math.inf) or isinstance(written, bool):
-        hint = "write a positive duration, such as '90s', or leave it out"
-        fault(
-            f"{name} {written!r} is no time to run in" if name == "timeout" else f"{name} {written!r} is no time", hint
-        )
-        return None
-    return seconds
 
 
 def _retries(written: Any, fault: Callable[..., None]) -> int:

@@ -1,6 +1,6 @@
 """Graph, Stage, Param, Input, Each: a checked pipeline as frozen values.
 
-Owns what can be asked of them (width, waves, the picture, fingerprints); never builds or judges.
+Owns what can be asked of them (width, the picture, fingerprints); never builds or judges.
 """
 
 from __future__ import annotations
@@ -181,14 +181,6 @@ class Graph:
     def high(self) -> int:
         """How many stages are of high importance."""
         return sum(stage.importance == "high" for stage in self.stages)
-
-    def waves(self) -> tuple[tuple[str, ...], ...]:
-        """The stages by the earliest moment they can start, if all took equally long."""
-        depth: dict[str, int] = {}
-        for stage in self.stages:
-            depth[stage.name] = 1 + max((depth[need] for need in stage.needs), default=-1)
-        count = max(depth.values(), default=-1) + 1
-        return tuple(tuple(name for name in depth if depth[name] == wave) for wave in range(count))
 
     def width(self) -> int:
         """How many stages may at most run side by side, whatever each takes; a stage with `each` counts as one.

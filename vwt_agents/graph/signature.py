@@ -13,7 +13,7 @@ from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
 
 from vwt_agents.errors import Fault
-from vwt_agents.graph.policy import PLAIN, Policy, read_duration, read_policy
+from vwt_agents.graph.policy import PLAIN, Policy, duration_or_fault, read_policy
 from vwt_agents.graph.shape import REQUIRED, Each
 from vwt_agents.graph.typenames import contradict, plain, type_name, unwrapped
 from vwt_agents.pipeline import Declaration, Place
@@ -98,7 +98,7 @@ def read_signature(declaration: Declaration, faults: list[Fault], *, otherwise: 
     if each is not None and any(one.name == each.parameter and one.role != "value" for one in parameters):
         fault(f"each names {each.parameter!r}, an agent or a service, which has no items")
     returns = _returns(declaration, hints, fault)
-    timeout = read_duration("timeout", declaration.timeout, fault)
+    timeout = duration_or_fault("timeout", declaration.timeout, fault)
     policy = read_policy(declaration.policy, returns, fault)
     if policy.cache and (why := why_unreadable(returns)) is not None:
         fault(f"cache: {why}", "give it a result type that says what it holds, or leave cache out")

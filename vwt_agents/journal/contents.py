@@ -9,13 +9,12 @@ within the transaction that inserts their row, so who holds the write lock sees 
 
 from __future__ import annotations
 
-import os
 import zlib
-from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from vwt_agents.errors import JournalError
+from vwt_agents.whole import write_whole
 
 if TYPE_CHECKING:
     import sqlite3
@@ -43,22 +42,9 @@ class ContentFiles:
     def write(self, digest: bytes, data: bytes) -> None:
         """Keep a value's packed bytes, whole or not at all."""
         path = self.path(digest)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         self.folder.mkdir(mode=0o700, exist_ok=True)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        try:
-            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(data)
-                if self._full:
-                    file.flush()
-                    os.fsync(file.fileno())
-            partial.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                partial.unlink()
-            raise
-        if self._full:
-            _sync_folder(path.parent)
+        write_whole(path, data, mode=0o600, durable=self._full)
 
     def read(self, digest: bytes) -> bytes:
         """A value's packed bytes; JournalError where the file is gone."""
@@ -117,11 +103,3 @@ def unpacked(data: bytes, *, is_packed: bool, size: int) -> bytes:
 def digest_of(raw: bytes) -> bytes:
     """The name of a value."""
     return sha256(raw).digest()
-
-
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

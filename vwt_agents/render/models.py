@@ -66,6 +66,8 @@ def model_text(row: Mapping[str, Any], *, width: int | None = None) -> str:
     budget = f"budget of {row['device']}: {row['budget_mib']} MiB"
     known = row["footprint_mib"] is not None
     allowed = row["licence"] or "unknown: let pass"
+    if row["licence_url"]:
+        allowed += f", {row['licence_url']}"
     if not row["allowed"]:
         allowed += f'; not allowed: runs pass over it; once you agree, [licences] accept = ["{row["model"]}"]'
     tier = f"tier {' and '.join(row['tiers'])}" if row["tiers"] else "in no tier"

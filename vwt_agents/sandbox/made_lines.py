@@ -10,7 +10,7 @@ import ast
 import builtins
 from typing import TYPE_CHECKING, Final
 
-from vwt_agents.sandbox.suite_files import parsed
+from vwt_agents.sandbox.suite_files import names_of_code, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -32,29 +32,21 @@ def made_lines(tests: Mapping[str, str], modules: Collection[str]) -> dict[str, 
 class _File:
     def __init__(self, tree: ast.Module, modules: Collection[str]) -> None:
         self.tree = tree
-        self.roots = {module.partition(".")[0] for module in modules}
         self.classes: set[str] = set()
         self.modules: set[str] = set()
-        self._imports()
+        for here, there in names_of_code(ast.walk(tree), modules):
+            (self.classes if (there or "")[:1].isupper() else self.modules).add(here)
+        if "*" in self.modules:
+            self.classes |= self._called_classes()
         self.common = self._made_names(tree, set()) | self._fixtures()
         self.attributes = self._attributes()
 
-    def _imports(self) -> None:
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in self.roots:
-                for alias in node.names:
-                    kind = self.classes if alias.name[:1].isupper() else self.modules
-                    kind.add(alias.asname or alias.name)
-            elif isinstance(node, ast.Import):
-                ours = [alias for alias in node.names if alias.name.partition(".")[0] in self.roots]
-                self.modules.update(alias.asname or alias.name.partition(".")[0] for alias in ours)
-        if "*" in self.modules:
-            called = {one.func.id for one in ast.walk(self.tree) if _calls_name(one)}  # type: ignore[attr-defined]
-            bound = {one.id for one in ast.walk(self.tree) if isinstance(one, ast.Name) and _is_bound(one)}
-            own = {one.name for one in ast.walk(self.tree) if isinstance(one, ast.ClassDef)}
-            self.classes |= {
-                name for name in called - bound - own if name[:1].isupper() and not hasattr(builtins, name)
-            }
+    def _called_classes(self) -> set[str]:
+        """What is called as a class is, and is neither made here nor Python's own."""
+        called = {one.func.id for one in ast.walk(self.tree) if _calls_name(one)}  # type: ignore[attr-defined]
+        bound = {one.id for one in ast.walk(self.tree) if isinstance(one, ast.Name) and _is_bound(one)}
+        own = {one.name for one in ast.walk(self.tree) if isinstance(one, ast.ClassDef)}
+        return {name for name in called - bound - own if name[:1].isupper() and not hasattr(builtins, name)}
 
     def lines(self) -> Iterator[tuple[int, int]]:
         """The lines of every comparison that has an object of the tests' making in it."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from vwt_agents.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
-__all__ = ["checked_files", "declared_tests", "module_names", "parsed"]
+__all__ = ["checked_files", "declared_tests", "module_names", "names_of_code", "parsed"]
 
 
 def checked_files(files: Mapping[str, str]) -> Mapping[str, str]:
@@ -62,6 +62,22 @@ def parsed(files: Mapping[str, str]) -> dict[str, ast.Module]:
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 continue
     return found
+
+
+def names_of_code(nodes: Iterable[ast.AST], modules: Collection[str]) -> Iterator[tuple[str, str | None]]:
+    """What these nodes import of the code: the name it has here, and the one it has there; None for a module as a whole.
+
+    `modules` are those of the code. `*` is a name like another.
+    """
+    roots = {module.partition(".")[0] for module in modules}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in roots:
+            yield from ((alias.asname or alias.name, alias.name) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                root = alias.name.partition(".")[0]
+                if root in roots:
+                    yield alias.asname or root, None
 
 
 def module_names(code: Mapping[str, str]) -> tuple[frozenset[str], frozenset[str]]:

@@ -9,7 +9,7 @@ import ast
 import sys
 from typing import TYPE_CHECKING, Final
 
-from vwt_agents.sandbox.suite_files import parsed
+from vwt_agents.sandbox.suite_files import names_of_code, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -73,25 +73,11 @@ class _Reading:
 
     def __init__(self, tree: ast.Module, modules: Collection[str]) -> None:
         self.nodes = list(ast.walk(tree))
-        self.roots = {module.partition(".")[0] for module in modules}
-        self.of_code = self._of_code()
+        self.of_code = {name for name, _ in names_of_code(self.nodes, modules)}
         self.imported = self._imported()
         self.paths = "pathlib" in self.imported.values()
         self.parsers = bool(_PARSERS & set(self.imported.values()))
         self.functions = {one.name for one in self.nodes if isinstance(one, ast.FunctionDef | ast.ClassDef)}
-
-    def _of_code(self) -> set[str]:
-        names: set[str] = set()
-        for node in self.nodes:
-            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in self.roots:
-                names.update(alias.asname or alias.name for alias in node.names)
-            elif isinstance(node, ast.Import):
-                names.update(
-                    alias.asname or alias.name.partition(".")[0]
-                    for alias in node.names
-                    if alias.name.partition(".")[0] in self.roots
-                )
-        return names
 
     def _imported(self) -> dict[str, str]:
         """Names of modules of the standard library here, and the first parts of what the library calls them."""

@@ -13,7 +13,7 @@ from vwt_agents.workspace.homes import absent, at_home, homes
 from vwt_agents.workspace.patches import unified_patch
 from vwt_agents.workspace.relevance import named_files, ranked, words_of
 from vwt_agents.workspace.shown import shown
-from vwt_agents.workspace.splice import SpliceError, definitions, splice
+from vwt_agents.workspace.splice import SpliceError, definitions, splice_anew
 from vwt_agents.workspace.suspects import Suspect, suspects
 from vwt_agents.workspace.tree import Workspace, is_guarded, is_test_file
 
@@ -38,7 +38,7 @@ __all__ = [
     "read_workspace",
     "shown",
     "shown_cases",
-    "splice",
+    "splice_anew",
     "stub_of_function",
     "suspects",
     "unified_patch",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from vwt_agents.workspace.shown import outline, tokens_of
-from vwt_agents.workspace.splice import SpliceError, definitions, first_line, is_main, splice
+from vwt_agents.workspace.splice import SpliceError, definitions, first_line, is_main, splice_anew
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,10 +49,7 @@ class Blank:
         source = self._function(body)
         if self.owner:
             source = f"class {self.owner}:\n{textwrap.indent(source, _INDENT)}\n"
-        new = splice(self.text, source, module=self.module)
-        if ast.dump(ast.parse(new)) == ast.dump(ast.parse(self.text)):
-            raise SpliceError("the function is as it was: write what has to be different")
-        return new
+        return splice_anew(self.text, source, module=self.module)
 
     def _function(self, body: str) -> str:
         """The function alone: as many lines of the body as parse, and belong to it."""

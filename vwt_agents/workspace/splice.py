@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["SpliceError", "definitions", "first_line", "holds_all_of", "is_main", "splice"]
+__all__ = ["SpliceError", "definitions", "first_line", "holds_all_of", "is_main", "splice", "splice_anew"]
 
 _Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -74,6 +74,16 @@ def splice(old: str, new: str, *, module: str = "", within: str = "") -> str:
     result = splicing.result(newline)
     _parsed(result, "the file, with the answer put in,")
     return result if whole == old else result.removesuffix(newline)
+
+
+def splice_anew(old: str, new: str, *, module: str = "", within: str = "") -> str:
+    """As `splice`, where something has to be different: SpliceError too for code that is as it was but for its layout, which
+    models write when they have nothing better.
+    """
+    result = splice(old, new, module=module, within=within)
+    if ast.dump(ast.parse(result)) == ast.dump(ast.parse(old)):
+        raise SpliceError("the function is as it was: write what has to be different")
+    return result
 
 
 class _Splicing:

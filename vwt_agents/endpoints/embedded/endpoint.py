@@ -71,6 +71,7 @@ class _Weights:
     licence: str
     tasks: tuple[str, ...]
     parameters: str = ""
+    licence_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +231,9 @@ class EmbeddedEndpoint:
     def _weights(self, model: str) -> _Weights | None:
         entry = self.catalogue.find(model)
         if entry is not None and (path := self.store.find(entry.sha256, entry.size)):
-            return _Weights(path, entry.sha256, entry.size, entry.licence, entry.tasks, entry.parameters)
+            return _Weights(
+                path, entry.sha256, entry.size, entry.licence, entry.tasks, entry.parameters, entry.licence_url
+            )
         named = self.store.named(model)
         if named is not None and (path := self.store.find(named.sha256, named.size)):
             return _Weights(path, named.sha256, named.size, named.licence, named.tasks)
@@ -255,6 +258,7 @@ class EmbeddedEndpoint:
             quantisation=header.quantisation,
             parameters=weights.parameters or str(header.metadata.get("general.size_label", "")),
             licence=weights.licence or str(header.metadata.get("general.license", "")),
+            licence_url=weights.licence_url or str(header.metadata.get("general.license.link", "")),
             tasks=weights.tasks,
         )
 
@@ -290,6 +294,7 @@ def _not_here(model: str, entry: ModelEntry) -> ModelInfo:
         quantisation=entry.quantisation,
         parameters=entry.parameters,
         licence=entry.licence,
+        licence_url=entry.licence_url,
         installed=False,
         tasks=entry.tasks,
     )

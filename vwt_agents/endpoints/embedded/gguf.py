@@ -51,7 +51,6 @@ class GgufHeader:
 
     version: int
     metadata: Mapping[str, Any]
-    tensor_count: int
     parameters: int
     tensors_end: int
 
@@ -102,7 +101,7 @@ class _Reader:
         parameters, end = self._tensors(tensors, int(metadata.get("general.alignment", 32)))
         if end > self.size:
             raise BrokenFile(f"it is cut short: it has {self.size} bytes and its tensors end at byte {end}")
-        return GgufHeader(version, metadata, tensors, parameters, end)
+        return GgufHeader(version, metadata, parameters, end)
 
     def _preamble(self) -> tuple[int, int, int]:
         magic = self.file.read(4)

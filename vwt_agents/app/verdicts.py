@@ -1,0 +1,60 @@
+"""The verdict that a run stands by, among those its stages came to, and the stages that owe one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from vwt_agents.graph import Graph
+    from vwt_agents.sandbox.judge import Verdict
+
+__all__ = ["find_verdict", "unproven"]
+
+
+def find_verdict(values: Mapping[str, Any], graph: Graph) -> Verdict | None:
+    """The verdict a run stands by: of those that count the first that is bad, else the last; None where there is none.
+
+    A stage has a verdict where its value is one or carries one as `.verdict`; where it ran once per item, each item may.
+    A stage's verdicts count unless a later one, of a stage that stands on it, has taken their place.
+    """
+    found = {name: verdicts for name in values if (verdicts := list(_verdicts(values[name])))}
+    replaced: set[str] = set()
+    before: dict[str, set[str]] = {}
+    for stage in graph.stages:
+        before[stage.name] = set(stage.needs).union(*(before[need] for need in stage.needs))
+        if stage.name in found:
+            replaced |= before[stage.name]
+    counting = [verdict for name, verdicts in found.items() if name not in replaced for verdict in verdicts]
+    return next((verdict for verdict in counting if not verdict.passed), counting[-1] if counting else None)
+
+
+def unproven(graph: Graph, statuses: Mapping[str, str]) -> list[str]:
+    """The stages that would have had a verdict and were skipped, or one for each item, of which some were left out:
+    nobody may take the run for good without. `statuses` has what became of each stage.
+    """
+    proving = [stage for stage in graph.stages if _has_verdict(stage.returns)]
+    left_out = [stage for stage in proving if stage.policy.on_error == "skip" and statuses[stage.name] == "partial"]
+    return [stage.name for stage in proving if statuses[stage.name] == "skipped" or stage in left_out]
+
+
+def _has_verdict(annotation: Any) -> bool:
+    """Whether values of this type are verdicts, or have one as `.verdict`; also each of several."""
+    from vwt_agents.sandbox.judge import Verdict
+
+    parts = get_args(annotation)
+    if parts:
+        return any(_has_verdict(part) for part in parts)
+    if not isinstance(annotation, type):
+        return False
+    return issubclass(annotation, Verdict) or "verdict" in getattr(annotation, "__annotations__", {})
+
+
+def _verdicts(value: Any) -> Iterator[Verdict]:
+    from vwt_agents.sandbox.judge import Verdict
+
+    for one in value if isinstance(value, list | tuple) else (value,):
+        carried = one if isinstance(one, Verdict) else getattr(one, "verdict", None)
+        if isinstance(carried, Verdict):
+            yield carried
