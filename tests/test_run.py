@@ -77,7 +77,7 @@ async def test_running_out_of_attempts_is_no_error(journal: Journal, tmp_path: P
 async def test_a_long_loop_of_attempts_binds_the_last_one_alone(journal: Journal, tmp_path: Path) -> None:
     here, _ = await run(journal, tmp_path)
     bindings = []
-    async for _attempt in here.attempts(50):
+    async for _attempt in here.attempts(10):
         bindings.append(sum(isinstance(each, bound) for each in gc.get_objects()))
         assert bound_keys()["attempt"] == len(bindings)
     assert len(set(bindings[1:])) == 1
