@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -120,6 +122,18 @@ def test_the_command_prints_them_or_leaves_a_whole_file(tmp_path: Path) -> None:
     assert CliRunner().invoke(metrics, ["--out", str(file)], standalone_mode=False).exit_code == 0
     assert file.read_text() == shown.stdout
     assert [path.name for path in file.parent.iterdir()] == ["vwt.prom"]
+
+
+def test_a_pipe_is_written_to_and_not_replaced_by_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert CliRunner().invoke(metrics, ["--out", str(pipe)], standalone_mode=False).exit_code == 0
+        assert b"vwt_runs_total" in os.read(reading, 1 << 16)
+    finally:
+        os.close(reading)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
 def test_a_folder_that_is_not_there_is_an_error_with_its_name(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from serving import Served
 
 from vwt_agents.cli import run_cli
+from vwt_agents.cli.run_pages import write
 
 Capture = pytest.CaptureFixture[str]
 
@@ -228,3 +229,20 @@ def test_a_file_that_cannot_be_written_is_said_so(here: Served, capsys: Capture)
         code, _out, err = called(capsys, "runs", *command, "taken")
         assert code == 2
         assert "cannot write" in err
+
+
+def test_a_page_goes_where_a_link_leads_and_into_a_pipe_and_takes_the_place_of_neither(tmp_path: Path) -> None:
+    file, link, pipe = tmp_path / "there" / "page.html", tmp_path / "link.html", tmp_path / "pipe"
+    file.parent.mkdir()
+    file.write_text("old")
+    link.symlink_to(file)
+    assert write(link, "new") == file
+    assert (link.is_symlink(), file.read_text()) == (True, "new")
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write(pipe, "new")
+        assert os.read(reading, 10) == b"new"
+    finally:
+        os.close(reading)
+    assert pipe.is_fifo()

@@ -64,10 +64,29 @@ def _print_report(run: str) -> int:
 
 
 def write(path: Path, text: str) -> Path:
-    """Write a file, whole or not at all; UsageError where it can't be."""
+    """Write a file, whole or not at all, where a link leads if it is one; UsageError where it can't be."""
     from vwt_agents.run import RunFolder
 
-    return RunFolder(path.absolute().parent).write(path.name, text)
+    target = path.resolve() if path.exists() else path.absolute()
+    if not write_special(target, text):
+        RunFolder(target.parent).write(target.name, text)
+    return target
+
+
+def write_special(path: Path, text: str) -> bool:
+    """Write to what is there and is no file: a device, a pipe. False where there is a file, a folder, or nothing.
+
+    A whole file takes the place of what was there, which root may do to /dev/null.
+    """
+    if not path.exists() or path.is_file() or path.is_dir():
+        return False
+    from vwt_agents.errors import UsageError
+
+    try:
+        path.write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint="name a file") from error
+    return True
 
 
 @click.command()

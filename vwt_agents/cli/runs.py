@@ -10,7 +10,7 @@ import click
 
 from vwt_agents.cli import upkeep
 from vwt_agents.cli.options import Group, approval_option, emit_json, limit_options, run_async, terminal_width
-from vwt_agents.cli.run_pages import report, trace
+from vwt_agents.cli.run_pages import report, trace, write_special
 from vwt_agents.cli.run_show import show
 from vwt_agents.cli.run_top import top
 
@@ -181,8 +181,8 @@ def metrics(out: Path | None) -> int:
     records, tallies = run_async(work)
     if out is None:
         click.echo(prometheus_text(records, tallies), nl=False)
-    else:
-        write_prometheus(records, tallies, out)
+    elif not write_special(out, prometheus_text(records, tallies)):
+        write_prometheus(records, tallies, out.resolve() if out.exists() else out)
     return 0
 
 
