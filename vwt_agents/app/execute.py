@@ -28,7 +28,7 @@ from vwt_agents.config import load_settings
 from vwt_agents.core import Scheduler
 from vwt_agents.dispatcher import Dispatcher
 from vwt_agents.entries import fingerprint
-from vwt_agents.errors import EndpointAsleep, RunError, UsageError, VwtError, did_you_mean
+from vwt_agents.errors import EndpointAsleep, RunError, UsageError, VwtError, did_you_mean, words_of
 from vwt_agents.eventlog import bound, get_logger
 from vwt_agents.graph import Graph, build_graph
 from vwt_agents.habits import Habits
@@ -247,7 +247,7 @@ class _Execution:
                 self._end("bad" if isinstance(error, RunError) else "failed", error.exit_code, str(error))
             except Exception as error:
                 # Nothing the user did: it is written down, and told with its traceback.
-                self._end("failed", 1, f"{type(error).__name__}: {error}")
+                self._end("failed", 1, words_of(error))
                 raise
             except BaseException:
                 self._end("interrupted", 130, None)
