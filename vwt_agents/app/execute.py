@@ -32,7 +32,7 @@ from vwt_agents.errors import EndpointAsleep, RunError, UsageError, VwtError, di
 from vwt_agents.eventlog import bound, get_logger
 from vwt_agents.graph import Graph, build_graph
 from vwt_agents.habits import Habits
-from vwt_agents.inputs import read_inputs
+from vwt_agents.inputs import from_file, read_inputs
 from vwt_agents.journal import Journal, new_run_id
 from vwt_agents.limits import RunLimits, Spent, deadline_passed
 from vwt_agents.lookahead import steps
@@ -175,7 +175,7 @@ def _inputs(graph: Graph, job: Job, board: Board) -> dict[str, Any]:
         graph,
         job.pairs,
         source,
-        lambda path: json.dumps(before) if path is source else path.read_text(encoding="utf-8"),
+        lambda path: json.dumps(before) if path is source else from_file(path),
     )
 
 
