@@ -20,7 +20,9 @@ from vwt_agents.graph import build_graph
 from vwt_agents.journal import Journal
 from vwt_agents.messages import OnChunk, Request, Response
 from vwt_agents.pipeline import Fallback, Pipeline
+from vwt_agents.report.texts import value_of
 from vwt_agents.stage_failures import mine
+from vwt_agents.values import decode, jsonable
 
 Body = Callable[[], Awaitable[Any]]
 
@@ -368,6 +370,53 @@ async def test_a_stage_that_is_thrown_away_has_not_failed() -> None:
     running.send(None)
     running.close()
     assert failed == []
+
+
+async def looped() -> Any:
+    found: list[Any] = []
+    found.append(found)
+    return found
+
+
+async def deep() -> Any:
+    found: list[Any] = []
+    for _ in range(10_000):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize("body", [looped, deep])
+async def test_a_value_that_cannot_be_written_down_fails_its_stage(staged: Staged, body: Body) -> None:
+    with pytest.raises(StageFailed, match="stage 'only' returned what cannot be written down: ValueError: ") as failed:
+        await staged.run(single(body))
+    assert f"{Path(__file__).name}:" in failed.value.message
+    assert staged.status == {"only": "failed"}
+
+
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (Unspeakable(), "<Unspeakable>"),
+        (10**5000, "1" + "0" * 5000),
+        (float("nan"), "NaN"),
+        ("a\ud800b\0", "a\ud800b\0"),
+    ],
+    ids=["without words", "a very long number", "no number", "half a surrogate pair"],
+)
+async def test_a_value_that_json_cannot_say_is_kept_as_text(staged: Staged, value: Any, kept: str) -> None:
+    async def odd_value() -> Any:
+        return value
+
+    values = await staged.run(single(odd_value))
+    assert values["only"] is value
+    (end,) = await staged.journal.entries(staged.run_id, "stage")
+    assert decode(str(end.payload)) == jsonable(value) == kept
+    assert value_of(end) == kept
 
 
 def single(body: Body) -> Pipeline:
