@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from vwt_agents.config import SandboxSettings, Settings
     from vwt_agents.endpoints.base import OnProgress
     from vwt_agents.entries import Entry
+    from vwt_agents.graph import Stage
     from vwt_agents.messages import Priority
     from vwt_agents.sandbox.judge import Verdict
     from vwt_agents.sandbox.service import Sandbox
@@ -338,8 +339,8 @@ class _Execution:
                     await self._in_time(runner)
             finally:
                 self._judge(runner.values)
-        unproven = self._unproven()
-        why = f"no verdict: {', '.join(unproven)} was skipped, or some of its items" if unproven else None
+        unproven = self._unproven(runner.values)
+        why = f"no verdict: {', '.join(unproven)} was skipped, or some of its items, or gave none" if unproven else None
         self._end("good" if self._passed else "bad", 0 if self._passed else 1, why)
 
     def _approvals(self) -> Approvals:
@@ -384,17 +385,21 @@ class _Execution:
     def _judge(self, values: Mapping[str, Any]) -> None:
         verdict = find_verdict(values, self.planned.graph)
         self.result.verdict = jsonable(verdict) if verdict is not None else None
-        self._passed = (verdict is None or verdict.passed) and not self._unproven()
+        self._passed = (verdict is None or verdict.passed) and not self._unproven(values)
         self.result.outputs = {name: jsonable(values[name]) for name in self.planned.graph.terminals if name in values}
 
-    def _unproven(self) -> list[str]:
-        """The stages that would have had a verdict and were skipped, or one for each item, of which some were left out:
-        nobody may take the run for good without.
+    def _unproven(self, values: Mapping[str, Any]) -> list[str]:
+        """The stages that would have had a verdict and were skipped, or one for each item, of which some were left out, or
+        that are to return a Verdict and did not: nobody may take the run for good without.
         """
         proving = [stage for stage in self.planned.graph.stages if _has_verdict(stage.returns)]
         status = {stage.name: self.board.stages[stage.name].status for stage in proving}
         left_out = [stage for stage in proving if stage.policy.on_error == "skip" and status[stage.name] == "partial"]
-        return [stage.name for stage in proving if status[stage.name] == "skipped" or stage in left_out]
+        return [
+            stage.name
+            for stage in proving
+            if status[stage.name] == "skipped" or stage in left_out or _lacks_verdict(stage, values)
+        ]
 
     def _end(self, status: Status, exit_code: int, error: str | None) -> None:
         self.result.status, self.result.exit_code, self.result.error = status, exit_code, error
@@ -476,6 +481,16 @@ def _has_verdict(annotation: Any) -> bool:
     if not isinstance(annotation, type):
         return False
     return issubclass(annotation, Verdict) or "verdict" in getattr(annotation, "__annotations__", {})
+
+
+def _lacks_verdict(stage: Stage, values: Mapping[str, Any]) -> bool:
+    """Whether a stage that is to return a Verdict, no less, returned something else: a body without `return`, say."""
+    from vwt_agents.sandbox.judge import Verdict
+
+    if stage.name not in values or not isinstance(stage.returns, type) or not issubclass(stage.returns, Verdict):
+        return False
+    given = values[stage.name] if stage.each is not None else [values[stage.name]]
+    return not all(isinstance(one, Verdict) for one in given)
 
 
 def _verdicts(value: Any) -> Iterator[Verdict]:
