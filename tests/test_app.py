@@ -432,10 +432,19 @@ async def test_a_run_whose_proof_was_skipped_is_bad_and_when_resumed_does_it_aga
     assert (result.status, result.exit_code, result.error) == (
         "bad",
         1,
-        "no verdict: proven was skipped, or some of its items",
+        "no verdict: proven was skipped, or some of its items, or gave none",
     )
     (tmp_path / "pipeline.py").write_text(PROOF)
     assert (await App().run(await resumed(JournalReader(), result.run_id))).status == "good"
+
+
+@pytest.mark.parametrize("body", ["await sandbox.test", "return None; await sandbox.test"])
+async def test_a_run_whose_proof_returned_no_verdict_is_bad(tmp_path: Path, server: OllamaServer, body: str) -> None:
+    """A forgotten `return` must not be taken for a verdict."""
+    assert "return await sandbox.test" in PROOF
+    result = await App().run(job(tmp_path, server, PROOF.replace("return await sandbox.test", body)))
+    assert (result.status, result.exit_code, result.verdict) == ("bad", 1, None)
+    assert (result.error or "").startswith("no verdict: proven ")
 
 
 async def test_a_run_that_left_out_what_it_could_not_prove_is_bad(tmp_path: Path, server: OllamaServer) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar, get
 import anyio
 
 from vwt_agents.answers import AnswerShape, BadAnswer, shape_of
+from vwt_agents.cancellation import told_to_stop
 from vwt_agents.errors import AnswerInvalid, did_you_mean
 from vwt_agents.messages import Caller, Message, Options, Priority, Request, Response
 from vwt_agents.prefix import prefix_name
@@ -175,14 +176,16 @@ class Agent:
         """`async with agent.stream(prompt) as pieces: async for piece in pieces: ...`; leaving early ends the call."""
         request = self._request(prompt, shape_of(str), given, prefill, self._terms(priority, deadline), options)
         send, receive = anyio.create_memory_object_stream[str](float("inf"))
-        failures: list[Exception] = []
+        failures: list[BaseException] = []
 
         async def produce() -> None:
             with send:
                 try:
                     await self._caller.call(request, lambda chunk: send.send_nowait(chunk.text))
-                except Exception as error:  # noqa: BLE001 - raised where the pieces are awaited
-                    failures.append(error)
+                except (Exception, anyio.get_cancelled_exc_class()) as error:
+                    if not isinstance(error, Exception) and told_to_stop():
+                        raise
+                    failures.append(error)  # raised where the pieces are awaited: they are not the whole answer
 
         async def pieces() -> AsyncGenerator[str, None]:
             async for piece in receive:

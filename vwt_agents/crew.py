@@ -9,6 +9,7 @@ third. A chain of turns is thus done in the task that called `run`, and turns th
 
 from __future__ import annotations
 
+import asyncio
 import types
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio
 import anyio.lowlevel
+
+from vwt_agents.cancellation import STEPS, Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterator
@@ -149,17 +152,24 @@ class Crew:
 @types.coroutine
 def _within(context: Context, coroutine: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
     """Await the coroutine with `context` current in all its steps: what it sets is not seen by the task's next turn."""
+    task = asyncio.current_task()
+    assert task is not None
+    steps = Steps(task)
+    context.run(STEPS.set, steps)
     value: Any = None
     failed = False
     while True:
+        steps.before = task.cancelling()
         try:
             awaited = context.run(coroutine.throw if failed else coroutine.send, value)
         except StopIteration:
             return
+        steps.own = steps.asked()
         try:
             value = yield awaited
             failed = False
         except GeneratorExit:
+            steps.closing = True
             context.run(coroutine.close)
             raise
         except BaseException as error:  # noqa: BLE001 - a cancellation, say: the coroutine's to handle

@@ -74,6 +74,7 @@ __all__ = [
     "VwtError",
     "WorldError",
     "did_you_mean",
+    "words_of",
 ]
 
 
@@ -239,6 +240,15 @@ class LimitReached(RunError):
 
 class AnswerInvalid(RunError):
     """The model's answer did not fit the asked type, also after it was told why."""
+
+
+def words_of(error: BaseException) -> str:
+    """An error as `Type: text`, the type alone where it has no text, or one that cannot be made."""
+    try:
+        said = str(error)
+    except Exception as fault:  # noqa: BLE001 - whatever a stranger's __str__ does
+        said = f"(its text could not be made: {type(fault).__name__})"
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def did_you_mean(word: str, possible: Iterable[str]) -> str | None:

@@ -8,21 +8,25 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from vwt_agents.errors import Fault, InputError, did_you_mean
 from vwt_agents.graph import Graph, Input, type_name
+from vwt_agents.whole import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pydantic import TypeAdapter, ValidationError
 
-__all__ = ["read_inputs"]
+__all__ = ["from_file", "read_inputs"]
+
+_MOST: Final = 256 * 2**20  # bytes of one input
 
 
-def _read_text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+def from_file(path: Path) -> str:
+    """The text of a file; of a pipe too, as `<(command)` is one."""
+    return read_text(path, _MOST)
 
 
 class _Unfit(Exception):
@@ -30,7 +34,7 @@ class _Unfit(Exception):
 
 
 def read_inputs(
-    graph: Graph, pairs: Sequence[str], file: Path | None = None, read_text: Callable[[Path], str] = _read_text
+    graph: Graph, pairs: Sequence[str], file: Path | None = None, read: Callable[[Path], str] = from_file
 ) -> dict[str, Any]:
     """A value for every input of the graph; InputError with every fault at once.
 
@@ -39,11 +43,11 @@ def read_inputs(
     """
     intake = _Intake(graph)
     given = _split(pairs, intake.faults)
-    for name, value in _object(file, read_text, intake.faults).items():
+    for name, value in _object(file, read, intake.faults).items():
         if name not in given:
             intake.take(name, f"{file}, {name}", partial(_from_json, value))
     for name, text in given.items():
-        intake.take(name, f"-i {name}", partial(_from_pair, text, read_text))
+        intake.take(name, f"-i {name}", partial(_from_pair, text, read))
     return intake.complete()
 
 
@@ -92,11 +96,11 @@ def _split(pairs: Sequence[str], faults: list[Fault]) -> dict[str, str]:
     return given
 
 
-def _object(file: Path | None, read_text: Callable[[Path], str], faults: list[Fault]) -> Mapping[str, Any]:
+def _object(file: Path | None, read: Callable[[Path], str], faults: list[Fault]) -> Mapping[str, Any]:
     if file is None:
         return {}
     try:
-        found = json.loads(_file(file, read_text))
+        found = json.loads(_file(file, read))
     except _Unfit as error:
         faults.append(Fault(str(file), str(error)))
         return {}
@@ -109,17 +113,19 @@ def _object(file: Path | None, read_text: Callable[[Path], str], faults: list[Fa
     return found
 
 
-def _from_pair(text: str, read_text: Callable[[Path], str], item: Input) -> Any:
-    return _from_text(_file(Path(text[1:]), read_text) if text.startswith("@") else text, item)
+def _from_pair(text: str, read: Callable[[Path], str], item: Input) -> Any:
+    return _from_text(_file(Path(text[1:]), read) if text.startswith("@") else text, item)
 
 
-def _file(path: Path, read_text: Callable[[Path], str]) -> str:
+def _file(path: Path, read: Callable[[Path], str]) -> str:
     try:
-        return read_text(path)
+        return read(path)
     except UnicodeDecodeError as error:
         raise _Unfit(f"{path} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}") from error
     except OSError as error:
         raise _Unfit(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:  # a name that no file can have
+        raise _Unfit(f"cannot read {str(path)!r}: {error}") from error
 
 
 def _from_text(text: str, item: Input) -> Any:

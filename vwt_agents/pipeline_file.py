@@ -42,6 +42,8 @@ def _not_there(path: Path) -> tuple[str, str]:
         return "is a folder", f"name a file in it: {_listed(path)}"
     if path.is_file():
         return "is not a Python file", "a pipeline is a .py file that defines `pipeline = Pipeline(...)`"
+    if path.exists():
+        return "is no regular file", f"here are: {_listed(path.parent)}"
     return "there is no such file", f"here are: {_listed(path.parent)}"
 
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from vwt_agents.entries import Entry, fingerprint
+from vwt_agents.errors import StageFailed, words_of
 from vwt_agents.past import ORIGINS, read_past
 from vwt_agents.run import delivered_entry
 from vwt_agents.stored import Unreadable, read_value, says_all
@@ -167,8 +168,17 @@ class Recall:
     async def ended(
         self, stage: Stage, status: str, value: Any, seconds: Seconds, *, at_once: bool, needed: bool
     ) -> None:
-        """Write down how a stage ended; durable when this returns. `needed`: other stages wait for it."""
-        payload = encode(value)
+        """Write down how a stage ended; durable when this returns. `needed`: other stages wait for it. StageFailed where its
+        value cannot be written.
+        """
+        try:
+            payload = encode(value)
+        except Exception as error:
+            # A value that holds itself, or is too deep; and whatever the methods of a class of the user's raise.
+            raise StageFailed(
+                f"stage {stage.name!r} returned what cannot be written down: {words_of(error)} ({stage.where})",
+                hint="return what JSON can hold: text, numbers, lists, dicts, dataclasses, pydantic models",
+            ) from error
         if needed:
             self._gave(stage, b"skipped" if status == "skipped" else self._value_digest(stage, payload))
         key = self._cache_key(stage) if status == "done" and stage.policy.cache else ""

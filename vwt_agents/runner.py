@@ -23,6 +23,7 @@ import anyio
 
 from vwt_agents.approval import ASKING
 from vwt_agents.approvals import Approvals
+from vwt_agents.board import ENDED_WELL
 from vwt_agents.core import Announced, RunEnded, StepBegan, StepEnded
 from vwt_agents.crew import Crew
 from vwt_agents.errors import NotApproved, StageFailed, VwtError
@@ -31,7 +32,7 @@ from vwt_agents.limits import Spent
 from vwt_agents.past import Past
 from vwt_agents.pipeline import Fallback
 from vwt_agents.recall import Changed, Recall, Remembered
-from vwt_agents.stage_failures import called_by, failure_of, left, too_slow
+from vwt_agents.stage_failures import called_by, check_result, failure_of, mine, too_slow
 from vwt_agents.tries import Turn, forgivable
 from vwt_agents.walk import LEFT_OUT, Node, Walk
 from vwt_agents.wiring import Items, Wiring
@@ -186,7 +187,15 @@ class Runner:
                 self._tell(RunEnded(self._run_id))
         if self._failure is not None:
             raise self._failure
+        self._check_all_ended()
         return self.values
+
+    def _check_all_ended(self) -> None:
+        """StageFailed for a stage that is gone without an end: the run must not be called good without it."""
+        lost = [node for node in self._walk.nodes.values() if node.status not in ENDED_WELL]
+        if lost:
+            names = ", ".join(repr(node.name) for node in lost)
+            raise StageFailed(f"of stages {names} neither a result nor a failure is known ({lost[0].stage.where})")
 
     def _mark_stopped(self) -> None:
         for node in self._walk.nodes.values():
@@ -276,18 +285,16 @@ class Runner:
             if stage.policy.forgiving:
                 value = await self._forgiven(turn, node, items, index)
             else:
-                try:
-                    value = self._wiring.called(turn, node, items, index)
-                    if inspect.isawaitable(value):
-                        value = await (value if stage.timeout is None else _in_time(turn, stage, value))
-                except SystemExit as error:
-                    raise left(stage, error) from error
+                value = self._wiring.called(turn, node, items, index)
+                if inspect.isawaitable(value):
+                    value = await (value if stage.timeout is None else _in_time(turn, stage, value))
+                check_result(stage, value)
             if items is None:
                 await self._end(node, value)
             elif items.take(index, value):
                 await self._end(node, items.taken())
-        except Exception as error:  # noqa: BLE001 - it becomes the run's own failure
-            await self._fail(node, error, turn.item)
+        except BaseException as error:  # noqa: BLE001 - it becomes the run's own failure
+            await self._fail(node, await mine(stage, error, turn.item), turn.item)
 
     async def _forgiven(self, turn: Turn, node: Node, items: Items | None, index: int) -> Any:
         """What the stage gives within its policy; LEFT_OUT where the run is to do without."""
@@ -298,8 +305,12 @@ class Runner:
                 value = self._wiring.called(turn, node, items, index)
                 if inspect.isawaitable(value):
                     value = await _in_time(turn, stage, value)
-            except SystemExit as error:
-                raise left(stage, error) from error
+                check_result(stage, value)
+            except BaseException as error:
+                failure = await mine(stage, error, turn.item)
+                if failure is error:
+                    raise
+                raise failure from error
             return value
 
         async def failed(failure: VwtError, wait: Seconds) -> None:
@@ -347,8 +358,8 @@ class Runner:
             given = self._wiring.items(node.stage) if stage.each is not None else [None]
             if not given:
                 await self._end(node, [])
-        except Exception as error:  # noqa: BLE001 - as above
-            await self._refuse(node, error)
+        except BaseException as error:  # noqa: BLE001 - as above
+            await self._refuse(node, await mine(stage, error))
             return
         if stage.each is None:
             self._crew.add(self._stage, node, limited=bool(stage.agents))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
+from vwt_agents.cancellation import told_to_stop
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -17,13 +19,15 @@ T = TypeVar("T")
 async def side_by_side(one: Callable[[int], Awaitable[T]], count: int) -> list[T]:
     """The results of `one(0)` ... `one(count - 1)`, run together; the first error comes out as itself, not as a group."""
     results: dict[int, T] = {}
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
 
     async def guarded(index: int) -> None:
         try:
             results[index] = await one(index)
-        except Exception as error:  # noqa: BLE001 - handed on as it is
-            failures.append(error)
+        except (Exception, anyio.get_cancelled_exc_class()) as error:
+            if not isinstance(error, Exception) and told_to_stop():
+                raise
+            failures.append(error)  # handed on as it is
             tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:

@@ -1,11 +1,17 @@
-"""What a stage's error is called: an error of ours as it is, any other with the stage and the line of it that led there."""
+"""What a stage's error is called: an error of ours as it is, any other with the stage and the line of it that led there.
+
+Owns what is a failure of a stage at all: also what is no Exception, but for what others sent it.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from typing import TYPE_CHECKING
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import TYPE_CHECKING, Any, Final
 
-from vwt_agents.errors import StageFailed, VwtError
+from vwt_agents.cancellation import cancelled_itself, closing, take_back, told_to_stop
+from vwt_agents.errors import StageFailed, VwtError, words_of
 from vwt_agents.pipeline import Place
 
 if TYPE_CHECKING:
@@ -13,29 +19,64 @@ if TYPE_CHECKING:
 
     from vwt_agents.graph import Stage
 
-__all__ = ["called_by", "failure_of", "left", "too_slow"]
+__all__ = ["called_by", "check_result", "failure_of", "mine", "too_slow"]
 
 
-def failure_of(stage: Stage, error: Exception, item: str = "") -> VwtError:
+_UNFINISHED: Final = (CoroutineType, AsyncGeneratorType, GeneratorType, asyncio.Future)
+
+
+async def mine(stage: Stage, error: BaseException, item: str = "") -> Exception:
+    """What the stage failed by, as an Exception; the task it was done in is fit for others again.
+
+    Raised is what is no failure of the stage: an interrupt, a cancellation of the run, the end of a stage thrown away.
+    """
+    if isinstance(error, Exception) and not cancelled_itself():
+        return error
+    if closing() or _has(error, KeyboardInterrupt) or (_has(error, asyncio.CancelledError) and told_to_stop()):
+        raise error
+    failure = error if isinstance(error, Exception) else failure_of(stage, error, item)
+    if cancelled_itself():
+        await take_back()
+    return failure
+
+
+def check_result(stage: Stage, value: Any) -> None:
+    """Raise what is wrong with a stage that has returned: its value has not been awaited, or it has cancelled its task."""
+    if cancelled_itself():
+        raise asyncio.CancelledError
+    if isinstance(value, _UNFINISHED):
+        if isinstance(value, CoroutineType | GeneratorType):
+            value.close()
+        several = isinstance(value, AsyncGeneratorType | GeneratorType)
+        hint = "return a list instead" if several else "return what it gives: `return await ...`"
+        what = f"returned a {type(value).__name__}, which is not a result yet"
+        raise StageFailed(f"stage {stage.name!r} {what} ({stage.where})", hint=hint)
+
+
+def failure_of(stage: Stage, error: BaseException, item: str = "") -> VwtError:
     """An error of ours as it is; any other as StageFailed. Of a group of errors, the first of ours, else the first."""
     leaves = list(_leaves(error))
     ours = next((leaf for leaf in leaves if isinstance(leaf, VwtError)), None)
     if ours is not None:
         return ours
     first = leaves[0]
-    said = f"{type(first).__name__}: {first}" if str(first) else type(first).__name__
     more = f" (and {len(leaves) - 1} more)" if len(leaves) > 1 else ""
     which = f"stage {stage.name!r}" + (f", item {item}," if item else "")
-    failure = StageFailed(
-        f"{which} raised {said}{more} ({_place(stage, first)})", hint="the whole traceback is in the run's log.jsonl"
-    )
+    did, hint = _told(first)
+    failure = StageFailed(f"{which} {did}{more} ({_place(stage, first)})", hint=hint)
     failure.__cause__ = error
     return failure
 
 
-def left(stage: Stage, error: SystemExit) -> StageFailed:
-    """For a stage that wanted to end the whole process."""
-    return StageFailed(f"stage {stage.name!r} called exit({error.code!r}) ({_place(stage, error)})")
+def _told(error: BaseException) -> tuple[str, str | None]:
+    """What a stage did that ended so, and what to do about it."""
+    if isinstance(error, SystemExit):
+        return f"called exit({error.code!r})", None
+    said = words_of(error)
+    if isinstance(error, asyncio.CancelledError):
+        hint = "it awaits a task or a future that was cancelled, or has cancelled its own: catch asyncio.CancelledError there"
+        return f"was ended by {said}, though nobody cancelled the run", hint
+    return f"raised {said}", "the whole traceback is in the run's log.jsonl"
 
 
 def too_slow(stage: Stage) -> StageFailed:
@@ -49,6 +90,10 @@ def too_slow(stage: Stage) -> StageFailed:
 def called_by(stage: Stage, item: str) -> str:
     """The stage, or one of its items, as people read it."""
     return f"{stage.name}, item {item}" if item else stage.name
+
+
+def _has(error: BaseException, kind: type[BaseException]) -> bool:
+    return any(isinstance(leaf, kind) for leaf in _leaves(error))
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -6,12 +6,29 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["encode", "jsonable"]
+__all__ = ["decode", "encode", "jsonable"]
 
 
 def jsonable(value: Any) -> Any:
     """The value as plain JSON data; what JSON cannot say (an open file, a socket) becomes its repr."""
-    return json.loads(encode(value))
+    return decode(encode(value))
+
+
+def decode(text: str) -> Any:
+    """The data of a JSON text; whole numbers of more digits than Python reads (4300, as a rule) as their digits."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return json.loads(text, parse_int=_whole)
+
+
+def _whole(digits: str) -> int | str:
+    try:
+        return int(digits)
+    except ValueError:
+        return digits
 
 
 def encode(value: Any) -> str:
@@ -28,4 +45,7 @@ def encode(value: Any) -> str:
 def _fallback(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
-    return repr(value)
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - whatever a stranger's __repr__ does
+        return f"<{type(value).__name__}>"

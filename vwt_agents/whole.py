@@ -1,4 +1,4 @@
-"""Writing a file whole: whatever happens, the old one is there or the new one, and nothing is left beside it.
+"""Reading and writing files whole. Whatever happens to a writer, the old file is there or the new one, and nothing beside it.
 
 A process that is killed half way leaves a part beside the file; who writes the file next can clear it away. A writer holds
 a lock on its part, which ends with it: so the part of one who still writes is told from that of one who is gone.
@@ -6,16 +6,36 @@ a lock on its part, which ends with it: so the part of one who still writes is t
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["clear_parts", "write_whole"]
+__all__ = ["clear_parts", "read_text", "write_whole"]
+
+
+def read_text(path: Path, most: int, *, regular: bool = False) -> str:
+    """The UTF-8 text of a file of at most so many bytes, with plain ends of line; OSError for a longer one.
+
+    With `regular`, of a file that can be read again: never waits for a pipe that nobody writes to.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_NONBLOCK if regular else 0)
+    with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 - by its number, to know what was opened
+        mode = os.fstat(file.fileno()).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+        if regular and not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is no regular file, but a device, a pipe or the like", str(path))
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"it is longer than {most / 2**20:g} MiB", str(path))
+    return data.decode().replace("\r\n", "\n").replace("\r", "\n")
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = False) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +103,29 @@ CASES = {
     "no pipeline in the file": Case(2, ("p.py", "Pipeline"), pipeline="x = 1\n"),
     "error while the pipeline is imported": Case(2, ("p.py:1", "ZeroDivisionError"), pipeline="1 / 0\n"),
     "missing config": Case(2, ("nope.toml",), ("plan", "p.py", "--config", "nope.toml")),
+    "a folder as config": Case(2, ("is a directory", "toml"), ("plan", "p.py", "--config", ".")),
+    "an endless device as config": Case(2, ("no regular file",), ("plan", "p.py", "--config", "/dev/zero")),
+    "an endless device as inputs": Case(2, ("longer than",), ("run", "p.py", "--inputs", "/dev/zero")),
+    "an empty config": Case(2, ("agents.toml: is empty",), config=" \n"),
+    "the same model twice": Case(
+        2,
+        ("agents.toml:8:23", "'small:1b' is listed twice", "'SMALL:1b' is listed twice, the same as"),
+        config=CONFIG.replace('["small:1b"]', '["small:1b", "small:1b", "SMALL:1b"]'),
+    ),
+    "the same fallback twice": Case(
+        2, ("agents.coder.fallback.1", "listed twice"), config=CONFIG + 'fallback = ["small:1b", "small:1b"]\n'
+    ),
+    "an endpoint without a name, and others": Case(
+        2,
+        ("'' is no name for an endpoint", "' '", "'a/b'", "'a\\nb'", "agents.toml:1:", "agents.toml:7:"),
+        config="".join(f'[endpoints.{name}]\nkind = "ollama"\n' for name in ('""', '" "', '"a/b"', '"a\\nb"'))
+        + CONFIG.lstrip(),
+    ),
+    "names of blanks and lines": Case(
+        2,
+        ("models.1: ' ' is not one line", r"models.2: 'a\nb' is not one line", "task"),
+        config=CONFIG.replace('["small:1b"]', '["small:1b", " ", "a\\nb"]').replace('"code"', '" "'),
+    ),
     "unreachable endpoint": Case(3, ("http://127.0.0.1:9", "no Ollama server answers")),
     "budget too small for any model": Case(3, ("MiB", "50"), config=EMBEDDED),
     "unknown run": Case(2, ("nope",), ("runs", "show", "nope")),
@@ -134,6 +159,35 @@ def test_bad_input_is_told_and_ends_with_its_exit_code(
     assert "Traceback" not in err
     for words in case.words:
         assert words.lower() in err.lower(), err
+
+
+BAD_FILES = {
+    "a pipe": (os.mkfifo, "it is no regular file"),
+    "a binary": (lambda path: path.write_bytes(b"\x00\xff\xfe"), "is not UTF-8 text: byte 1 is 0xff"),
+    "a huge file": (lambda path: (path.touch(), os.truncate(path, 2**33)), "longer than 4 MiB"),
+    "a folder": (lambda path: path.mkdir(), "is a directory"),
+}
+
+
+@pytest.mark.parametrize(("make", "words"), BAD_FILES.values(), ids=BAD_FILES.keys())
+@pytest.mark.parametrize("named", [True, False], ids=["named", "found"])
+def test_a_config_that_is_no_text_is_told_and_not_waited_for(
+    make: Callable[[Path], object],
+    words: str,
+    named: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "p.py").write_text(PIPELINE)
+    make(tmp_path / "agents.toml")
+    monkeypatch.chdir(tmp_path)
+    code = run_cli(["plan", "p.py", *(["--config", "agents.toml"] if named else [])])
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert err.startswith("error: agents.toml: ")
+    assert words.lower() in err.lower()
+    assert "a TOML text is wanted" in err
 
 
 def test_a_sandbox_that_cannot_be_had_ends_the_run_with_reason_and_fix(

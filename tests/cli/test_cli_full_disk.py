@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from serving import Served
 
-from vwt_agents.cli import run_cli
+from vwt_agents.cli import cli, run_cli
 
 MANY = """
 from hashlib import sha256
@@ -69,3 +70,45 @@ def test_a_run_that_finds_no_room_says_so_and_is_resumed_without_asking_twice(
     assert json.loads(capsys.readouterr().out)["outputs"] == {"delivered": 30}
     assert len(here.server.calls) - asked == 30 - kept
     assert len(list(Path("made").glob("*.txt"))) == 31
+
+
+IN_A_FULL_FOLDER = """
+mount -t tmpfs -o size=64k tmpfs "$TMPDIR" || exit 77
+dd if=/dev/zero of="$TMPDIR/fill" bs=1k count=$FILL status=none
+exec "$@"
+"""
+
+
+@pytest.mark.parametrize("kilobytes", [0, 60])
+def test_a_temporary_folder_without_room_is_named_with_what_to_do(tmp_path: Path, kilobytes: int) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    (tmp_path / "prog.py").write_text("print('hello')\n")
+    command = [sys.executable, "-m", "vwt_agents", "sandbox", "run", str(tmp_path), "prog.py"]
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", IN_A_FULL_FOLDER, "sh", *command],
+        env={**os.environ, "TMPDIR": str(full), "FILL": str(kilobytes)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if "unshare" in done.stderr or done.returncode == 77:
+        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
+    assert done.returncode == 3, done.stderr
+    assert f"in {full}: No space left on device" in done.stderr
+    assert "TMPDIR" in done.stderr
+
+
+def test_a_write_without_room_that_does_not_say_where_is_told_by_its_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fill(*_args: object, **_more: object) -> None:
+        with Path("/dev/full").open("wb", buffering=0) as full:
+            full.write(b"x")
+
+    monkeypatch.setattr(cli, "main", fill)
+    assert run_cli(["doctor"]) == 3
+    said = capsys.readouterr().err
+    assert f"a file, in fill ({__file__}:" in said
+    assert "the output" not in said

@@ -50,6 +50,31 @@ def test_what_was_open_when_a_process_was_killed_ends_with_its_session() -> None
     assert [(span.ended, span.status) for span in history.stages] == [(4.0, "stopped")]
 
 
+def planned(seq: int, at: float) -> Entry:
+    return Entry("r", "event", "plan", payload='{"stages": []}', seq=seq, started_at=BEGAN + timedelta(seconds=at))
+
+
+def test_the_time_between_a_kill_and_the_resumption_is_no_work() -> None:
+    """Also where stages have ended before the rows of their session are written, and where it was killed before any were."""
+    stage = Entry("r", "stage", "two", status="done", seconds=1.5, started_at=BEGAN + timedelta(seconds=3602), seq=4)
+    rows = ["s", 500, "two"], ["e", 2000, "two", "done"]
+    for first in ([told(2, ["y", 1000, "at work"])], []):
+        entries = [planned(1, 0), *first, planned(3, 3600), stage, told(5, *rows, at=3600)]
+        history = read_history(record_of(ended_at=BEGAN + timedelta(seconds=3603)), entries, BEGAN)
+        before = 1.0 if first else 0.0
+        assert history.worked == pytest.approx(before + 3.0)
+        assert history.away == pytest.approx(3600 - before)
+        assert [(span.name, (span.ended or 0) - span.began) for span in history.stages] == [("two", pytest.approx(1.5))]
+        assert [history.session_of(seq) for seq in (1, 2, 3, 4, 5)] == [0, 0, 1, 1, 1]
+
+
+def test_a_run_of_one_session_has_worked_all_the_time() -> None:
+    history = read_history(
+        record_of(ended_at=BEGAN + timedelta(seconds=9)), [planned(1, 0.5), told(2, MODEL, at=0.5)], BEGAN
+    )
+    assert (history.worked, history.away, history.sessions) == (9.0, 0.0, (1,))
+
+
 def test_a_run_that_goes_on_leaves_open_what_is_open_and_lasts_until_now() -> None:
     entries = [told(1, MODEL, ["q", 0, 1, 1, "draft", "coder"], ["s", 0, "draft"])]
     history = read_history(record_of(status="running", ended_at=None), entries, BEGAN + timedelta(seconds=30))

@@ -28,7 +28,7 @@ from vwt_agents.approvals import Approvals
 from vwt_agents.core import Scheduler
 from vwt_agents.dispatcher import Dispatcher
 from vwt_agents.entries import fingerprint
-from vwt_agents.errors import RunError, VwtError
+from vwt_agents.errors import RunError, VwtError, words_of
 from vwt_agents.eventlog import bound, get_logger
 from vwt_agents.habits import Habits
 from vwt_agents.journal import Journal, new_run_id
@@ -99,7 +99,7 @@ class Execution:
                 self._end("bad" if isinstance(error, RunError) else "failed", error.exit_code, str(error))
             except Exception as error:
                 # Nothing the user did: it is written down, and told with its traceback.
-                self._end("failed", 1, f"{type(error).__name__}: {error}")
+                self._end("failed", 1, words_of(error))
                 raise
             except BaseException:
                 self._end("interrupted", 130, None)
@@ -190,8 +190,8 @@ class Execution:
                     await self._in_time(runner)
             finally:
                 self._judge(runner.values)
-        unproven = self._unproven()
-        why = f"no verdict: {', '.join(unproven)} was skipped, or some of its items" if unproven else None
+        unproven = self._unproven(runner.values)
+        why = f"no verdict: {', '.join(unproven)} was skipped, or some of its items, or gave none" if unproven else None
         self._end("good" if self._passed else "bad", 0 if self._passed else 1, why)
 
     def _approvals(self) -> Approvals:
@@ -236,11 +236,11 @@ class Execution:
     def _judge(self, values: Mapping[str, Any]) -> None:
         verdict = find_verdict(values, self.planned.graph)
         self.result.verdict = jsonable(verdict) if verdict is not None else None
-        self._passed = (verdict is None or verdict.passed) and not self._unproven()
+        self._passed = (verdict is None or verdict.passed) and not self._unproven(values)
         self.result.outputs = {name: jsonable(values[name]) for name in self.planned.graph.terminals if name in values}
 
-    def _unproven(self) -> list[str]:
-        return unproven(self.planned.graph, {name: line.status for name, line in self.board.stages.items()})
+    def _unproven(self, values: Mapping[str, Any]) -> list[str]:
+        return unproven(self.planned.graph, {name: line.status for name, line in self.board.stages.items()}, values)
 
     def _end(self, status: Status, exit_code: int, error: str | None) -> None:
         self.result.status, self.result.exit_code, self.result.error = status, exit_code, error

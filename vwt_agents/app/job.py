@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vwt_agents.errors import UsageError, did_you_mean
-from vwt_agents.inputs import read_inputs
+from vwt_agents.inputs import from_file, read_inputs
 from vwt_agents.limits import RunLimits
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def inputs_of(job: Job, graph: Graph, say: Callable[[str], None]) -> dict[str, A
         graph,
         job.pairs,
         source,
-        lambda path: json.dumps(before) if path is source else path.read_text(encoding="utf-8"),
+        lambda path: json.dumps(before) if path is source else from_file(path),
     )
 
 

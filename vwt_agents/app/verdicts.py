@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from vwt_agents.graph import Graph
+    from vwt_agents.graph import Graph, Stage
     from vwt_agents.sandbox.judge import Verdict
 
 __all__ = ["find_verdict", "unproven"]
@@ -30,13 +30,18 @@ def find_verdict(values: Mapping[str, Any], graph: Graph) -> Verdict | None:
     return next((verdict for verdict in counting if not verdict.passed), counting[-1] if counting else None)
 
 
-def unproven(graph: Graph, statuses: Mapping[str, str]) -> list[str]:
-    """The stages that would have had a verdict and were skipped, or one for each item, of which some were left out:
-    nobody may take the run for good without. `statuses` has what became of each stage.
+def unproven(graph: Graph, statuses: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:
+    """The stages that would have had a verdict and were skipped, or one for each item, of which some were left out, or
+    that are to return a Verdict and did not: nobody may take the run for good without. `statuses` has what became of each
+    stage, `values` what it returned.
     """
     proving = [stage for stage in graph.stages if _has_verdict(stage.returns)]
     left_out = [stage for stage in proving if stage.policy.on_error == "skip" and statuses[stage.name] == "partial"]
-    return [stage.name for stage in proving if statuses[stage.name] == "skipped" or stage in left_out]
+    return [
+        stage.name
+        for stage in proving
+        if statuses[stage.name] == "skipped" or stage in left_out or _lacks_verdict(stage, values)
+    ]
 
 
 def _has_verdict(annotation: Any) -> bool:
@@ -49,6 +54,16 @@ def _has_verdict(annotation: Any) -> bool:
     if not isinstance(annotation, type):
         return False
     return issubclass(annotation, Verdict) or "verdict" in getattr(annotation, "__annotations__", {})
+
+
+def _lacks_verdict(stage: Stage, values: Mapping[str, Any]) -> bool:
+    """Whether a stage that is to return a Verdict, no less, returned something else: a body without `return`, say."""
+    from vwt_agents.sandbox.judge import Verdict
+
+    if stage.name not in values or not isinstance(stage.returns, type) or not issubclass(stage.returns, Verdict):
+        return False
+    given = values[stage.name] if stage.each is not None else [values[stage.name]]
+    return not all(isinstance(one, Verdict) for one in given)
 
 
 def _verdicts(value: Any) -> Iterator[Verdict]:

@@ -34,6 +34,9 @@ _COMMANDS: Final = {
 }
 
 
+_FULL: Final = 64 * 1024  # bytes: what is left of a disk that has no room for a file
+
+
 class _LazyGroup(click.Group):
     """Knows its commands by name and one line of help, and imports one only when it is called."""
 
@@ -89,6 +92,42 @@ def run_cli(arguments: Sequence[str]) -> int:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        click.echo(f"error: {error.filename or 'the output'}: {error.strerror}", err=True)
+        place, hint = _without_room(error)
+        click.echo(f"error: {place}: {error.strerror}\n  {hint}", err=True)
         return WorldError.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _without_room(error: OSError) -> tuple[str, str]:
+    """What could not be written, and what to do: a write, unlike an open, does not say which file it was for."""
+    import traceback
+
+    if error.filename:
+        return str(error.filename), "make room there"
+    *_, last = traceback.extract_tb(error.__traceback__)
+    if last.filename in {__file__, click.utils.__file__}:
+        return "the output", "make room where it is written to"
+    full = [place for place in _places() if _is_full(place)]
+    if not full:
+        return f"a file, in {last.name} ({last.filename}:{last.lineno})", "make room on its disk"
+    return " and ".join(
+        full
+    ), "make room there, or name other folders: TMPDIR has temporary files, VWT_STATE the journal"
+
+
+def _places() -> list[str]:
+    """The folders that commands write to, whatever they are asked."""
+    import tempfile
+
+    from vwt_agents.journal import default_path
+
+    named = os.environ.get("TMPDIR") or tempfile.gettempdir()  # a full one is not what gettempdir names
+    return list(dict.fromkeys([named, str(default_path().parent), os.getcwd()]))  # noqa: PTH109 - a text is all it takes
+
+
+def _is_full(place: str) -> bool:
+    try:
+        room = os.statvfs(place)
+    except OSError:
+        return False
+    return room.f_bavail * room.f_frsize < _FULL

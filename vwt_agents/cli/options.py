@@ -171,17 +171,18 @@ def _handling(handler: _Interrupts) -> Iterator[None]:
 
 
 def run_async(work: Callable[[], Awaitable[T]]) -> T:
-    """What a command's coroutine returns; KeyboardInterrupt once it has ended after a Ctrl-C or a TERM.
+    """What a command's coroutine returns; KeyboardInterrupt once it has ended after a Ctrl-C or a TERM, RunError where what
+    it runs ended it from within: exit() in a task of a stage's own, say, which stops the event loop under all the others.
 
     What it prints goes to stderr, the `print` of a user's stage too: stdout is for the command's result.
     """
+    import asyncio
+
     import anyio
 
     interrupts = _Interrupts()
 
     async def guarded() -> None:
-        import asyncio
-
         # A signal handler runs between two bytecodes: the loop may just be about to sleep, so it has to be woken.
         loop = asyncio.get_running_loop()
         interrupts.wake = lambda: loop.call_soon_threadsafe(lambda: None)
@@ -193,10 +194,30 @@ def run_async(work: Callable[[], Awaitable[T]]) -> T:
 
     ended: list[T] = []
     with _handling(interrupts), redirect_stdout(sys.stderr):
-        anyio.run(guarded)
+        try:
+            anyio.run(guarded)
+        except (asyncio.CancelledError, RuntimeError, SystemExit) as error:
+            if interrupts.first is None and (why := _ended_from_within(error)):
+                from vwt_agents.errors import RunError
+
+                raise RunError(why) from error
+            if not isinstance(error, asyncio.CancelledError):
+                raise
     if not ended:
         raise KeyboardInterrupt
     return ended[0]
+
+
+def _ended_from_within(error: BaseException) -> str:
+    """What user's code did to the event loop that everything runs in; empty for an error that is another's."""
+    if isinstance(error, SystemExit):
+        import traceback
+
+        *_, last = traceback.extract_tb(error.__traceback__)
+        return f"a task begun by a stage called exit({error.code!r}) ({last.filename}:{last.lineno})"
+    if not isinstance(error, RuntimeError):
+        return "what runs here was cancelled from within, and by no signal"
+    return "the event loop was stopped from within" if str(error).startswith("Event loop stopped") else ""
 
 
 def emit_json(value: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -113,7 +113,8 @@ def _sums(record: RunRecord, entries: Sequence[Entry], others: Others) -> list[s
 
 def _ending(data: Mapping[str, Any]) -> list[str]:
     run, verdict = data["run"], data["verdict"]
-    lines = [f"{run['seconds']:.1f} s of work" + (f" in {run['sessions']} sessions" if run["sessions"] > 1 else "")]
+    between = f" in {run['sessions']} sessions, with {timedelta(seconds=round(run['away']))} between them"
+    lines = [f"{run['seconds']:.1f} s of work" + (between if run["sessions"] > 1 else "")]
     if verdict is not None:
         known = f"sandbox {verdict.get('backend', '?')}, level {verdict.get('level', '?')}"
         lines.append(f"verdict: {verdict.get('reason', '')} ({known}, integrity {verdict.get('integrity', '?')})")

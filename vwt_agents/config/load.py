@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from vwt_agents.errors import ConfigError, Fault
+from vwt_agents.whole import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["load_settings", "parse_settings"]
 
-_FILE = "agents.toml"
+_FILE: Final = "agents.toml"
+_MOST: Final = 4 * 2**20  # bytes
+_WANTED: Final = "a TOML text is wanted, such as the agents.toml of vwt_agents/defaults: copy it and change it"
 
 
 def load_settings(explicit: Path | None, *, pipeline: Path | None, cwd: Path) -> Settings:
@@ -32,12 +35,18 @@ def load_settings(explicit: Path | None, *, pipeline: Path | None, cwd: Path) ->
         return parse_settings(packaged.read_text(encoding="utf-8"), shown=f"vwt_agents/defaults/{_FILE}")
     shown = str(source.relative_to(cwd)) if source.is_relative_to(cwd) else str(source)
     try:
-        text = source.read_text(encoding="utf-8")
+        text = read_text(source, _MOST, regular=True)
     except FileNotFoundError:
         hint = f"name a file that exists, or leave --config out to use {_FILE} beside the pipeline or in this folder"
         raise ConfigError([Fault(shown, "there is no such file")], hint=hint) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([Fault(shown, f"cannot be read as UTF-8 text: {error}")]) from error
+    except UnicodeDecodeError as error:
+        where = f"byte {error.start} is {error.object[error.start]:#04x}"
+        raise ConfigError([Fault(shown, f"is not UTF-8 text: {where}")], hint=_WANTED) from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        said = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError([Fault(shown, f"cannot be read: {said}")], hint=_WANTED) from error
+    if not text.strip():
+        raise ConfigError([Fault(shown, "is empty")], hint=_WANTED)
     return parse_settings(text, source=source, shown=shown)
 
 
@@ -65,7 +74,7 @@ def _find(explicit: Path | None, *, pipeline: Path | None, cwd: Path) -> Path | 
     if explicit is not None:
         return cwd / explicit
     beside = [(cwd / pipeline).parent / _FILE] if pipeline is not None else []
-    return next((path for path in (*beside, cwd / _FILE) if path.is_file()), None)
+    return next((path for path in (*beside, cwd / _FILE) if path.exists()), None)
 
 
 def _toml(text: str, shown: str) -> dict[str, Any]:

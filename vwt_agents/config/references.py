@@ -19,6 +19,7 @@ __all__ = ["reference_faults"]
 
 Table: TypeAlias = Mapping[str, Any]
 
+_ENDPOINT = r"\w[\w.-]{0,63}"
 _GPU = r"gpu\d+(:\d+)?"  # a card, or one instance of a divided one
 
 
@@ -28,6 +29,7 @@ def reference_faults(raw: Table) -> Iterator[PathFault]:
     yield from _endpoints(raw)
     yield from _same_place(raw)
     yield from _tiers(raw)
+    yield from _twice(raw)
     yield from _agents(raw)
 
 
@@ -53,6 +55,9 @@ def _endpoints(raw: Table) -> Iterator[PathFault]:
     for name in _table(raw, "endpoints"):
         endpoint = _table(raw, "endpoints", name)
         where = ("endpoints", name)
+        if not re.fullmatch(_ENDPOINT, name):
+            wanted = "letters, digits, '_', '-' and '.', beginning with a letter or digit, such as [endpoints.small]"
+            yield PathFault(where, f"endpoints: {name!r} is no name for an endpoint", wanted)
         device = endpoint.get("device")
         if isinstance(device, str) and device not in devices:
             key = device if device.isalnum() else f'"{device}"'
@@ -127,6 +132,23 @@ def _tiers(raw: Table) -> Iterator[PathFault]:
             if isinstance(endpoint, str) and endpoint not in endpoints:
                 hint = did_you_mean(endpoint, endpoints) or f"add [endpoints.{endpoint}]"
                 yield PathFault.at((*path, "endpoint"), f"unknown endpoint {endpoint!r}", hint)
+
+
+def _twice(raw: Table) -> Iterator[PathFault]:
+    """A list of models, the best first, that has one of them twice was meant otherwise."""
+    lists: list[tuple[str, ...]] = [("agents", name, "fallback") for name in _table(raw, "agents")]
+    for name in _table(raw, "tiers"):
+        lists += [("tiers", name, "models"), ("tiers", name, "otherwise", "models")]
+    for path in lists:
+        listed = _table(raw, *path[:-1]).get(path[-1])
+        first: dict[str, tuple[int, str]] = {}
+        for index, model in enumerate(listed if isinstance(listed, list) else []):
+            if not isinstance(model, str):
+                continue
+            before, known = first.setdefault(canonical(model), (index, model))
+            if before != index and model.strip():
+                also = "" if known == model else f", the same as {known!r}"
+                yield PathFault.at((*path, index), f"{model!r} is listed twice{also}", "leave one of them out")
 
 
 def _pool(raw: Table, tier: str) -> list[str]:

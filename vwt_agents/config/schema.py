@@ -55,6 +55,12 @@ def _url(value: str) -> str:
     return value if re.match(r"https?://[^/\s]", value) else _refuse(value, "a URL such as 'http://127.0.0.1:11434'")
 
 
+def _line(value: str) -> str:
+    return (
+        value if value.isprintable() and value.strip() == value else _refuse(value, "one line without spaces around it")
+    )
+
+
 def _refuse(value: Any, wanted: str) -> Any:
     raise ValueError(f"{value!r} is not {wanted}")
 
@@ -64,7 +70,7 @@ SizeOrAuto = Annotated[Mib | Literal["auto"], BeforeValidator(_size_or_auto)]
 Duration = Annotated[Seconds, BeforeValidator(_duration)]
 Url = Annotated[str, AfterValidator(_url)]
 Count = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1), AfterValidator(_line)]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 _PULL_S: Final = 1800.0  # a first `up` brings the image: 2 GB take half an hour at 10 Mbit/s
@@ -116,7 +122,7 @@ class Start(_Table):
     compose: Annotated[list[Name], Field(min_length=1)] | None = None
     service: Name | None = None
     project: Name | None = None
-    command: Annotated[list[Name], Field(min_length=1)] | None = None
+    command: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
     env: dict[Variable, str] = {}
     timeout: Duration | None = None
 
@@ -143,7 +149,7 @@ class Endpoint(_Table):
 
     kind: EndpointKind
     url: Url | None = None
-    device: str | None = None
+    device: Name | None = None
     parallel: Count = 4
     threads: Count | None = None
     start: Start | None = None
@@ -217,7 +223,7 @@ class Sampling(_Table):
     repeat_penalty: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
     num_predict: Count | None = None
-    stop: list[Name] = []
+    stop: list[Annotated[str, Field(min_length=1)]] = []  # a line break is a good one
 
     def settings(self) -> Options:
         """The same as options of a request."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from vwt_agents.report.axis import Axis
-from vwt_agents.timeline import TIMELINE
+from vwt_agents.timeline import PLAN, TIMELINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -92,6 +93,10 @@ class History:
     going_on: bool
     sessions: tuple[int, ...]
     """The number of the entry that each session began with."""
+    away: Seconds = 0.0
+    """The time between the sessions, in which nobody was at work."""
+    worked: Seconds = 0.0
+    """The time of all sessions."""
     models: list[Model] = field(default_factory=list)
     stays: list[Stay] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
@@ -126,6 +131,9 @@ def read_history(record: RunRecord, entries: Sequence[Entry], now: datetime) -> 
         sessions[-1].ended = max(now, sessions[-1].ended)
     axis = Axis.of(record.started_at, [(session.began, session.ended) for session in sessions])
     history = History(axis, axis.at(sessions[-1].ended), going_on, tuple(session.first for session in sessions))
+    between = [(one.ended, other.began) for one, other in pairwise(sessions)]
+    history.away = sum(max(0.0, (began - ended).total_seconds()) for ended, began in between)
+    history.worked = history.end - sum(max(0.0, axis.at(began) - axis.at(ended)) for ended, began in between)
     for number, session in enumerate(sessions):
         last = number + 1 == len(sessions)
         _Reader(history, number, axis.at(session.began)).read(session.rows)
@@ -139,7 +147,11 @@ def _sessions(record: RunRecord, entries: Sequence[Entry]) -> list[_Session]:
     found: dict[int, _Session] = {}
     current: _Session | None = None
     for entry in entries:
-        if entry.kind == "event" and entry.name == TIMELINE:
+        if entry.kind == "event" and entry.name == PLAN and entry.started_at is not None:
+            # Written first: what comes before its first rows is this session's too, and those may never come.
+            began = entry.started_at
+            current = found.setdefault(_micros(began), _Session(entry.seq, began, began))
+        elif entry.kind == "event" and entry.name == TIMELINE:
             said: dict[str, Any] = json.loads(entry.payload or "{}")
             began = _moment(said["at"])
             current = found.setdefault(said["at"], _Session(entry.seq, began, began))
@@ -164,6 +176,10 @@ def _ended(entry: Entry) -> datetime | None:
         return None
     whole = entry.kind == "call" and entry.seconds is not None
     return entry.started_at + timedelta(seconds=(entry.seconds or 0.0) if whole else 0.0)
+
+
+def _micros(moment: datetime) -> int:
+    return round((moment - _EPOCH) / timedelta(microseconds=1))
 
 
 def _moment(micros: int) -> datetime:

@@ -101,7 +101,7 @@
   const peaks = D.devices.filter(d => d.peak);
   section("summary", "Summary",
     h("dl", { class: "tiles" },
-      tile("time", time(R.seconds), R.sessions > 1 ? `in ${R.sessions} sessions` : null),
+      tile("time", time(R.seconds), R.sessions > 1 ? `in ${R.sessions} sessions, ${time(R.away)} between them` : null),
       tile("model calls", digits(T.calls), [T.failed ? `${T.failed} failed` : null, T.replayed ? `${T.replayed} from the journal` : null].filter(Boolean).join(", ")),
       tile("tokens read", digits(T.prompt), T.cached ? `${digits(T.cached)} of them cached` : null),
       tile("tokens written", digits(T.output)),

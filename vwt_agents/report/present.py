@@ -97,7 +97,7 @@ def present(
         run=record.id,
         pipeline=record.pipeline,
         status=record.status,
-        seconds=round(history.end, 1),
+        seconds=round(history.worked, 1),
         left_s=_left(stages, plan_of(entries)["stages"], usual or {}) if history.going_on else None,
         calls_done=sum(request.how == "done" for request in history.requests),
         stages=stages,

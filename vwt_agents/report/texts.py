@@ -7,6 +7,8 @@ import json
 import zlib
 from typing import TYPE_CHECKING, Any, Final
 
+from vwt_agents.values import decode
+
 if TYPE_CHECKING:
     from vwt_agents.entries import Entry
 
@@ -39,7 +41,7 @@ def readable(value: Any) -> str:
 def value_of(stage: Entry) -> str:
     """What a stage gave, by its entry, as people read it."""
     payload = stage.payload if isinstance(stage.payload, str) else ""
-    return readable(json.loads(payload or "null"))
+    return readable(decode(payload or "null"))
 
 
 def _cut(text: str, limit: int) -> str:

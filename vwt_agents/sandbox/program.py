@@ -7,6 +7,8 @@ written once per process too: a tiny test run is otherwise spent, for a good par
 from __future__ import annotations
 
 import atexit
+import contextlib
+import errno
 import functools
 import marshal
 import os
@@ -17,10 +19,12 @@ from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+from vwt_agents.errors import Unwritable
 
-__all__ = ["kept", "package", "program", "write_all"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+__all__ = ["kept", "package", "program", "room_in", "write_all"]
 
 _PARTS: Final = ("accounts", "fence", "handover", "inside", "leavings", "ready", "rootfs")
 _START: Final = b"""\
@@ -66,9 +70,26 @@ def kept(name: str, files: Callable[[], Mapping[str, bytes]]) -> Path:
         folder = _home(os.getpid()) / name
         if not all((folder / one).exists() for one in contents):
             shutil.rmtree(folder, ignore_errors=True)
-            folder.parent.mkdir(mode=0o700, exist_ok=True)
-            write_all(folder, contents)
+            try:
+                folder.parent.mkdir(mode=0o700, exist_ok=True)
+                with room_in(folder.parent.parent):
+                    write_all(folder, contents)
+            except BaseException:  # of a file written in part, the next to ask would not know
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
         return folder
+
+
+@contextlib.contextmanager
+def room_in(folder: Path | str) -> Iterator[None]:
+    """Unwritable, by the folder's name, where what is written in the block finds no room on its disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        hint = "make room there, or name a folder on another disk: export TMPDIR=SOME/FOLDER"
+        raise Unwritable(f"cannot write the sandbox's files in {folder}: {error.strerror}", hint=hint) from error
 
 
 @functools.cache

@@ -25,6 +25,7 @@ import anyio
 
 from vwt_agents.errors import SandboxUnavailable
 from vwt_agents.sandbox.base import ENFORCED, Level, Limits, SandboxResult, Stopped
+from vwt_agents.sandbox.program import room_in
 from vwt_agents.sandbox.seccomp import build_filter
 
 if TYPE_CHECKING:
@@ -327,9 +328,12 @@ def stage_folder(mib: float | None = None) -> Iterator[str]:
 
     With `mib`, the most that will be in it, it may lie in memory, where making and removing many small files costs least.
     """
-    folder = tempfile.mkdtemp(prefix="vwt-", dir=_in_memory(mib) if mib is not None else None)
+    parent = (_in_memory(mib) if mib is not None else None) or tempfile.gettempdir()
+    with room_in(parent):
+        folder = tempfile.mkdtemp(prefix="vwt-", dir=parent)
     try:
-        yield folder
+        with room_in(parent):
+            yield folder
     finally:
         try:
             shutil.rmtree(folder)
