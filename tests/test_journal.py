@@ -108,6 +108,32 @@ async def test_an_entry_without_payload_or_time_gets_the_time_of_the_append(path
     assert before <= read.started_at <= datetime.now(UTC)
 
 
+async def test_the_time_between_the_sessions_of_a_run_is_read_for_each_run_asked_for(path):
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def at(moment, name="plan", kind="event", **more):
+        return Entry(run, kind, name, started_at=began + timedelta(seconds=moment), **more)
+
+    async with Journal.open(path) as journal:
+        once = run = await journal.new_run("p")
+        await journal.append(at(0))
+        await journal.append(at(50, "timeline"))
+        resumed = run = await journal.new_run("p")
+        for entry in (
+            at(0),
+            at(4, kind="call", seconds=6.0),
+            at(100),
+            at(102, "timeline"),
+            at(200),
+            at(201, "timeline"),
+        ):
+            await journal.append(entry)
+        unbegun = await journal.new_run("p")
+    away = await JournalReader(path).away([once, resumed, unbegun])
+    assert away == {once: 0.0, resumed: 90.0 + 98.0, unbegun: 0.0}
+    assert await JournalReader(path).away([]) == {}
+
+
 async def test_a_time_without_a_zone_is_refused_before_anything_is_written(path):
     async with Journal.open(path) as journal:
         run = await journal.new_run("p")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vwt_agents.journal import JournalReader
     from vwt_agents.messages import Priority
     from vwt_agents.past import Question
+    from vwt_agents.types import Seconds
 
 __all__ = ["runs"]
 
@@ -42,19 +43,21 @@ def list_runs(limit: int, pipeline: str | None, as_json: bool) -> int:
     from vwt_agents.journal import JournalReader
     from vwt_agents.render.columns import columns
 
-    async def work() -> tuple[list[RunLine], dict[str, list[Question]]]:
+    async def work() -> tuple[list[RunLine], dict[str, list[Question]], dict[str, Seconds]]:
         reader = JournalReader()
         found = list(await reader.list_runs(limit, pipeline=pipeline))
-        return found, {one.id: await _open_questions(reader, one.id) for one in found if one.status == "running"}
+        asked = {one.id: await _open_questions(reader, one.id) for one in found if one.status == "running"}
+        over = [] if as_json else [one.id for one in found if one.ended_at is not None]
+        return found, asked, await reader.away(over)
 
-    records, asked = run_async(work)
+    records, asked, away = run_async(work)
     if as_json:
         emit_json(records)
     elif not records:
         click.echo("no runs yet: python -m vwt_agents run pipelines/codegen.py")
     else:
         head = ["run", "pipeline", "status", "seconds", "folder"]
-        rows = [_row(record, asked.get(record.id, [])) for record in records]
+        rows = [_row(record, asked.get(record.id, []), away.get(record.id, 0.0)) for record in records]
         click.echo(columns(head, rows, width=terminal_width()))
     return 0
 
@@ -66,8 +69,10 @@ async def _open_questions(reader: JournalReader, run: str) -> list[Question]:
     return pending(await reader.entries(run)) if asked else []
 
 
-def _row(record: RunLine, asked: list[Question]) -> list[str]:
-    seconds = f"{(record.ended_at - record.started_at).total_seconds():.1f}" if record.ended_at is not None else "-"
+def _row(record: RunLine, asked: list[Question], away: Seconds) -> list[str]:
+    seconds = "-"
+    if record.ended_at is not None:  # of a resumed run, the time between its sessions is left out
+        seconds = f"{max(0.0, (record.ended_at - record.started_at).total_seconds() - away):.1f}"
     status = f"waits for a person: {asked[0].stage}" if asked else record.status
     return [record.id, record.pipeline, status, seconds, record.out_dir]
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vwt_agents.footprint import Measurement
+    from vwt_agents.types import Seconds
 
 __all__ = ["JournalReader", "default_path"]
 
@@ -51,6 +52,14 @@ _CACHED: Final = """
     SELECT r.id, e.seq FROM entries e JOIN runs r ON r.n = e.run
     WHERE e.kind = 'stage' AND e.key = ? AND e.key <> '' AND e.status = 'done' AND e.started_at >= ?
     ORDER BY e.started_at DESC LIMIT 1"""
+
+
+_SESSIONS: Final = """
+    SELECT e.started_at - (SELECT b.started_at + CASE b.kind WHEN 'call' THEN 1e6 * coalesce(b.seconds, 0) ELSE 0 END
+                           FROM entries b WHERE b.id < e.id ORDER BY b.id DESC LIMIT 1)
+    FROM entries e
+    WHERE e.id BETWEEN ? AND ? AND e.kind = 'event' AND e.name = 'plan'
+    ORDER BY e.id"""
 
 
 def default_path() -> Path:
@@ -78,6 +87,14 @@ class JournalReader:
                 for row in connection.execute(f"{_LINES}{where} ORDER BY r.n DESC LIMIT ?", (*values, limit))
             )
         )
+
+    async def away(self, runs: Sequence[str]) -> dict[str, Seconds]:
+        """Of each of these runs (by their whole ids) the time between its sessions, in which nobody was at work on it."""
+
+        def read(connection: sqlite3.Connection) -> dict[str, Seconds]:
+            return {run: _between(connection, _find_run(connection, run)[0]) for run in runs}
+
+        return await self._read(read)
 
     async def run(self, run: str) -> RunRecord:
         """The run with this id, with the only id that begins so, or the newest for "last"; UsageError names what
@@ -198,6 +215,12 @@ class JournalReader:
         if digest is None:
             raise damaged(self.path, "a long value is not there")
         return unpacked(self._files.read(digest) if is_file else data, is_packed=bool(is_packed), size=size)
+
+
+def _between(connection: sqlite3.Connection, number: int) -> Seconds:
+    _first, *later = connection.execute(_SESSIONS, (number << 32, (number << 32) + SEQ)).fetchall() or [(0,)]
+    micros_between: float = sum(max(0.0, gap) for (gap,) in later)
+    return micros_between / 1e6
 
 
 def _find_run(connection: sqlite3.Connection, run: str) -> tuple[Any, ...]:

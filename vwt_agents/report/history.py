@@ -157,7 +157,8 @@ def _sessions(record: RunRecord, entries: Sequence[Entry]) -> list[_Session]:
             current = found.setdefault(said["at"], _Session(entry.seq, began, began))
             current.rows += said["rows"]
             latest = max((row[1] for row in said["rows"] if row[0] not in "MT"), default=0)
-            current.ended = max(current.ended, began + timedelta(milliseconds=latest))
+            told = entry.started_at or began  # when the rows were written down: so long it lived
+            current.ended = max(current.ended, began + timedelta(milliseconds=latest), told)
         elif current is not None and (ended := _ended(entry)) is not None:
             current.ended = max(current.ended, ended)
     sessions = list(found.values())
