@@ -164,7 +164,7 @@ async def test_a_server_written_as_localhost_is_the_same_server_in_the_ledger(
         file.write_text(file.read_text().replace("127.0.0.1", "localhost"))
         await loaded(server, "small:1b", 2048)
         small = Resource(digest("small:1b"), server.url)
-        assert other.claim("cpu", small, 328, 600, name="small:1b", terms="num_ctx 2048") is None
+        assert other.claim("cpu", small, 328, 600, name="small:1b", terms="num_ctx 2048 on the CPU") is None
         result = await App().run(asked)
         assert (result.status, result.error) == ("good", None)
         assert (list(server.resident), server.loads) == (["small:1b"], [("small:1b", 2048)])
@@ -213,9 +213,9 @@ async def test_what_another_process_has_just_given_back_is_not_taken_for_somebod
                 async with neighbours.beside(dispatcher):
                     await until(lambda: dispatcher.state.occupied("cpu") == 300)
                     another.drop(Resource("other", "http://elsewhere"))
-                    assert await neighbours._ledger_of("cpu") == 0
+                    neighbours._shares.look(another.snapshot(), {"cpu": None})
                     dispatcher.post(Occupied("cpu", 300))  # a driver shows it a while longer
-                    assert neighbours._ceiling("cpu") == ONE_FITS
+                    assert neighbours._shares.ceiling("cpu") == ONE_FITS
 
 
 async def test_what_another_client_made_of_a_model_nobody_asks_for_counts_as_somebody_elses(
@@ -400,3 +400,57 @@ async def test_a_run_goes_on_looking_though_a_model_that_nobody_uses_does_not_le
         await until(wanted)
         gate.set()
     assert results == ["good"]
+
+
+LATER = """
+import asyncio
+from pathlib import Path
+
+from vwt_agents import Agent, Pipeline
+
+pipeline = Pipeline("later")
+
+
+@pipeline.stage
+async def answer(reviewer: Agent) -> str:
+    return await reviewer.ask("well?")
+
+
+@pipeline.stage
+async def other_things(answer: str) -> str:
+    while not Path({file!r}).exists():
+        await asyncio.sleep(0.01)
+    return answer
+
+
+@pipeline.stage
+async def again(reviewer: Agent, other_things: str) -> str:
+    return await reviewer.ask("and now?")
+"""
+
+
+@pytest.mark.parametrize(("theirs", "loads"), [(4096, [2048, 4096, 2048]), (1024, [2048])])
+async def test_a_model_that_an_idle_run_holds_with_another_context_is_not_waited_for(
+    tmp_path: Path, server: OllamaServer, theirs: int, loads: list[int]
+) -> None:
+    """It makes way for a longer context, and serves who needs a shorter one."""
+    first = job(tmp_path, server, "reviewer", budget=3000)
+    first.pipeline.write_text(LATER.format(file=str(tmp_path / "done")))
+    (tmp_path / "other").mkdir()
+    second = job(tmp_path / "other", server, "reviewer", budget=3000, more='[scheduler]\npatience = "15s"\n')
+    config = tmp_path / "other" / "reviewer" / "agents.toml"
+    config.write_text(config.read_text().replace("num_ctx = 2048", f"num_ctx = {theirs}", 1))
+    results = []
+
+    async def run(asked: Job) -> None:
+        results.append((await App().run(asked)).status)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, first)
+        await until(lambda: len(server.calls) == 1)
+        await server.idle()
+        await run(second)
+        (tmp_path / "done").touch()
+    assert results == ["good", "good"]
+    assert [num_ctx for _, num_ctx in server.loads] == loads
+    assert not server.resident

@@ -175,8 +175,8 @@ class Scheduler:
                 self._state.set_budget(device, mib)
             case Occupied(device, mib):
                 self._state.occupy(device, mib)
-            case Pressed(device, mib, due):
-                self._state.press(device, Pressure(mib, due) if mib else None)
+            case Pressed(device, mib, due, key, wanted):
+                self._state.press(device if key is None else key, Pressure(mib, due, wanted) if mib else None)
             case Closing():
                 self._state.closing = True
             case _:
