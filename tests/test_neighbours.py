@@ -67,6 +67,17 @@ async def loaded(server: OllamaServer, model: str, num_ctx: int) -> None:
         await client.preload(model, num_ctx, on_cpu=True)
 
 
+async def killed_in_its_call(asked: Job, server: OllamaServer) -> None:
+    """A run as a process of its own, killed while the server holds its first call."""
+    argv = [sys.executable, "-m", "vwt_agents", "run", str(asked.pipeline), "--quiet"]
+    async with await anyio.open_process(argv, cwd=asked.pipeline.parent) as process:
+        try:
+            await until(lambda: any(path == "/api/chat" for path, _ in server.requests))
+        finally:
+            os.kill(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
 async def until(fact: Any) -> None:
     with anyio.fail_after(20):
         while not fact():  # noqa: ASYNC110 - a run looks around by itself: there is no event
@@ -89,6 +100,23 @@ async def test_a_model_of_agents_toml_that_nobody_uses_makes_way_once_it_is_in_t
     result = await App().run(job(tmp_path, server, "judge"))
     assert (result.status, [model for model, _ in server.loads]) == ("good", ["small:1b", "large:2b"])
     assert server.memory.unloads[0] == "small:1b"
+
+
+@pytest.mark.parametrize(("unused_s", "status", "resident"), [(60.0, "failed", ["small:1b"]), (0.05, "good", [])])
+async def test_a_model_of_agents_toml_that_another_client_uses_makes_way_only_when_it_was_not_used_for_a_while(
+    tmp_path: Path,
+    server: OllamaServer,
+    monkeypatch: pytest.MonkeyPatch,
+    unused_s: float,
+    status: str,
+    resident: list[str],
+) -> None:
+    """As `ollama run` loads it: to stay for some minutes after each call."""
+    monkeypatch.setattr("vwt_agents.app.neighbours.UNUSED_S", unused_s)
+    async with OllamaClient(server.url) as client:
+        await client._generate("small:1b", 1024, options={"num_gpu": 0})
+    result = await App().run(job(tmp_path, server, "judge", more='[scheduler]\npatience = "2s"\n'))
+    assert (result.status, list(server.resident)) == (status, resident)
 
 
 async def test_what_somebody_else_has_loaded_counts_against_the_budget_and_is_left_alone(
@@ -343,11 +371,7 @@ async def test_what_a_killed_run_has_left_in_memory_makes_way_for_the_next(
 ) -> None:
     gate = server.hold("/api/chat")
     asked = job(tmp_path, server, "reviewer")
-    argv = [sys.executable, "-m", "vwt_agents", "run", str(asked.pipeline), "--quiet"]
-    async with await anyio.open_process(argv, cwd=tmp_path) as process:
-        await server.reached("/api/chat")
-        os.kill(process.pid, signal.SIGKILL)
-        await process.wait()
+    await killed_in_its_call(asked, server)
     await until(lambda: not server.memory.runners["small:1b"].users)
     gate.set()
     result = await App().run(job(tmp_path, server, "judge"))
@@ -360,11 +384,7 @@ async def test_what_a_killed_run_has_left_on_a_server_that_ended_as_well_is_in_n
     async with OllamaServer(MODELS, "an answer") as other:
         gate = other.hold("/api/chat")
         asked = job(tmp_path, other, "reviewer")
-        argv = [sys.executable, "-m", "vwt_agents", "run", str(asked.pipeline), "--quiet"]
-        async with await anyio.open_process(argv, cwd=tmp_path) as process:
-            await other.reached("/api/chat")
-            os.kill(process.pid, signal.SIGKILL)
-            await process.wait()
+        await killed_in_its_call(asked, other)
         gate.set()
     result = await App().run(job(tmp_path, server, "judge", more='[scheduler]\npatience = "2s"\n'))
     assert (result.status, result.error) == ("good", None)

@@ -22,7 +22,7 @@ from vwt_agents.ledger import Claim, Terms
 from vwt_agents.ledger.books import STALE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
     from vwt_agents.endpoints.base import Endpoint, Residence
     from vwt_agents.ledger import Ledger, Refusal, Resource
@@ -59,8 +59,9 @@ class LedgeredEndpoint(EndpointAround):
     """The inner endpoint, within the memory that all processes of the machine share.
 
     `ceiling` is what everybody's models may take on the device, asked at each load; `need` what a model will take; `freed`
-    returns once so many MiB, which the server says are free, are seen to be. The device's name in the ledger is the
-    endpoint's, unless `device` gives one that all processes agree on.
+    returns once so many MiB, which the server says are free, are seen to be. `beside` are all of this process: two of them
+    may lead to one server, where a model is one claim. The device's name in the ledger is the endpoint's, unless `device`
+    gives one that all processes agree on.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class LedgeredEndpoint(EndpointAround):
         ceiling: Callable[[], Mib],
         need: Callable[[str], Need],
         freed: Callable[[Mib], Awaitable[Any]] = _at_once,
+        beside: Collection[LedgeredEndpoint] = (),
         device: str | None = None,
     ) -> None:
         super().__init__(inner)
@@ -78,6 +80,7 @@ class LedgeredEndpoint(EndpointAround):
         self._ceiling = ceiling
         self._need = need
         self._freed = freed
+        self._beside = beside
         self._memory = device or inner.device
         self._loaded: dict[str, _Stay] = {}
         self._asked: dict[str, Resource] = {}  # of the loads that were begun here
@@ -104,7 +107,7 @@ class LedgeredEndpoint(EndpointAround):
             await run_sync(self._ledger.settle, need.resource, mib)
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await run_sync(self._ledger.disown if need.resource in self._left else self._ledger.drop, need.resource)
+                await self._end_failed(need.resource)
             raise
         finally:
             self._loading.discard(need.resource)
@@ -123,7 +126,7 @@ class LedgeredEndpoint(EndpointAround):
         """Give the claim back, and unload unless another process uses the model there."""
         resource = self._need(model).resource
         there = self._stay(resource)
-        if not await run_sync(self._ledger.leave, resource):
+        if self._other_stay(resource) or not await run_sync(self._ledger.leave, resource):
             self._forget(resource)
             log.info("model.left_to_others", endpoint=self.name, model=model)
             return
@@ -198,7 +201,7 @@ class LedgeredEndpoint(EndpointAround):
             return
         if resource in self._loading:  # within the load, whose claim goes on: it may be tried again
             self._left.add(resource)
-            if not await run_sync(partial(self._ledger.leave, resource, undo=True)):
+            if self._other_stay(resource) or not await run_sync(partial(self._ledger.leave, resource, undo=True)):
                 log.info("model.left_to_others", endpoint=self.name, model=model)
                 return
             await unload()
@@ -211,16 +214,33 @@ class LedgeredEndpoint(EndpointAround):
         async with self._claiming:
             if self._loaded.get(name) is stay:
                 del self._loaded[name]
-                await run_sync(self._ledger.drop, stay.resource)
+                if self._other_stay(stay.resource) is None:
+                    await run_sync(self._ledger.drop, stay.resource)
+
+    async def _end_failed(self, resource: Resource) -> None:
+        """The claim of a load that failed ends, or goes on where something may still be in memory for it."""
+        if (other := self._other_stay(resource)) is not None:
+            await run_sync(self._ledger.settle, resource, other.mib)
+        elif resource in self._left:
+            await run_sync(self._ledger.disown, resource)
+        else:
+            await run_sync(self._ledger.drop, resource)
 
     def _stay(self, resource: Resource) -> _Stay | None:
         return next((stay for stay in self._loaded.values() if stay.resource == resource), None)
+
+    def _other_stay(self, resource: Resource) -> _Stay | None:
+        """What another endpoint of this process has of it, where both lead to one server."""
+        others = (each for each in self._beside if each is not self and resource.server)
+        return next((stay for each in others if (stay := each._stay(resource)) is not None), None)  # noqa: SLF001 - its own kind
 
     def _forget(self, resource: Resource) -> None:
         self._loaded = {name: stay for name, stay in self._loaded.items() if stay.resource != resource}
 
     async def _claim(self, model: str, need: Need, terms: Terms) -> Terms:
         """The terms on which it was claimed; MemoryTaken."""
+        if (other := self._other_stay(need.resource)) is not None:
+            terms = replace(terms, num_ctx=max(terms.num_ctx, other.num_ctx))
         refused = await self._try(model, need, terms)
         if refused is not None and refused.held is not None:
             theirs = Terms.of(refused.held.terms)

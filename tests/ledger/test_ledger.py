@@ -13,7 +13,7 @@ import pytest
 from ledgers import BUDGET, LLAMA, MISTRAL, QWEN, SERVER, Clock, die, ledger
 
 from vwt_agents.errors import LedgerUnavailable
-from vwt_agents.ledger import Ledger, Resource, own_page
+from vwt_agents.ledger import Claim, Ledger, Resource, Want, own_page
 from vwt_agents.ledger.folder import Folder
 
 
@@ -128,6 +128,32 @@ def test_what_could_not_be_unloaded_is_held_again(pair):
     a.leave(QWEN)
     a.stay(QWEN)
     assert b.claim("gpu0", QWEN, 6000, BUDGET) is None
+
+
+def test_nothing_is_given_up_for_unloading_while_somebody_keeps_the_lock(pair, monkeypatch):
+    a, b, _ = pair
+    a.claim("gpu0", QWEN, 6000, BUDGET)
+    monkeypatch.setattr(own_page, "WAIT_S", 0.02)
+    with b._own._shelf.locked(1.0), pytest.raises(LedgerUnavailable, match="does not move"):
+        a.leave(QWEN)
+    assert a.leave(QWEN)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "serves"),
+    [
+        ("num_ctx 4096", "num_ctx 4096", True),
+        ("num_ctx 8192", "num_ctx 4096", True),
+        ("num_ctx 2048", "num_ctx 4096", False),
+        ("num_ctx 8192 on the CPU", "num_ctx 4096", False),
+        ("num_ctx 8192 on the CPU", "num_ctx 4096 on the CPU", True),
+        ("", "", True),
+        ("num_ctx 99999999999", "num_ctx 4096", False),
+        ("something else", "num_ctx 4096", False),
+    ],
+)
+def test_a_longer_context_serves_who_needs_a_shorter_one_in_the_same_place(ours, theirs, serves):
+    assert Claim("gpu0", QWEN, 1, terms=ours).serves(Want("gpu0", QWEN, 1, 0.0, 0.0, terms=theirs)) is serves
 
 
 def test_what_was_never_claimed_may_be_unloaded_unless_others_hold_it(pair):
@@ -421,6 +447,8 @@ def test_a_ledger_that_cannot_be_written_grants_nothing_and_takes_back_everythin
         with pytest.raises(LedgerUnavailable, match="No space left on device") as caught:
             a.claim("gpu0", MISTRAL, 1000, BUDGET)
         assert "VWT_LEDGER" in caught.value.hint
+        with pytest.raises(LedgerUnavailable):
+            a.leave(QWEN)  # nobody could be told: another might take it up while it is unloaded
         a.settle(QWEN, 2000)
         a.settle(QWEN, 3000)
         assert b.snapshot().others("gpu0") == 6000

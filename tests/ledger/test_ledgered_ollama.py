@@ -176,6 +176,47 @@ async def test_nothing_is_unloaded_while_it_is_not_known_who_else_uses_it(shared
     assert shared.server.resident == {QWEN: 4096}
 
 
+# -- two endpoints of one process on one server ---------------------------------------------------------------------
+
+
+@pytest.fixture
+async def twins(shared: Processes) -> AsyncIterator[tuple[LedgeredEndpoint, LedgeredEndpoint]]:
+    mine, both = ledger(shared._folder, "a", time.monotonic), list[LedgeredEndpoint]()
+    async with OllamaEndpoint("here", shared.server.url) as here, OllamaEndpoint("alias", shared.server.url) as alias:
+        for inner in (here, alias):
+            need = Need(shared.qwen, 6100)
+            both.append(
+                LedgeredEndpoint(inner, mine, ceiling=lambda: BUDGET, need=lambda _, need=need: need, beside=both)
+            )
+        yield both[0], both[1]
+    mine.close()
+
+
+async def test_a_model_that_a_process_has_by_two_names_of_a_server_leaves_with_the_last_of_them(
+    shared: Processes, twins: tuple[LedgeredEndpoint, LedgeredEndpoint]
+) -> None:
+    here, alias = twins
+    await load(here, 4096)
+    assert (await load(alias, 2048)).num_ctx == 4096
+    await here.unload(QWEN)
+    assert (shared.server.resident, shared.claimed()) == ({QWEN: 4096}, 6000)
+    await alias.unload(QWEN)
+    assert (shared.server.resident, shared.claimed()) == ({}, 0)
+
+
+async def test_a_load_that_fails_by_one_name_of_a_server_leaves_the_model_to_the_other(
+    shared: Processes, twins: tuple[LedgeredEndpoint, LedgeredEndpoint]
+) -> None:
+    here, alias = twins
+    await load(here)
+    shared.server.fail("/api/generate", "busy")
+    with pytest.raises(LoadFailed):
+        await load(alias)
+    await alias.release(lambda _: True)
+    assert (shared.server.resident, shared.claimed()) == ({QWEN: 4096}, 6000)
+    assert shared.watching.snapshot().loading("gpu0") == 0
+
+
 # -- what nobody in the ledger has ----------------------------------------------------------------------------------
 
 

@@ -47,6 +47,8 @@ log = get_logger(__name__)
 INTERVAL: Final[Seconds] = 1.0
 ADOPT_S: Final[Seconds] = 30.0
 """A model that is there already answers its load at once; one that does not is left alone."""
+UNUSED_S: Final[Seconds] = 60.0
+"""Another client's model that was not used for so long is nobody's; a chat that goes on loads it again in a few seconds."""
 TELL_S: Final[Seconds] = 3.0
 """A wait for others that lasts so long is said on the screen, also where that is a log."""
 ANSWER_S: Final[Seconds] = 5.0
@@ -121,6 +123,7 @@ class Neighbours:
             ceiling=lambda: self._shares.ceiling(device),
             need=lambda model: self._needs[ModelKey(name, model)],
             freed=lambda mib: self._monitor.settled(device, mib),
+            beside=self._ledgered.values(),
         )
 
     # -- the run's side ---------------------------------------------------------------------------------------------
@@ -206,12 +209,18 @@ class Neighbours:
                     await endpoint.clear(model, resource, mib)
 
     def _left_over(self, name: str, snapshot: Snapshot) -> list[tuple[str, Resource, Mib]]:
-        """Models of agents.toml that a server has in memory and neither this run nor anybody in the ledger holds."""
+        """Models of agents.toml that a server has in memory and neither this run nor anybody in the ledger holds, nor any
+        other client seems to use.
+        """
         if self._ledger.alone or not is_loopback(self._world.endpoints[name].url):
             return []  # somebody whom no ledger shows may use them
         listed = {canonical(model): model for model in self._world.settings.listed(name)}
         found = self._sightings.strangers(name, self._state, snapshot)
-        return [(listed[one.model], one.resource, one.mib) for one in found if one.model in listed]
+        return [
+            (listed[one.model], one.resource, one.mib)
+            for one in found
+            if one.model in listed and one.unused_s >= UNUSED_S
+        ]
 
     def _press(self, snapshot: Snapshot) -> None:
         """What others wait for is told to the core: memory by device, and models of ours that they would load otherwise."""

@@ -5,7 +5,9 @@ Owns what was seen, and ends orphans that their server no longer shows. It loads
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +36,11 @@ log = get_logger(__name__)
 ANSWER_S: Final[Seconds] = 5.0
 """A server that has said nothing for so long is not waited for: what it said last still stands."""
 
+_LENT_S: Final[Seconds] = 86400.0
+"""A model that leaves by itself within a day was not loaded by a run: those are told to stay until they are unloaded."""
+
+_SAME_S: Final[Seconds] = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -45,11 +52,15 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """What a server has in memory that neither this run nor anybody in the ledger holds; `model` in its one spelling."""
+    """What a server has in memory that neither this run nor anybody in the ledger holds; `model` in its one spelling.
+
+    `unused_s` is how long it was seen to be used by nobody: another client's model has its stay extended by each call.
+    """
 
     model: str
     resource: Resource
     mib: Mib
+    unused_s: Seconds
 
 
 class Sightings:
@@ -60,6 +71,7 @@ class Sightings:
         self._ledger = ledger
         self._endpoints = endpoints
         self._seen: dict[str, Seen] = {}
+        self._stays: dict[tuple[str, str], tuple[Seconds, Seconds]] = {}  # until when each was to stay, and since when
 
     def of(self, endpoint: str) -> Seen | None:
         """What was seen at an endpoint last; None before it has answered."""
@@ -109,7 +121,7 @@ class Sightings:
         for model, residence in seen.residences.items():
             resource = resource_of(self._world, name, listed.get(model, model))
             if model not in ours and resource not in resources and (server, model) not in named:
-                yield Stranger(model, resource, residence.device_mib)
+                yield Stranger(model, resource, residence.device_mib, self._unused_s(name, model, residence, seen.at))
 
     def foreign(self, device: str, state: State, ledger: Snapshot) -> Mib:
         """MiB of all strangers on a device; of two endpoints with one server each sees the same there."""
@@ -128,8 +140,21 @@ class Sightings:
         except (VwtError, TimeoutError) as error:  # calls to it say so; what was seen there last still stands
             log.debug("endpoint.not_seen", endpoint=name, error=str(error))
             return
+        for each in residences:
+            self._note_stay(name, each, at)
         seen = self._seen[name] = Seen(at, {canonical(each.model): each for each in residences})
         await self._forget(one_server(endpoint.url), seen.residences, before)
+
+    def _note_stay(self, name: str, residence: Residence, at: Seconds) -> None:
+        key, until = (name, canonical(residence.model)), time.time() + (residence.expires_in or 0.0)
+        before, _ = self._stays.get(key, (inf, at))
+        if abs(until - before) > _SAME_S:
+            self._stays[key] = (until, at)
+
+    def _unused_s(self, name: str, model: str, residence: Residence, at: Seconds) -> Seconds:
+        if residence.expires_in is None or residence.expires_in > _LENT_S:
+            return inf
+        return at - self._stays[name, model][1]
 
     async def _forget(self, server: str, shown: Collection[str], before: Snapshot | None) -> None:
         """Orphans of a server that it does not show in its memory are none: those that were orphans a look ago, because a

@@ -123,7 +123,7 @@ class Ledger:
 
         Until then the claim counts and nobody can join it; `stay` takes it back. False when others use it: the model has to
         stay, and the claim is dropped, unless what is to `undo` is a load that may be tried again. LedgerUnavailable, and
-        the claim is as it was, where it is not known who else holds it.
+        the claim is as it was, where it is not known who else holds it, or the others cannot be told.
         """
         with self._own.turn():
             page = self._own.page
@@ -132,7 +132,8 @@ class Ledger:
                     self._own.save(page.without(resource))
                 return False
             if (claim := page.held(resource)) is not None:
-                self._own.save(page.having(replace(claim, leaving=True)))
+                leaving = page.having(replace(claim, leaving=True))
+                (self._own.write if resource.server else self._own.save)(leaving)  # unseen, it would keep nobody away
             return True
 
     def stay(self, resource: Resource) -> None:
