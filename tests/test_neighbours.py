@@ -45,6 +45,7 @@ FOREIGN = "somebody:70b"
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vwt_agents.app.neighbours.INTERVAL", 0.02)
+    monkeypatch.setattr("vwt_agents.app.neighbours.UNUSED_S", 0.0)
 
 
 @pytest.fixture
@@ -102,6 +103,7 @@ async def test_a_model_of_agents_toml_that_nobody_uses_makes_way_once_it_is_in_t
     assert server.memory.unloads[0] == "small:1b"
 
 
+@pytest.mark.parametrize("stay", [None, -1], ids=["some minutes", "for ever"])
 @pytest.mark.parametrize(("unused_s", "status", "resident"), [(60.0, "failed", ["small:1b"]), (0.05, "good", [])])
 async def test_a_model_of_agents_toml_that_another_client_uses_makes_way_only_when_it_was_not_used_for_a_while(
     tmp_path: Path,
@@ -110,11 +112,12 @@ async def test_a_model_of_agents_toml_that_another_client_uses_makes_way_only_wh
     unused_s: float,
     status: str,
     resident: list[str],
+    stay: int | None,
 ) -> None:
-    """As `ollama run` loads it: to stay for some minutes after each call."""
+    """As `ollama run` loads it: to stay for so long after each call."""
     monkeypatch.setattr("vwt_agents.app.neighbours.UNUSED_S", unused_s)
     async with OllamaClient(server.url) as client:
-        await client._generate("small:1b", 1024, options={"num_gpu": 0})
+        await client._generate("small:1b", 1024, options={"num_gpu": 0}, keep_alive=stay)
     result = await App().run(job(tmp_path, server, "judge", more='[scheduler]\npatience = "2s"\n'))
     assert (result.status, list(server.resident)) == (status, resident)
 

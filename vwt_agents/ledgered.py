@@ -126,8 +126,9 @@ class LedgeredEndpoint(EndpointAround):
         """Give the claim back, and unload unless another process uses the model there."""
         resource = self._need(model).resource
         there = self._stay(resource)
-        if self._other_stay(resource) or not await run_sync(self._ledger.leave, resource):
-            self._forget(resource)
+        others = self._other_stay(resource) is not None or not await run_sync(self._ledger.leave, resource)
+        before = self._forget(resource)  # or a look that misses it would end the claim before its memory is free
+        if others:
             log.info("model.left_to_others", endpoint=self.name, model=model)
             return
         try:
@@ -135,8 +136,8 @@ class LedgeredEndpoint(EndpointAround):
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await run_sync(self._ledger.stay, resource)
+            self._loaded |= before
             raise
-        self._forget(resource)
         try:
             await self._freed(there.mib if there is not None else 0)
         finally:
@@ -234,8 +235,12 @@ class LedgeredEndpoint(EndpointAround):
         others = (each for each in self._beside if each is not self and resource.server)
         return next((stay for each in others if (stay := each._stay(resource)) is not None), None)  # noqa: SLF001 - its own kind
 
-    def _forget(self, resource: Resource) -> None:
-        self._loaded = {name: stay for name, stay in self._loaded.items() if stay.resource != resource}
+    def _forget(self, resource: Resource) -> dict[str, _Stay]:
+        """Its stays are over; what they were."""
+        before = {name: stay for name, stay in self._loaded.items() if stay.resource == resource}
+        for name in before:
+            del self._loaded[name]
+        return before
 
     async def _claim(self, model: str, need: Need, terms: Terms) -> Terms:
         """The terms on which it was claimed; MemoryTaken."""
@@ -267,4 +272,7 @@ class LedgeredEndpoint(EndpointAround):
     async def _try(self, model: str, need: Need, terms: Terms) -> Refusal | None:
         claim = partial(self._ledger.claim, name=model, terms=str(terms))
         async with self._claiming:
-            return await run_sync(claim, self._memory, need.resource, need.mib, self._ceiling())
+            refused = await run_sync(claim, self._memory, need.resource, need.mib, self._ceiling())
+            if refused is None:
+                self._forget(need.resource)  # what was there has gone: its end is not to end the new claim
+            return refused

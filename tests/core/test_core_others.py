@@ -137,6 +137,16 @@ def test_a_load_deferred_for_longer_than_patience_rejects_with_the_reason():
     assert actions == [Reject(1, f"{A} needs 4 MiB, and for 2 s others have kept it out: run x holds 9 MiB")]
 
 
+def test_patience_does_not_begin_anew_because_a_retry_came_late():
+    core = Core(patience=10.0)
+    core.ask(1, A)
+    core.post(LoadDeferred(A, "run x holds 9 MiB"))
+    for _ in range(3):
+        assert core.post(Woken(), after=3.0) == [Load(A)]  # a machine that is busy
+        core.post(LoadDeferred(A, "run x holds 9 MiB"))
+    assert [type(action) for action in core.post(Woken(), after=3.0)] == [Reject]
+
+
 def test_a_deferral_is_forgotten_with_the_request_it_held_up():
     core = Core(patience=60.0)
     core.ask(1, A)

@@ -161,6 +161,34 @@ async def test_the_claim_on_a_model_that_vanished_ends_when_it_is_missed(server)
     assert watching.snapshot().others("gpu0") == 3900
 
 
+async def test_a_look_that_misses_a_model_does_not_end_the_claim_of_its_next_load(server):
+    a = server.process("a")
+    watching = ledger(server.folder)
+    await load(a, "qwen")
+    server.inner.vanish("qwen")
+    async with held(server, "load", "qwen", load, a, "qwen"):
+        await a.resident()
+        assert watching.snapshot().others("gpu0") == 6100
+    assert watching.snapshot().others("gpu0") == 6000
+
+
+async def test_a_look_that_misses_a_model_does_not_end_its_claim_before_its_memory_is_free(server):
+    mine, free = ledger(server.folder, "a", time.monotonic), anyio.Event()
+
+    async def freed(mib):
+        await a.resident()
+        assert server.ledgers[0].snapshot().others("gpu0") == mib == 6000
+        free.set()
+
+    a = LedgeredEndpoint(server.inner, mine, ceiling=lambda: BUDGET, need=need, freed=freed)
+    server.process("watching")
+    await load(a, "qwen")
+    await a.unload("qwen")
+    assert free.is_set()
+    assert server.ledgers[0].snapshot().others("gpu0") == 0
+    mine.close()
+
+
 async def test_claims_on_what_is_used_no_more_end_and_nothing_is_unloaded(server):
     a = server.process("a")
     watching = ledger(server.folder)

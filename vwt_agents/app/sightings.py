@@ -36,8 +36,8 @@ log = get_logger(__name__)
 ANSWER_S: Final[Seconds] = 5.0
 """A server that has said nothing for so long is not waited for: what it said last still stands."""
 
-_LENT_S: Final[Seconds] = 86400.0
-"""A model that leaves by itself within a day was not loaded by a run: those are told to stay until they are unloaded."""
+_FOREVER_S: Final[Seconds] = (2**63 - 1) / 1e9
+"""What an Ollama adds to the moment of a model's last use where it is to stay (`keep_alive` -1)."""
 
 _SAME_S: Final[Seconds] = 1.0
 
@@ -54,7 +54,7 @@ class Seen:
 class Stranger:
     """What a server has in memory that neither this run nor anybody in the ledger holds; `model` in its one spelling.
 
-    `unused_s` is how long it was seen to be used by nobody: another client's model has its stay extended by each call.
+    `unused_s` is how long nobody has used it, as far as is known: each call of another client extends a model's stay.
     """
 
     model: str
@@ -152,9 +152,10 @@ class Sightings:
             self._stays[key] = (until, at)
 
     def _unused_s(self, name: str, model: str, residence: Residence, at: Seconds) -> Seconds:
-        if residence.expires_in is None or residence.expires_in > _LENT_S:
+        if residence.expires_in is None:
             return inf
-        return at - self._stays[name, model][1]
+        seen = at - self._stays[name, model][1]
+        return max(seen, _FOREVER_S - residence.expires_in) if residence.expires_in > _FOREVER_S / 2 else seen
 
     async def _forget(self, server: str, shown: Collection[str], before: Snapshot | None) -> None:
         """Orphans of a server that it does not show in its memory are none: those that were orphans a look ago, because a

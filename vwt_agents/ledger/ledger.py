@@ -161,7 +161,7 @@ class Ledger:
             left = [claim for page in others if not page.alive for claim in page.claims if claim.resource == resource]
             claim = left[0] if left else found
             held = any(page.alive and page.held(resource) for page in (self._own.page, *others))
-            if not self._own.locked or claim is None or held:
+            if not self._own.locked or claim is None or held or unreadable(others) is not None:
                 return False
             self._own.write(self._own.page.having(replace(claim, leaving=True, loading=False)))
             self._own.strike(others, {resource})
