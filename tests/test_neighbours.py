@@ -293,6 +293,48 @@ async def test_a_run_does_not_wait_for_ever_for_memory_that_somebody_else_keeps(
     assert "doctor` shows who holds what" in (result.error or "")
 
 
+HOLDER = """
+import sys
+from vwt_agents.ledger import Ledger, Resource
+with Ledger.open("holder") as ledger:
+    assert ledger.claim("cpu", Resource("model"), 600, 1000, name="model") is None
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+async def test_a_run_does_not_wait_for_ever_for_a_process_that_was_stopped(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    async with await anyio.open_process([sys.executable, "-c", HOLDER]) as holder:
+        assert holder.stdout is not None
+        assert (await holder.stdout.receive()).startswith(b"held")
+        holder.send_signal(signal.SIGSTOP)
+        try:
+            result = await App().run(job(tmp_path, server, "judge", more='[scheduler]\npatience = "300ms"\n'))
+        finally:
+            holder.kill()
+    assert (result.status, result.exit_code) == ("failed", 3)
+    assert "needs 881 MiB" in (result.error or "")
+    assert server.loads == []
+
+
+async def test_a_run_does_not_wait_for_ever_for_a_process_that_was_stopped_with_the_ledgers_lock(
+    tmp_path: Path, server: OllamaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vwt_agents.ledger.own_page.WAIT_S", 0.05)
+    with Ledger.open("stopped") as stopped:
+        asked = job(tmp_path, server, "judge", more='[scheduler]\npatience = "300ms"\n')
+        async with App().planned(asked):
+            pass
+        with stopped._own._shelf.locked(1.0) as locked:
+            assert locked
+            result = await App().run(asked)
+    assert (result.status, result.exit_code) == ("failed", 3)
+    assert f"process {os.getpid()} has held the ledger" in (result.error or "")
+    assert server.loads == []
+
+
 async def test_a_run_that_others_keep_waiting_says_so_once_also_in_a_log(
     tmp_path: Path, server: OllamaServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
