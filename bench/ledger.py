@@ -28,8 +28,6 @@ def main() -> None:
             "want": lambda: mine.want("gpu0", model, 100, 0.0),
             "leave": lambda: mine.leave(model),
             "drop": lambda: mine.drop(model),
-            "others": lambda: mine.others("gpu0"),
-            "pressing": lambda: mine.pressing("gpu0"),
             "snapshot": mine.snapshot,
         }
         times: dict[str, list[float]] = {name: [] for name in verbs}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from vwt_agents import hosts
 from vwt_agents.hosts import is_loopback, one_server
 
 
@@ -19,6 +20,25 @@ from vwt_agents.hosts import is_loopback, one_server
 )
 def test_this_machine_has_one_spelling(url: str) -> None:
     assert one_server(url) == "http://127.0.0.1:11434"
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("box", "http://box:11434"),
+        ("Box.lan", "http://BOX.lan:11434"),
+        ("box.lan", "http://box:11434"),
+        ("box", "http://box.local:11434"),
+    ],
+)
+def test_this_machine_may_be_called_by_its_own_name(name: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: name)
+    hosts._own_names.cache_clear()
+    try:
+        assert one_server(url) == "http://127.0.0.1:11434"
+        assert one_server("http://box.elsewhere:11434") == "http://box.elsewhere:11434"
+    finally:
+        hosts._own_names.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ FOREIGN = "somebody:70b"
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vwt_agents.app.neighbours.INTERVAL", 0.02)
+    monkeypatch.setattr("vwt_agents.app.neighbours.UNUSED_S", 0.0)
 
 
 @pytest.fixture
@@ -65,6 +66,17 @@ async def loaded(server: OllamaServer, model: str, num_ctx: int) -> None:
     """As a client would that is in no ledger."""
     async with OllamaClient(server.url) as client:
         await client.preload(model, num_ctx, on_cpu=True)
+
+
+async def killed_in_its_call(asked: Job, server: OllamaServer) -> None:
+    """A run as a process of its own, killed while the server holds its first call."""
+    argv = [sys.executable, "-m", "vwt_agents", "run", str(asked.pipeline), "--quiet"]
+    async with await anyio.open_process(argv, cwd=asked.pipeline.parent) as process:
+        try:
+            await until(lambda: any(path == "/api/chat" for path, _ in server.requests))
+        finally:
+            os.kill(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 async def until(fact: Any) -> None:
@@ -89,6 +101,25 @@ async def test_a_model_of_agents_toml_that_nobody_uses_makes_way_once_it_is_in_t
     result = await App().run(job(tmp_path, server, "judge"))
     assert (result.status, [model for model, _ in server.loads]) == ("good", ["small:1b", "large:2b"])
     assert server.memory.unloads[0] == "small:1b"
+
+
+@pytest.mark.parametrize("stay", [None, -1], ids=["some minutes", "for ever"])
+@pytest.mark.parametrize(("unused_s", "status", "resident"), [(60.0, "failed", ["small:1b"]), (0.05, "good", [])])
+async def test_a_model_of_agents_toml_that_another_client_uses_makes_way_only_when_it_was_not_used_for_a_while(
+    tmp_path: Path,
+    server: OllamaServer,
+    monkeypatch: pytest.MonkeyPatch,
+    unused_s: float,
+    status: str,
+    resident: list[str],
+    stay: int | None,
+) -> None:
+    """As `ollama run` loads it: to stay for so long after each call."""
+    monkeypatch.setattr("vwt_agents.app.neighbours.UNUSED_S", unused_s)
+    async with OllamaClient(server.url) as client:
+        await client._generate("small:1b", 1024, options={"num_gpu": 0}, keep_alive=stay)
+    result = await App().run(job(tmp_path, server, "judge", more='[scheduler]\npatience = "2s"\n'))
+    assert (result.status, list(server.resident)) == (status, resident)
 
 
 async def test_what_somebody_else_has_loaded_counts_against_the_budget_and_is_left_alone(
@@ -164,7 +195,7 @@ async def test_a_server_written_as_localhost_is_the_same_server_in_the_ledger(
         file.write_text(file.read_text().replace("127.0.0.1", "localhost"))
         await loaded(server, "small:1b", 2048)
         small = Resource(digest("small:1b"), server.url)
-        assert other.claim("cpu", small, 328, 600, name="small:1b", terms="num_ctx 2048") is None
+        assert other.claim("cpu", small, 328, 600, name="small:1b", terms="num_ctx 2048 on the CPU") is None
         result = await App().run(asked)
         assert (result.status, result.error) == ("good", None)
         assert (list(server.resident), server.loads) == (["small:1b"], [("small:1b", 2048)])
@@ -213,9 +244,9 @@ async def test_what_another_process_has_just_given_back_is_not_taken_for_somebod
                 async with neighbours.beside(dispatcher):
                     await until(lambda: dispatcher.state.occupied("cpu") == 300)
                     another.drop(Resource("other", "http://elsewhere"))
-                    assert await neighbours._ledger_of("cpu") == 0
+                    neighbours._shares.look(another.snapshot(), {"cpu": None})
                     dispatcher.post(Occupied("cpu", 300))  # a driver shows it a while longer
-                    assert neighbours._ceiling("cpu") == ONE_FITS
+                    assert neighbours._shares.ceiling("cpu") == ONE_FITS
 
 
 async def test_what_another_client_made_of_a_model_nobody_asks_for_counts_as_somebody_elses(
@@ -260,6 +291,48 @@ async def test_a_run_does_not_wait_for_ever_for_memory_that_somebody_else_keeps(
     assert "needs 881 MiB" in (result.error or "")
     assert "others take 300 MiB" in (result.error or "")
     assert "doctor` shows who holds what" in (result.error or "")
+
+
+HOLDER = """
+import sys
+from vwt_agents.ledger import Ledger, Resource
+with Ledger.open("holder") as ledger:
+    assert ledger.claim("cpu", Resource("model"), 600, 1000, name="model") is None
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+async def test_a_run_does_not_wait_for_ever_for_a_process_that_was_stopped(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    async with await anyio.open_process([sys.executable, "-c", HOLDER]) as holder:
+        assert holder.stdout is not None
+        assert (await holder.stdout.receive()).startswith(b"held")
+        holder.send_signal(signal.SIGSTOP)
+        try:
+            result = await App().run(job(tmp_path, server, "judge", more='[scheduler]\npatience = "300ms"\n'))
+        finally:
+            holder.kill()
+    assert (result.status, result.exit_code) == ("failed", 3)
+    assert "needs 881 MiB" in (result.error or "")
+    assert server.loads == []
+
+
+async def test_a_run_does_not_wait_for_ever_for_a_process_that_was_stopped_with_the_ledgers_lock(
+    tmp_path: Path, server: OllamaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vwt_agents.ledger.own_page.WAIT_S", 0.05)
+    with Ledger.open("stopped") as stopped:
+        asked = job(tmp_path, server, "judge", more='[scheduler]\npatience = "300ms"\n')
+        async with App().planned(asked):
+            pass
+        with stopped._own._shelf.locked(1.0) as locked:
+            assert locked
+            result = await App().run(asked)
+    assert (result.status, result.exit_code) == ("failed", 3)
+    assert f"process {os.getpid()} has held the ledger" in (result.error or "")
+    assert server.loads == []
 
 
 async def test_a_run_that_others_keep_waiting_says_so_once_also_in_a_log(
@@ -343,11 +416,7 @@ async def test_what_a_killed_run_has_left_in_memory_makes_way_for_the_next(
 ) -> None:
     gate = server.hold("/api/chat")
     asked = job(tmp_path, server, "reviewer")
-    argv = [sys.executable, "-m", "vwt_agents", "run", str(asked.pipeline), "--quiet"]
-    async with await anyio.open_process(argv, cwd=tmp_path) as process:
-        await server.reached("/api/chat")
-        os.kill(process.pid, signal.SIGKILL)
-        await process.wait()
+    await killed_in_its_call(asked, server)
     await until(lambda: not server.memory.runners["small:1b"].users)
     gate.set()
     result = await App().run(job(tmp_path, server, "judge"))
@@ -360,11 +429,7 @@ async def test_what_a_killed_run_has_left_on_a_server_that_ended_as_well_is_in_n
     async with OllamaServer(MODELS, "an answer") as other:
         gate = other.hold("/api/chat")
         asked = job(tmp_path, other, "reviewer")
-        argv = [sys.executable, "-m", "vwt_agents", "run", str(asked.pipeline), "--quiet"]
-        async with await anyio.open_process(argv, cwd=tmp_path) as process:
-            await other.reached("/api/chat")
-            os.kill(process.pid, signal.SIGKILL)
-            await process.wait()
+        await killed_in_its_call(asked, other)
         gate.set()
     result = await App().run(job(tmp_path, server, "judge", more='[scheduler]\npatience = "2s"\n'))
     assert (result.status, result.error) == ("good", None)
@@ -400,3 +465,57 @@ async def test_a_run_goes_on_looking_though_a_model_that_nobody_uses_does_not_le
         await until(wanted)
         gate.set()
     assert results == ["good"]
+
+
+LATER = """
+import asyncio
+from pathlib import Path
+
+from vwt_agents import Agent, Pipeline
+
+pipeline = Pipeline("later")
+
+
+@pipeline.stage
+async def answer(reviewer: Agent) -> str:
+    return await reviewer.ask("well?")
+
+
+@pipeline.stage
+async def other_things(answer: str) -> str:
+    while not Path({file!r}).exists():
+        await asyncio.sleep(0.01)
+    return answer
+
+
+@pipeline.stage
+async def again(reviewer: Agent, other_things: str) -> str:
+    return await reviewer.ask("and now?")
+"""
+
+
+@pytest.mark.parametrize(("theirs", "loads"), [(4096, [2048, 4096, 2048]), (1024, [2048])])
+async def test_a_model_that_an_idle_run_holds_with_another_context_is_not_waited_for(
+    tmp_path: Path, server: OllamaServer, theirs: int, loads: list[int]
+) -> None:
+    """It makes way for a longer context, and serves who needs a shorter one."""
+    first = job(tmp_path, server, "reviewer", budget=3000)
+    first.pipeline.write_text(LATER.format(file=str(tmp_path / "done")))
+    (tmp_path / "other").mkdir()
+    second = job(tmp_path / "other", server, "reviewer", budget=3000, more='[scheduler]\npatience = "15s"\n')
+    config = tmp_path / "other" / "reviewer" / "agents.toml"
+    config.write_text(config.read_text().replace("num_ctx = 2048", f"num_ctx = {theirs}", 1))
+    results = []
+
+    async def run(asked: Job) -> None:
+        results.append((await App().run(asked)).status)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, first)
+        await until(lambda: len(server.calls) == 1)
+        await server.idle()
+        await run(second)
+        (tmp_path / "done").touch()
+    assert results == ["good", "good"]
+    assert [num_ctx for _, num_ctx in server.loads] == loads
+    assert not server.resident

@@ -1,4 +1,4 @@
-"""Servers by their addresses: which of them name one server, so that nothing of it is counted twice. Pure; connects nowhere.
+"""Servers by their addresses: which of them name one server, so that nothing of it is counted twice. Connects nowhere.
 
 Owns the one spelling to compare by. A server is connected to by the address its user wrote.
 """
@@ -6,6 +6,7 @@ Owns the one spelling to compare by. A server is connected to by the address its
 from __future__ import annotations
 
 import ipaddress
+from functools import cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -27,7 +28,8 @@ def is_loopback(url: str) -> bool:
 
 
 def one_server(url: str) -> str:
-    """The URL as all who mean its server write it: lower case, with its port, and this machine as 127.0.0.1.
+    """The URL as all who mean its server write it: lower case, with its port, and this machine, also by its name, as
+    127.0.0.1.
 
     What is no URL with a host is given back without a slash at its end.
     """
@@ -39,5 +41,17 @@ def one_server(url: str) -> str:
         return plain.lower()
     if host is None or parts.scheme not in _PORTS:
         return plain.lower()
-    host = _THIS if host in _NAMES else f"[{host}]" if ":" in host else host
+    if host in _NAMES or host in _own_names():
+        host = _THIS
+    elif ":" in host:
+        host = f"[{host}]"
     return f"{parts.scheme}://{host}:{port or _PORTS[parts.scheme]}{parts.path}"
+
+
+@cache
+def _own_names() -> frozenset[str]:
+    import socket  # here, because most addresses are no names and a start is to be fast
+
+    name = socket.gethostname().lower()
+    short = name.partition(".")[0]
+    return frozenset({name, short, f"{short}.local"} if short else ())

@@ -137,6 +137,16 @@ def test_a_load_deferred_for_longer_than_patience_rejects_with_the_reason():
     assert actions == [Reject(1, f"{A} needs 4 MiB, and for 2 s others have kept it out: run x holds 9 MiB")]
 
 
+def test_patience_does_not_begin_anew_because_a_retry_came_late():
+    core = Core(patience=10.0)
+    core.ask(1, A)
+    core.post(LoadDeferred(A, "run x holds 9 MiB"))
+    for _ in range(3):
+        assert core.post(Woken(), after=3.0) == [Load(A)]  # a machine that is busy
+        core.post(LoadDeferred(A, "run x holds 9 MiB"))
+    assert [type(action) for action in core.post(Woken(), after=3.0)] == [Reject]
+
+
 def test_a_deferral_is_forgotten_with_the_request_it_held_up():
     core = Core(patience=60.0)
     core.ask(1, A)
@@ -241,3 +251,58 @@ def test_nothing_is_prefetched_into_room_that_another_process_waits_for():
     core.post(Pressed("gpu0", 10, due=1000.0))
     assert core.post(Announced("run", (Step("s", (Use(A, 1.0),), think=50.0),))) == []
     assert core.post(Pressed("gpu0", 0)) == [Load(A)]
+
+
+# -- another process waits for a model itself -----------------------------------------------------------------------
+
+
+def test_a_process_that_waits_for_a_model_with_other_settings_gets_it_at_once_though_there_is_room():
+    core = Core()
+    resident(core, A)
+    asked = Pressed("gpu0", 4, due=1000.0, key=A, wanted="a with num_ctx 8192")
+    assert core.post(asked) == [Unload(A, "another process waits for a with num_ctx 8192")]
+    assert core.post(Unloaded(A)) == []
+
+
+def test_a_model_in_use_makes_way_for_other_settings_from_their_due_moment_on_once_its_visit_was_long_enough():
+    core = Core()
+    resident(core, A, B)
+    for request in range(4):
+        core.ask(request, A)
+    assert core.post(Pressed("gpu0", 4, due=50.0, key=A, wanted="a with num_ctx 8192")) == []
+    actions = []
+    while not core.scheduler.state.residencies[A].draining:
+        actions = core.wake()
+    assert (actions, core.now) == ([], 95.0)  # loaded at 5, then (5 + 5) / 0.1 less the swap itself
+    core.post(Released(0))
+    assert core.post(Released(1)) == [Unload(A, "another process waits for a with num_ctx 8192")]
+    assert core.post(Unloaded(A)) == [Load(A)]  # it is for the ledger to refuse this one
+    assert B in core.scheduler.state.residencies
+
+
+def test_who_waits_for_other_settings_no_more_leaves_the_model_where_it_was():
+    core = Core()
+    resident(core, A)
+    for request in range(4):
+        core.ask(request, A)
+    core.post(Pressed("gpu0", 4, due=0.0, key=A, wanted="a with num_ctx 8192"), after=200)
+    assert core.scheduler.state.residencies[A].draining
+    assert core.post(Pressed("gpu0", 0, key=A)) == []
+    assert core.post(Released(0)) == [Grant(2, A)]
+
+
+def test_a_model_that_another_process_waits_for_is_not_brought_in_before_it_is_asked_for():
+    core = Core()
+    core.post(Pressed("gpu0", 4, due=0.0, key=A, wanted="a with num_ctx 8192"))
+    assert core.post(Announced("run", (Step("s", (Use(A, 1.0),), think=50.0),))) == []
+    assert core.post(Pressed("gpu0", 0, key=A)) == [Load(A)]
+
+
+def test_a_model_that_is_about_to_be_asked_for_is_held_from_those_who_want_it_otherwise_until_the_hold_ends():
+    core = Core()
+    core.post(Announced("run", (Step("s", (Use(A, 1.0, calls=2),), think=2.0),)))
+    core.post(Loaded(A), after=5)
+    core.post(Submitted(1, A, "run", step="s"))
+    core.post(Released(1), after=1)
+    assert core.post(Pressed("gpu0", 4, due=1e6, key=A, wanted="a with num_ctx 8192")) == []
+    assert core.wake() == [Unload(A, "another process waits for a with num_ctx 8192")]

@@ -116,6 +116,7 @@ class World(RuleBasedStateMachine):
         self.log, self.specs, self.budgets = [], {}, defaultdict(int)
         self.taken: dict[str, int] = defaultdict(int)
         self.pressure: dict[str, tuple[int, float]] = defaultdict(lambda: (0, inf))
+        self.asked_back: dict[ModelKey, float] = {}
         self.not_before: dict[ModelKey, float] = defaultdict(lambda: -inf)
         self.memory: dict[ModelKey, Stay] = {}
         self.asked: dict[int, Asked] = {}
@@ -242,6 +243,10 @@ class World(RuleBasedStateMachine):
     @rule(device=st.sampled_from(["gpu0", "cpu"]), mib=st.sampled_from([0, 0, 3, 6, 20]), within=MOMENTS)
     def others_wait(self, device, mib, within):
         self.told(Pressed(device, mib, self.now + within))
+
+    @rule(key=st.sampled_from(KEYS), mib=st.sampled_from([0, 3]), within=MOMENTS)
+    def others_wait_for_a_model_otherwise(self, key, mib, within):
+        self.told(Pressed(DEVICE[key], mib, self.now + within, key, "it otherwise"))
 
     @precondition(lambda self: self.in_phase("unloading"))
     @rule(data=st.data())
@@ -385,7 +390,8 @@ class World(RuleBasedStateMachine):
     def may_be_made_to_leave(self, key):
         """It is on its way out, or its visit is over for somebody who is due."""
         over = any(self.visit_end(key, due) <= self.last for due in self.cold_and_due(DEVICE[key]))
-        return over or key in self.drained or (self.is_pressed(DEVICE[key]) and self.visit_end(key, key) <= self.last)
+        pressed = self.is_pressed(DEVICE[key]) or self.asked_back.get(key, inf) <= self.last
+        return over or key in self.drained or (pressed and self.visit_end(key, key) <= self.last)
 
     def is_pressed(self, device):
         """Another process is due."""
@@ -412,8 +418,12 @@ class World(RuleBasedStateMachine):
                 self.specs[spec.key] = spec
             case Occupied(device, mib):
                 self.taken[device] = mib
-            case Pressed(device, mib, due):
+            case Pressed(device, mib, due, None):
                 self.pressure[device] = (mib, due if mib else inf)
+            case Pressed(_, mib, due, key):
+                self.asked_back.pop(key, None)
+                if mib:
+                    self.asked_back[key] = due
         self.post(event)
 
     def end(self, request, event):
@@ -488,6 +498,7 @@ class World(RuleBasedStateMachine):
         assert key not in self.failed, "only who needs it may try again"
         assert not self.cold(DEVICE[key]), "loaded what nobody waits for before what somebody waits for"
         assert self.pressure[DEVICE[key]][0] == 0, "took what another process waits for"
+        assert key not in self.asked_back, "took the model that another process waits for"
 
     def check_leaves_alone(self, key, why):
         device, stay = DEVICE[key], self.memory[key]
@@ -496,6 +507,9 @@ class World(RuleBasedStateMachine):
         elif why.startswith("others take"):
             assert self.used(device, phases=("loading", "resident")) > self.available(device)
             assert not self.waiters(key)
+        elif why == "another process waits for it otherwise":
+            assert key in self.asked_back
+            assert not self.waiters(key) or self.asked_back[key] <= self.now, "in use, and nobody is due"
         elif why.startswith("another process waits"):
             missing = self.used(device, phases=("loading", "resident")) + self.pressure[device][0]
             assert missing > self.available(device), "it has room"
@@ -689,6 +703,8 @@ class World(RuleBasedStateMachine):
         for device in ("gpu0", "cpu"):
             self.told(Occupied(device, 0))
             self.told(Pressed(device, 0))
+        for key in KEYS:
+            self.told(Pressed(DEVICE[key], 0, key=key))
         rounds = 0
         while any(asked.status != "ended" for asked in self.asked.values()):
             rounds += 1

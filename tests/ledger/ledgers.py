@@ -34,4 +34,4 @@ def ledger(folder: Path, who: str = "", clock: Clock | None = None) -> Ledger:
 
 def die(dead: Ledger) -> None:
     """What the system does when a process is killed: its files are closed, and nothing else."""
-    dead._shelf.abandon()
+    dead._own._shelf.abandon()

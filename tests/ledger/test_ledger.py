@@ -13,8 +13,7 @@ import pytest
 from ledgers import BUDGET, LLAMA, MISTRAL, QWEN, SERVER, Clock, die, ledger
 
 from vwt_agents.errors import LedgerUnavailable
-from vwt_agents.ledger import Ledger, Resource
-from vwt_agents.ledger import ledger as ledger_module
+from vwt_agents.ledger import Claim, Ledger, Resource, Want, own_page
 from vwt_agents.ledger.folder import Folder
 
 
@@ -71,26 +70,26 @@ def test_a_claim_again_replaces_the_first(pair):
     a.claim("gpu0", QWEN, 9000, BUDGET)
     assert a.claim("gpu0", QWEN, 5000, BUDGET) is None
     assert a.claim("gpu0", QWEN, BUDGET + 1, BUDGET) is not None
-    assert b.others("gpu0") == 5000
+    assert b.snapshot().others("gpu0") == 5000
 
 
 def test_the_measured_size_replaces_the_expected_one(pair):
     a, b, _ = pair
     a.claim("gpu0", QWEN, 5000, BUDGET)
     a.settle(QWEN, 4500)
-    assert b.others("gpu0") == 4500
+    assert b.snapshot().others("gpu0") == 4500
     a.settle(LLAMA, 1)
-    assert b.others("gpu0") == 4500
+    assert b.snapshot().others("gpu0") == 4500
 
 
 def test_others_leaves_out_what_this_process_holds_too(pair):
     a, b, _ = pair
     a.claim("gpu0", QWEN, 4000, BUDGET)
     a.claim("gpu0", MISTRAL, 3000, BUDGET)
-    assert b.others("gpu0") == 7000
-    assert b.others("gpu0", but=[MISTRAL]) == 4000
+    assert b.snapshot().others("gpu0") == 7000
+    assert b.snapshot().others("gpu0", but=[MISTRAL]) == 4000
     b.claim("gpu0", QWEN, 4000, BUDGET)
-    assert b.others("gpu0") == 3000
+    assert b.snapshot().others("gpu0") == 3000
 
 
 def test_two_processes_do_not_reload_one_model_in_turns_for_their_contexts(pair):
@@ -117,7 +116,7 @@ def test_what_is_being_unloaded_counts_until_it_is_gone_and_nobody_joins_it(pair
     a, b, _ = pair
     a.claim("gpu0", QWEN, 6000, BUDGET, name="qwen")
     assert a.leave(QWEN) is True
-    assert b.others("gpu0") == 6000
+    assert b.snapshot().others("gpu0") == 6000
     assert "is being unloaded" in b.claim("gpu0", QWEN, 6000, BUDGET).reason
     a.drop(QWEN)
     assert b.claim("gpu0", QWEN, 6000, BUDGET) is None
@@ -131,13 +130,39 @@ def test_what_could_not_be_unloaded_is_held_again(pair):
     assert b.claim("gpu0", QWEN, 6000, BUDGET) is None
 
 
+def test_nothing_is_given_up_for_unloading_while_somebody_keeps_the_lock(pair, monkeypatch):
+    a, b, _ = pair
+    a.claim("gpu0", QWEN, 6000, BUDGET)
+    monkeypatch.setattr(own_page, "WAIT_S", 0.02)
+    with b._own._shelf.locked(1.0), pytest.raises(LedgerUnavailable, match="does not move"):
+        a.leave(QWEN)
+    assert a.leave(QWEN)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "serves"),
+    [
+        ("num_ctx 4096", "num_ctx 4096", True),
+        ("num_ctx 8192", "num_ctx 4096", True),
+        ("num_ctx 2048", "num_ctx 4096", False),
+        ("num_ctx 8192 on the CPU", "num_ctx 4096", False),
+        ("num_ctx 8192 on the CPU", "num_ctx 4096 on the CPU", True),
+        ("", "", True),
+        ("num_ctx 99999999999", "num_ctx 4096", False),
+        ("something else", "num_ctx 4096", False),
+    ],
+)
+def test_a_longer_context_serves_who_needs_a_shorter_one_in_the_same_place(ours, theirs, serves):
+    assert Claim("gpu0", QWEN, 1, terms=ours).serves(Want("gpu0", QWEN, 1, 0.0, 0.0, terms=theirs)) is serves
+
+
 def test_what_was_never_claimed_may_be_unloaded_unless_others_hold_it(pair):
     a, b, _ = pair
     assert a.leave(QWEN) is True
     b.claim("gpu0", QWEN, 4000, BUDGET)
     assert a.leave(QWEN) is False
     a.stay(QWEN)
-    assert a.others("gpu0") == 4000
+    assert a.snapshot().others("gpu0") == 4000
 
 
 # -- death and orphans ------------------------------------------------------------------------------------------------
@@ -147,7 +172,7 @@ def test_a_dead_process_has_no_worker_and_leaves_no_file(pair, folder):
     a, b, _ = pair
     a.claim("gpu0", Resource("smollm2:135m"), 6000, BUDGET)
     die(a)
-    assert b.others("gpu0") == 0
+    assert b.snapshot().others("gpu0") == 0
     assert [file.name for file in folder.iterdir()] == ["lock"]
 
 
@@ -156,12 +181,12 @@ def test_a_model_that_the_dead_left_on_a_server_counts_until_it_is_taken_over(pa
     a.claim("gpu0", QWEN, 6000, BUDGET, name="qwen")
     a.claim("gpu0", MISTRAL, 1000, BUDGET)
     die(a)
-    assert b.others("gpu0") == 7000
+    assert b.snapshot().others("gpu0") == 7000
     assert "left at http://127.0.0.1:11434 by process" in b.claim("gpu0", LLAMA, 5000, BUDGET).reason
     assert b.claim("gpu0", QWEN, 6000, BUDGET) is None
-    assert b.others("gpu0") == 1000
+    assert b.snapshot().others("gpu0") == 1000
     b.drop(QWEN)
-    assert b.others("gpu0") == 1000
+    assert b.snapshot().others("gpu0") == 1000
 
 
 def test_an_orphan_is_adopted_once_to_be_unloaded(pair, folder):
@@ -169,15 +194,15 @@ def test_an_orphan_is_adopted_once_to_be_unloaded(pair, folder):
     a.claim("gpu0", QWEN, 6000, BUDGET, name="qwen")
     die(a)
     with ledger(folder) as c:
-        assert [str(orphan.name) for orphan in b.orphans(SERVER)] == ["qwen"]
+        assert [str(orphan.name) for orphan in b.snapshot().orphans(SERVER)] == ["qwen"]
         assert b.adopt(QWEN) is True
         assert c.adopt(QWEN) is False
-        assert c.others("gpu0") == 6000
-        assert c.orphans(SERVER) == ()
+        assert c.snapshot().others("gpu0") == 6000
+        assert c.snapshot().orphans(SERVER) == ()
         b.disown(QWEN)
         assert c.adopt(QWEN) is True
         c.drop(QWEN)
-        assert b.others("gpu0") == 0
+        assert b.snapshot().others("gpu0") == 0
 
 
 def test_a_model_that_somebody_alive_holds_is_no_orphan(pair):
@@ -185,7 +210,7 @@ def test_a_model_that_somebody_alive_holds_is_no_orphan(pair):
     a.claim("gpu0", QWEN, 6000, BUDGET)
     b.claim("gpu0", QWEN, 6000, BUDGET)
     die(a)
-    assert b.orphans(SERVER) == ()
+    assert b.snapshot().orphans(SERVER) == ()
     assert b.adopt(QWEN) is False
 
 
@@ -194,10 +219,10 @@ def test_orphans_that_their_server_does_not_show_are_forgotten(pair):
     a.claim("gpu0", QWEN, 6000, BUDGET)
     a.claim("gpu0", MISTRAL, 1000, BUDGET)
     die(a)
-    b.forget("http://elsewhere:11434", ())
-    assert b.others("gpu0") == 7000
-    b.forget(SERVER, {MISTRAL})
-    assert b.others("gpu0") == 1000
+    b.forget({LLAMA})
+    assert b.snapshot().others("gpu0") == 7000
+    b.forget({QWEN})
+    assert b.snapshot().others("gpu0") == 1000
 
 
 def test_leaving_a_ledger_keeps_the_models_on_servers_and_nothing_else(pair, folder):
@@ -206,8 +231,8 @@ def test_leaving_a_ledger_keeps_the_models_on_servers_and_nothing_else(pair, fol
     a.claim("gpu0", Resource("smollm2:135m"), 100, BUDGET)
     a.close()
     a.close()
-    assert b.others("gpu0") == 6000
-    assert len(b.orphans(SERVER)) == 1
+    assert b.snapshot().others("gpu0") == 6000
+    assert len(b.snapshot().orphans(SERVER)) == 1
 
 
 def test_nothing_outlasts_a_reboot(folder):
@@ -215,7 +240,7 @@ def test_nothing_outlasts_a_reboot(folder):
     before.claim("gpu0", QWEN, 6000, BUDGET)
     die(before)
     with Ledger(Folder(folder, boot="today")) as after:
-        assert after.others("gpu0") == 0
+        assert after.snapshot().others("gpu0") == 0
 
 
 def test_a_forked_child_neither_holds_nor_uses_its_parents_claims(pair):
@@ -250,7 +275,7 @@ os._exit(0)
     ) as process:
         assert process.stdout.readline().startswith("refused: ")
         process.wait()  # the child still lives
-        assert b.others("gpu0") == 6000
+        assert b.snapshot().others("gpu0") == 6000
         process.stdin.close()
 
 
@@ -272,7 +297,7 @@ def test_who_waits_longest_comes_first(pair):
     b.want("gpu0", LLAMA, 6000, since=clock.now - 6)
     assert a.claim("gpu0", QWEN, 6000, BUDGET) is not None
     assert b.claim("gpu0", LLAMA, 6000, BUDGET) is None
-    assert a.pressing("gpu0") == ()
+    assert a.snapshot().pressing("gpu0") == ()
 
 
 def test_pressing_is_what_others_wait_for_oldest_first(pair, folder):
@@ -281,11 +306,11 @@ def test_pressing_is_what_others_wait_for_oldest_first(pair, folder):
         a.want("gpu0", QWEN, 100, since=900.0)
         b.want("gpu0", LLAMA, 200, since=800.0)
         b.want("gpu0", MISTRAL, 300, since=950.0)
-        assert [want.mib for want in c.pressing("gpu0")] == [200, 100, 300]
-        assert [want.mib for want in a.pressing("gpu0")] == [200, 300]
+        assert [want.mib for want in c.snapshot().pressing("gpu0")] == [200, 100, 300]
+        assert [want.mib for want in a.snapshot().pressing("gpu0")] == [200, 300]
         b.unwant(LLAMA)
         b.unwant(LLAMA)
-        assert [want.mib for want in a.pressing("gpu0")] == [300]
+        assert [want.mib for want in a.snapshot().pressing("gpu0")] == [300]
         assert [want.mib for want in c.snapshot().wants] == [100, 300]
 
 
@@ -331,10 +356,10 @@ def test_who_says_again_that_it_waits_keeps_its_place_whatever_moment_it_names(p
     a, b, clock = pair
     b.want("gpu0", LLAMA, 7000, since=clock.now - 5)
     b.want("gpu0", LLAMA, 7000, since=clock.now)
-    assert [want.since for want in a.pressing("gpu0")] == [clock.now - 5]
+    assert [want.since for want in a.snapshot().pressing("gpu0")] == [clock.now - 5]
     clock.now += 10
     b.want("gpu0", LLAMA, 7000, since=clock.now)
-    assert [want.since for want in a.pressing("gpu0")] == [clock.now]
+    assert [want.since for want in a.snapshot().pressing("gpu0")] == [clock.now]
 
 
 def test_what_a_process_holds_already_it_keeps_although_others_wait(pair):
@@ -357,9 +382,9 @@ def test_nothing_is_granted_beside_a_living_page_that_cannot_be_read_until_it_is
     a.claim("gpu0", QWEN, 6000, BUDGET)
     page_of(folder, "run a").write_bytes(damage)
     assert "cannot be read" in b.claim("gpu0", MISTRAL, 1000, BUDGET).reason
-    a.others("gpu0")
+    a.snapshot().others("gpu0")
     assert b.claim("gpu0", MISTRAL, 1000, BUDGET) is None
-    assert a.others("gpu0") == 1000
+    assert a.snapshot().others("gpu0") == 1000
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", '{"version": 7}', "\x00" * 5000])
@@ -384,8 +409,8 @@ def test_a_page_that_was_removed_is_written_again(pair, folder):
     a, b, _ = pair
     a.claim("gpu0", QWEN, 6000, BUDGET)
     page_of(folder, "run a").unlink()
-    a.pressing("gpu0")
-    assert b.others("gpu0") == 6000
+    a.snapshot().pressing("gpu0")
+    assert b.snapshot().others("gpu0") == 6000
 
 
 def test_processes_meet_again_when_the_lock_or_the_whole_folder_was_removed(pair, folder):
@@ -396,7 +421,7 @@ def test_processes_meet_again_when_the_lock_or_the_whole_folder_was_removed(pair
     for file in folder.iterdir():
         file.unlink()
     folder.rmdir()
-    assert a.others("gpu0") == 0
+    assert a.snapshot().others("gpu0") == 0
     assert b.claim("gpu0", LLAMA, 6000, BUDGET) is not None
     assert b.claim("gpu0", MISTRAL, 4000, BUDGET) is None
 
@@ -405,7 +430,7 @@ def test_an_old_page_is_written_anew_so_that_nothing_cleans_it_away(pair, folder
     a, _, _ = pair
     a.claim("gpu0", QWEN, 6000, BUDGET)
     os.utime(page_of(folder, "run a"), (1, 1))
-    a.others("gpu0")
+    a.snapshot().others("gpu0")
     assert page_of(folder, "run a").stat().st_mtime > 1
 
 
@@ -422,12 +447,14 @@ def test_a_ledger_that_cannot_be_written_grants_nothing_and_takes_back_everythin
         with pytest.raises(LedgerUnavailable, match="No space left on device") as caught:
             a.claim("gpu0", MISTRAL, 1000, BUDGET)
         assert "VWT_LEDGER" in caught.value.hint
+        with pytest.raises(LedgerUnavailable):
+            a.leave(QWEN)  # nobody could be told: another might take it up while it is unloaded
         a.settle(QWEN, 2000)
         a.settle(QWEN, 3000)
-        assert b.others("gpu0") == 6000
+        assert b.snapshot().others("gpu0") == 6000
         assert caplog.text.count("ledger.behind") == 1
-    a.pressing("gpu0")
-    assert b.others("gpu0") == 3000
+    a.snapshot().pressing("gpu0")
+    assert b.snapshot().others("gpu0") == 3000
 
 
 def test_a_page_takes_so_many_claims_and_no_more(pair):
@@ -436,7 +463,7 @@ def test_a_page_takes_so_many_claims_and_no_more(pair):
         assert a.claim("gpu0", Resource(str(number), SERVER), 1, BUDGET) is None
     with pytest.raises(LedgerUnavailable, match="more than a page takes"):
         a.claim("gpu0", QWEN, 1, BUDGET, name="x" * 20_000)
-    assert b.others("gpu0") == 50
+    assert b.snapshot().others("gpu0") == 50
 
 
 def test_a_ledger_whose_folder_has_gone_for_good_stops_claims_and_nothing_else(pair, folder):
@@ -448,35 +475,35 @@ def test_a_ledger_whose_folder_has_gone_for_good_stops_claims_and_nothing_else(p
     folder.write_text("a file in its place")
     with pytest.raises(LedgerUnavailable):
         a.claim("gpu0", MISTRAL, 1000, BUDGET)
-    assert a.leave(QWEN) is True
+    assert a.leave(Resource("own")) is True, "who has it for himself needs nobody's word"
     a.drop(QWEN)
-    assert a.others("gpu0") == 0
+    assert a.snapshot().others("gpu0") == 0
     assert a.snapshot().holders == ()
 
 
 def test_a_lock_that_its_holder_does_not_give_back_ends_in_a_refusal_that_names_it(pair, monkeypatch):
     a, b, _ = pair
     a.claim("gpu0", QWEN, 6000, BUDGET)
-    monkeypatch.setattr(ledger_module, "WAIT_S", 0.02)
-    with a._shelf.locked(1.0) as held:
+    monkeypatch.setattr(own_page, "WAIT_S", 0.02)
+    with a._own._shelf.locked(1.0) as held:
         assert held
         refused = b.claim("gpu0", MISTRAL, 1000, BUDGET)
         assert f"process {os.getpid()} has held the ledger" in refused.reason
         assert "kill -CONT" in refused.hint
-        assert b.others("gpu0") == 6000, "reading goes on"
+        assert b.snapshot().others("gpu0") == 6000, "reading goes on"
     assert b.claim("gpu0", MISTRAL, 1000, BUDGET) is None
 
 
 def test_who_waited_for_the_lock_in_vain_does_not_wait_as_long_again(pair, monkeypatch):
     a, b, _ = pair
     waits = []
-    locked = b._shelf.locked
-    monkeypatch.setattr(b._shelf, "locked", lambda wait: waits.append(wait) or locked(min(wait, 0.02)))
-    with a._shelf.locked(1.0):
-        b.others("gpu0")
-        b.others("gpu0")
-    b.others("gpu0")
-    b.others("gpu0")
+    locked = b._own._shelf.locked
+    monkeypatch.setattr(b._own._shelf, "locked", lambda wait: waits.append(wait) or locked(min(wait, 0.02)))
+    with a._own._shelf.locked(1.0):
+        b.snapshot().others("gpu0")
+        b.snapshot().others("gpu0")
+    b.snapshot().others("gpu0")
+    b.snapshot().others("gpu0")
     assert waits == [2.0, 0.05, 0.05, 2.0]
 
 
@@ -493,7 +520,7 @@ def test_threads_of_one_process_take_turns(pair):
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert b.others("gpu0") == 0
+    assert b.snapshot().others("gpu0") == 0
 
 
 # -- the folder -------------------------------------------------------------------------------------------------------
@@ -539,7 +566,7 @@ os._exit(9)
                 process.stdin.close()
             assert ours.adopt(Resource("q", "s"))
             ours.drop(Resource("q", "s"))
-            assert ours.others("gpu0") == 0
+            assert ours.snapshot().others("gpu0") == 0
             ours.claim("gpu0", QWEN, 4000, BUDGET)
             die(ours)
             done = subprocess.run([sys.executable, "-c", script], env=env, text=True, input="", capture_output=True)
@@ -609,9 +636,13 @@ def test_where_no_folder_can_be_used_a_process_keeps_its_own_budget_and_says_so(
         opened.drop(QWEN)
         assert opened.claim("gpu0", LLAMA, 6000, BUDGET) is None
         opened.want("gpu0", QWEN, 6000, since=0.0)
-        assert (opened.others("gpu0"), opened.pressing("gpu0"), opened.orphans(SERVER)) == (0, (), ())
+        assert (
+            opened.snapshot().others("gpu0"),
+            opened.snapshot().pressing("gpu0"),
+            opened.snapshot().orphans(SERVER),
+        ) == (0, (), ())
         assert not opened.adopt(QWEN)
-        opened.forget(SERVER, ())
+        opened.forget({QWEN})
         opened.disown(LLAMA)
         assert opened.snapshot().holders == ()
 

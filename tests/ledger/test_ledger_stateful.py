@@ -96,7 +96,7 @@ class World(RuleBasedStateMachine):
 
     @rule(who=WHO)
     def adopts_an_orphan(self, who):
-        for orphan in self.alive[who].orphans(SERVER)[:1]:
+        for orphan in self.alive[who].snapshot().orphans(SERVER)[:1]:
             assert self.alive[who].adopt(orphan.resource)
             self.alive[who].drop(orphan.resource)
             self.forget(who, orphan.resource)
@@ -104,7 +104,7 @@ class World(RuleBasedStateMachine):
 
     @rule(who=WHO, present=st.sets(st.sampled_from(SHARED)))
     def looks_at_the_server(self, who, present):
-        self.alive[who].forget(SERVER, present)
+        self.alive[who].forget(set(SHARED) - present)
         self.orphans = {resource: mib for resource, mib in self.orphans.items() if resource in present}
 
     @rule(who=WHO, killed=st.booleans())
@@ -131,14 +131,14 @@ class World(RuleBasedStateMachine):
         if other != who:
             fresh = Resource("fresh")
             assert self.alive[other].claim("gpu0", fresh, 0, CEILING) is not None
-        self.alive[who].pressing("gpu0")
+        self.alive[who].snapshot().pressing("gpu0")
 
     @precondition(lambda self: any(self.held))
     @rule(data=st.data())
     def a_living_page_is_removed(self, data):
         who = data.draw(st.sampled_from([i for i in range(3) if self.held[i]]))
         self.page(who).unlink()
-        self.alive[who].pressing("gpu0")
+        self.alive[who].snapshot().pressing("gpu0")
 
     @rule(name=st.sampled_from(["lock", "aa.page", "bb.tmp"]), garbage=st.sampled_from([None, b"", b"garbage"]))
     def strange_files(self, name, garbage):
@@ -152,12 +152,12 @@ class World(RuleBasedStateMachine):
         shutil.rmtree(self.root / "l")
         self.orphans = {}
         for each in self.alive:
-            each.pressing("gpu0")
+            each.snapshot().pressing("gpu0")
 
     # -- the books ----------------------------------------------------------------------------------------------------
 
     def page(self, who):
-        return self.root / "l" / f"{self.alive[who]._shelf.owner}.page"
+        return self.root / "l" / f"{self.alive[who]._own._shelf.owner}.page"
 
     def forget(self, who, resource):
         self.held[who].pop(resource, None)
@@ -189,7 +189,7 @@ class World(RuleBasedStateMachine):
     def everybody_sees_the_same(self):
         for who, each in enumerate(self.alive):
             mine = {resource if resource.server else (who, resource) for resource in self.held[who]}
-            assert each.others("gpu0") == sum(size for key, size in self.sums().items() if key not in mine)
+            assert each.snapshot().others("gpu0") == sum(size for key, size in self.sums().items() if key not in mine)
 
 
 World.TestCase.settings = settings(max_examples=30, stateful_step_count=30)

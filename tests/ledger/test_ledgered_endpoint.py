@@ -66,12 +66,12 @@ async def test_a_model_is_claimed_before_it_loads_and_takes_what_was_measured_af
     a, b = server.process("a"), server.process("b")
     watching = server.ledgers[1]
     async with held(server, "load", "qwen", load, a, "qwen"):
-        assert watching.others("gpu0") == 6100
+        assert watching.snapshot().others("gpu0") == 6100
         with pytest.raises(MemoryTaken):
             await load(b, "llama")
-    assert watching.others("gpu0") == 6000
+    assert watching.snapshot().others("gpu0") == 6000
     await a.unload("qwen")
-    assert watching.others("gpu0") == 0
+    assert watching.snapshot().others("gpu0") == 0
     assert await resident(server) == set()
 
 
@@ -82,10 +82,10 @@ async def test_what_does_not_fit_beside_others_is_not_loaded_and_says_who_has_it
         await load(b, "llama")
     assert caught.value.hint
     assert await resident(server) == {"qwen"}
-    assert [want.name for want in server.ledgers[0].pressing("gpu0")] == ["llama"]
+    assert [want.name for want in server.ledgers[0].snapshot().pressing("gpu0")] == ["llama"]
     await a.unload("qwen")
     await load(b, "llama")
-    assert server.ledgers[0].pressing("gpu0") == ()
+    assert server.ledgers[0].snapshot().pressing("gpu0") == ()
 
 
 async def test_who_was_refused_first_loads_first(server):
@@ -129,11 +129,11 @@ async def test_a_load_that_fails_or_is_cancelled_leaves_no_claim(server):
     server.inner.fail_loads["qwen"] = LoadFailed("out of memory")
     with pytest.raises(LoadFailed):
         await load(a, "qwen")
-    assert watching.others("gpu0") == 0
+    assert watching.snapshot().others("gpu0") == 0
     async with held(server, "load", "mistral", load, a, "mistral") as tasks:
-        assert watching.others("gpu0") == 4000
+        assert watching.snapshot().others("gpu0") == 4000
         tasks.cancel_scope.cancel()
-    assert watching.others("gpu0") == 0
+    assert watching.snapshot().others("gpu0") == 0
 
 
 async def test_a_model_that_would_not_leave_is_still_held(server, monkeypatch):
@@ -147,7 +147,7 @@ async def test_a_model_that_would_not_leave_is_still_held(server, monkeypatch):
         patch.setattr(server.inner, "unload", refuse)
         with pytest.raises(UnloadFailed):
             await a.unload("qwen")
-    assert server.ledgers[1].others("gpu0") == 6000
+    assert server.ledgers[1].snapshot().others("gpu0") == 6000
     await load(b, "qwen")
 
 
@@ -158,7 +158,35 @@ async def test_the_claim_on_a_model_that_vanished_ends_when_it_is_missed(server)
     await load(a, "mistral")
     server.inner.vanish("qwen")
     assert [residence.model for residence in await a.resident()] == ["mistral"]
-    assert watching.others("gpu0") == 3900
+    assert watching.snapshot().others("gpu0") == 3900
+
+
+async def test_a_look_that_misses_a_model_does_not_end_the_claim_of_its_next_load(server):
+    a = server.process("a")
+    watching = ledger(server.folder)
+    await load(a, "qwen")
+    server.inner.vanish("qwen")
+    async with held(server, "load", "qwen", load, a, "qwen"):
+        await a.resident()
+        assert watching.snapshot().others("gpu0") == 6100
+    assert watching.snapshot().others("gpu0") == 6000
+
+
+async def test_a_look_that_misses_a_model_does_not_end_its_claim_before_its_memory_is_free(server):
+    mine, free = ledger(server.folder, "a", time.monotonic), anyio.Event()
+
+    async def freed(mib):
+        await a.resident()
+        assert server.ledgers[0].snapshot().others("gpu0") == mib == 6000
+        free.set()
+
+    a = LedgeredEndpoint(server.inner, mine, ceiling=lambda: BUDGET, need=need, freed=freed)
+    server.process("watching")
+    await load(a, "qwen")
+    await a.unload("qwen")
+    assert free.is_set()
+    assert server.ledgers[0].snapshot().others("gpu0") == 0
+    mine.close()
 
 
 async def test_claims_on_what_is_used_no_more_end_and_nothing_is_unloaded(server):
@@ -167,7 +195,7 @@ async def test_claims_on_what_is_used_no_more_end_and_nothing_is_unloaded(server
     await load(a, "qwen")
     await load(a, "mistral")
     await a.release(lambda resource: resource.model == "qwen")
-    assert watching.others("gpu0") == 3900
+    assert watching.snapshot().others("gpu0") == 3900
     assert await resident(server) == {"qwen", "mistral"}
 
 
@@ -176,10 +204,10 @@ async def test_what_a_dead_process_left_on_the_server_makes_room(server):
     await load(a, "qwen")
     await load(a, "mistral")
     die(server.ledgers[0])
-    assert server.ledgers[1].others("gpu0") == 9900
+    assert server.ledgers[1].snapshot().others("gpu0") == 9900
     await load(b, "llama")
     assert server.inner.unloads == ["qwen", "mistral"]
-    assert server.ledgers[1].others("gpu0") == 0
+    assert server.ledgers[1].snapshot().others("gpu0") == 0
 
 
 async def test_what_a_dead_process_left_is_used_rather_than_loaded_again(server):
@@ -188,7 +216,7 @@ async def test_what_a_dead_process_left_is_used_rather_than_loaded_again(server)
     die(server.ledgers[0])
     await load(b, "qwen")
     assert server.inner.unloads == []
-    assert server.ledgers[1].orphans(SERVER) == ()
+    assert server.ledgers[1].snapshot().orphans(SERVER) == ()
 
 
 async def test_an_orphan_that_cannot_be_unloaded_stays_one(server, monkeypatch):
@@ -202,7 +230,7 @@ async def test_an_orphan_that_cannot_be_unloaded_stays_one(server, monkeypatch):
     monkeypatch.setattr(server.inner, "unload", refuse)
     with pytest.raises(MemoryTaken, match="which has ended"):
         await load(b, "llama")
-    assert [orphan.name for orphan in server.ledgers[1].orphans(SERVER)] == ["qwen"]
+    assert [orphan.name for orphan in server.ledgers[1].snapshot().orphans(SERVER)] == ["qwen"]
 
 
 async def test_who_asks_again_after_a_long_time_waits_from_then(server, monkeypatch):
@@ -210,15 +238,15 @@ async def test_who_asks_again_after_a_long_time_waits_from_then(server, monkeypa
     await load(a, "qwen")
     with pytest.raises(MemoryTaken):
         await load(b, "llama")
-    (first,) = server.ledgers[0].pressing("gpu0")
+    (first,) = server.ledgers[0].snapshot().pressing("gpu0")
     with pytest.raises(MemoryTaken):
         await load(b, "llama")
-    assert server.ledgers[0].pressing("gpu0")[0].since == first.since
+    assert server.ledgers[0].snapshot().pressing("gpu0")[0].since == first.since
     monkeypatch.setattr("vwt_agents.ledgered.STALE_S", 0.0)
     monkeypatch.setattr("vwt_agents.ledger.ledger.STALE_S", 0.0)
     with pytest.raises(MemoryTaken):
         await load(b, "llama")
-    assert server.ledgers[0].pressing("gpu0")[0].since > first.since
+    assert server.ledgers[0].snapshot().pressing("gpu0")[0].since > first.since
 
 
 async def test_nothing_loads_when_the_ledger_cannot_be_written(server):

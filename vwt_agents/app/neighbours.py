@@ -7,9 +7,7 @@ decides nothing: what leaves for others is the core's word. See docs/memory.md a
 from __future__ import annotations
 
 import time
-from collections import deque
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -17,18 +15,19 @@ import anyio
 from anyio.to_thread import run_sync
 
 from vwt_agents.app.claims import resource_of
+from vwt_agents.app.shares import Shares
+from vwt_agents.app.sightings import Sightings
 from vwt_agents.config import canonical
 from vwt_agents.core import BudgetSet, Loaded, ModelKey, Occupied, Pressed, Vanished
-from vwt_agents.errors import EndpointUnavailable, VwtError
+from vwt_agents.errors import VwtError
 from vwt_agents.eventlog import get_logger
 from vwt_agents.hosts import is_loopback, one_server
-from vwt_agents.ledger import Ledger, Resource
-from vwt_agents.ledgered import LedgeredEndpoint, Need, terms_of
+from vwt_agents.ledger import Ledger, Terms
+from vwt_agents.ledgered import LedgeredEndpoint, Need
 from vwt_agents.occupancy import Monitor, Sources
-from vwt_agents.occupancy.taken import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from vwt_agents.app.outside import Looks
     from vwt_agents.app.world import World
@@ -36,7 +35,8 @@ if TYPE_CHECKING:
     from vwt_agents.core.state import Model
     from vwt_agents.devices import Found
     from vwt_agents.dispatcher import Dispatcher
-    from vwt_agents.endpoints.base import Endpoint, Residence
+    from vwt_agents.endpoints.base import Endpoint
+    from vwt_agents.ledger import Resource, Snapshot
     from vwt_agents.routing import ModelPlan, Plan
     from vwt_agents.types import Mib, Seconds
 
@@ -47,10 +47,12 @@ log = get_logger(__name__)
 INTERVAL: Final[Seconds] = 1.0
 ADOPT_S: Final[Seconds] = 30.0
 """A model that is there already answers its load at once; one that does not is left alone."""
+UNUSED_S: Final[Seconds] = 60.0
+"""Another client's model that was not used for so long is nobody's; a chat that goes on loads it again in a few seconds."""
 TELL_S: Final[Seconds] = 3.0
 """A wait for others that lasts so long is said on the screen, also where that is a log."""
 ANSWER_S: Final[Seconds] = 5.0
-"""A server or a driver that has said nothing for so long is not waited for: what it said last still stands."""
+"""A driver that has said nothing for so long is not waited for, nor a model that does not leave."""
 
 
 Used: TypeAlias = "Callable[[], Awaitable[Mib | None]]"
@@ -74,22 +76,6 @@ async def open_neighbours(world: World, plan: Plan, endpoint: MadeFor, run: str)
             await run_sync(reader.close)
 
 
-@dataclass(slots=True)
-class _Seen:
-    """A server's memory at the last look that was answered, by the model's one spelling."""
-
-    at: Seconds
-    residences: dict[str, Residence] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """What is in the ledger: resources, and models by their server and name, which is all that a server shows of them."""
-
-    resources: frozenset[Resource]
-    named: frozenset[tuple[str, str]]
-
-
 class Neighbours:
     """Everybody else on this run's devices. `endpoints` are the run's, each within what the ledger grants it."""
 
@@ -100,18 +86,19 @@ class Neighbours:
         self._reader = reader
         self._ledger = ledger
         self._needs: dict[ModelKey, Need] = {}
-        self._terms: dict[ModelKey, str] = {}
+        self._resources: dict[ModelKey, Resource] = {}
+        self._terms: dict[ModelKey, Terms] = {}
         self._ledgered: dict[str, LedgeredEndpoint] = {}
-        self._claimed: dict[str, deque[Mib]] = {}
-        self._shared: dict[str, Mib] = {}
-        self._seen: dict[str, _Seen] = {}
+        self._snapshot: Snapshot | None = None
         self._contexts: dict[ModelKey, tuple[Seconds, int]] = {}
-        self._pressed: dict[str, tuple[Mib, Seconds]] = {}
+        self._pressed: dict[str | ModelKey, Pressed] = {}
         self._starved: set[ModelKey] = set()
         self._told: set[ModelKey] = set()
         self._dispatcher: Dispatcher | None = None
         self.endpoints: dict[str, Endpoint] = {}
-        sources = Sources(reader.read, self._ours, self._changing, self._ledger_of, self._loading_of, self._foreign_of)
+        self._sightings = Sightings(world, ledger, self.endpoints)
+        self._shares = shares = Shares(lambda: self._state, self._resources, self._sightings)
+        sources = Sources(reader.read, shares.ours, shares.changing, shares.ledger, shares.loading, shares.foreign)
         self._monitor = Monitor(sources, world.allowances, self._occupied, limit=self._limited)
         for spec in plan.specs:
             self.admit(spec)
@@ -119,8 +106,11 @@ class Neighbours:
     def admit(self, spec: ModelPlan) -> None:
         """Let the run use a model, on an endpoint of the world that may be new to it."""
         need = Need(resource_of(self._world, spec.endpoint, spec.model), spec.footprint)
+        for name in (spec.model, *spec.tags):
+            self._needs[ModelKey(spec.endpoint, name)] = need
         key = ModelKey(spec.endpoint, spec.model)
-        self._needs[key], self._terms[key] = need, terms_of(spec.num_ctx)
+        self._resources[key] = need.resource
+        self._terms[key] = Terms(spec.num_ctx, self._world.endpoints[spec.endpoint].device == "cpu")
         if spec.endpoint not in self._ledgered:
             ledgered = self._within_ledger(self._endpoint(spec.endpoint, partial(self._used, spec.device)))
             self._ledgered[spec.endpoint] = self.endpoints[spec.endpoint] = ledgered
@@ -130,9 +120,10 @@ class Neighbours:
         return LedgeredEndpoint(
             endpoint,
             self._ledger,
-            ceiling=lambda: self._ceiling(device),
+            ceiling=lambda: self._shares.ceiling(device),
             need=lambda model: self._needs[ModelKey(name, model)],
             freed=lambda mib: self._monitor.settled(device, mib),
+            beside=self._ledgered.values(),
         )
 
     # -- the run's side ---------------------------------------------------------------------------------------------
@@ -145,7 +136,7 @@ class Neighbours:
         self._dispatcher = dispatcher
         if self._ledger.unusable:
             dispatcher.board.say(f"note: memory is shared with no other process: {self._ledger.alone}")
-        await self._look_at_servers()
+        await self._sightings.look(None)
         await self._adopt(dispatcher)  # first: what is adopted is nobody else's
         await self._look()
         stack = AsyncExitStack()
@@ -162,7 +153,7 @@ class Neighbours:
         while True:
             await anyio.sleep(INTERVAL)
             try:
-                await self._look_at_servers()
+                await self._sightings.look(self._snapshot)
                 await self._look()
             except Exception as error:  # noqa: BLE001 - a run goes on with what it knew; what fails for good fails its loads
                 if told != str(error):
@@ -172,7 +163,7 @@ class Neighbours:
     async def _adopt(self, dispatcher: Dispatcher) -> None:
         """Models of the plan that a server has in memory already, as the run would load them, are the run's from now on."""
         for spec in self._plan.specs:
-            there = self._residences(spec.endpoint).get(canonical(spec.model))
+            there = self._sightings.residences(spec.endpoint).get(canonical(spec.model))
             if there is None or there.num_ctx != spec.num_ctx or there.device_mib < there.size_mib:
                 continue
             try:
@@ -189,60 +180,21 @@ class Neighbours:
     # -- one look ---------------------------------------------------------------------------------------------------
 
     async def _look(self) -> None:
-        await self._make_room()
+        if self._snapshot is not None:
+            await self._make_room(self._snapshot)
+        snapshot = self._snapshot = await run_sync(self._ledger.snapshot)
+        self._shares.look(snapshot, self._world.allowances)
         await self._monitor.look()
-        for device in self._world.allowances:
-            await self._press(device)
+        self._press(snapshot)
         await self._say_what_is_wanted()
         self._check_residents()
         await self._release()
 
-    async def _look_at_servers(self) -> None:
-        async with anyio.create_task_group() as tasks:
-            for name, endpoint in self.endpoints.items():
-                if endpoint.kind == "ollama":
-                    tasks.start_soon(self._look_at, name, endpoint)
-
-    async def _look_at(self, name: str, endpoint: Endpoint) -> None:
-        at = anyio.current_time()
-        try:
-            with anyio.fail_after(ANSWER_S):
-                residences = await endpoint.resident()
-        except (VwtError, TimeoutError) as error:  # calls to it say so; what was seen there last still stands
-            log.debug("endpoint.not_seen", endpoint=name, error=str(error))
-            return
-        seen = self._seen[name] = _Seen(at, {canonical(each.model): each for each in residences})
-        await self._forget(one_server(endpoint.url), seen.residences)
-
-    async def _forget(self, server: str, shown: Collection[str]) -> None:
-        """Orphans of a server that it does not show in its memory are none."""
-        left = await run_sync(self._ledger.orphans, server)
-        if gone := [orphan for orphan in left if canonical(orphan.name) not in shown]:
-            there = [orphan.resource for orphan in left if orphan not in gone]
-            await run_sync(self._ledger.forget, server, there)
-
-    async def _look_elsewhere(self, devices: Collection[str]) -> None:
-        """Servers that this run does not use, where the dead have left something that is in its way: is it still there?"""
-        from vwt_agents.endpoints.ollama import OllamaEndpoint
-
-        holders = (await run_sync(self._ledger.snapshot)).holders
-        left = {holder.resource.server for holder in holders if holder.orphan and holder.device in devices}
-        for url in sorted(left - {one_server(endpoint.url) for endpoint in self.endpoints.values()}):
-            shown: set[str] = set()
-            try:
-                async with OllamaEndpoint("elsewhere", url) as server:
-                    with anyio.fail_after(ANSWER_S):
-                        shown = {canonical(each.model) for each in await server.resident()}
-            except (VwtError, TimeoutError) as error:
-                if not (isinstance(error, EndpointUnavailable) and error.refused):
-                    continue
-            await self._forget(url, shown)
-
-    async def _make_room(self) -> None:
+    async def _make_room(self, snapshot: Snapshot) -> None:
         """What nobody alive uses leaves a server once it is in the way: models of dead processes, and of earlier runs."""
         short = {model.spec.device for model in self._state.starved()}
         if short:
-            await self._look_elsewhere(short)
+            await self._sightings.look_elsewhere(short, snapshot)
         # a call that loses its endpoint may admit another meanwhile
         for name, endpoint in list(self._ledgered.items()):
             if endpoint.device not in short or endpoint.kind != "ollama":
@@ -251,37 +203,49 @@ class Neighbours:
                 ANSWER_S
             ):  # what does not leave is told again at the next look: nobody looks meanwhile
                 await endpoint.reclaim(one_server(endpoint.url))
-            for model in await self._left_over(name):
+            for model, resource, mib in self._left_over(name, snapshot):
                 log.info("model.left_over", endpoint=name, model=model)
                 with anyio.move_on_after(ANSWER_S):
-                    await self._unload(endpoint.inner, model)
+                    await endpoint.clear(model, resource, mib)
 
-    async def _unload(self, endpoint: Endpoint, model: str) -> None:
-        try:
-            await endpoint.unload(model)
-        except VwtError as error:
-            log.warning("model.not_reclaimed", endpoint=endpoint.name, model=model, error=error.message)
-
-    async def _left_over(self, name: str) -> list[str]:
-        """Models of agents.toml that a server has in memory and neither this run nor anybody in the ledger holds."""
+    def _left_over(self, name: str, snapshot: Snapshot) -> list[tuple[str, Resource, Mib]]:
+        """Models of agents.toml that a server has in memory and neither this run nor anybody in the ledger holds, nor any
+        other client seems to use.
+        """
         if self._ledger.alone or not is_loopback(self._world.endpoints[name].url):
             return []  # somebody whom no ledger shows may use them
-        strangers = {model for model, _ in self._strangers(name, await self._held())}
-        return [model for model in self._world.settings.listed(name) if canonical(model) in strangers]
+        listed = {canonical(model): model for model in self._world.settings.listed(name)}
+        found = self._sightings.strangers(name, self._state, snapshot)
+        return [
+            (listed[one.model], one.resource, one.mib)
+            for one in found
+            if one.model in listed and one.unused_s >= UNUSED_S
+        ]
 
-    async def _held(self) -> _Held:
-        holders = (await run_sync(self._ledger.snapshot)).holders
-        named = {(holder.resource.server, canonical(holder.name)) for holder in holders}
-        return _Held(frozenset(holder.resource for holder in holders), frozenset(named))
-
-    async def _press(self, device: str) -> None:
-        ceiling = self._ceiling(device)  # more than that nobody could be given, whoever made way
-        wants = [want for want in await run_sync(self._ledger.pressing, device) if want.mib <= ceiling]
+    def _press(self, snapshot: Snapshot) -> None:
+        """What others wait for is told to the core: memory by device, and models of ours that they would load otherwise."""
+        pressed: dict[str | ModelKey, Pressed] = {}
         patience = self._world.settings.scheduler.max_wait["batch"]
-        now = (wants[0].mib, wants[0].since + patience) if wants else (0, 0.0)
-        if now != self._pressed.get(device, (0, 0.0)):
-            self._pressed[device] = now
-            self._post(Pressed(device, *now))
+        for device in self._world.allowances:
+            ceiling = self._shares.ceiling(device)  # more than that nobody could be given, whoever made way
+            for want in snapshot.pressing(device):
+                held = snapshot.mine.held(want.resource) if want.resource.server else None
+                if held is not None and held.serves(want):
+                    continue  # it can join ours, and waits for somebody else
+                key = self._ours(want.resource) if held is not None and not held.leaving else None
+                at = device if key is None else key
+                if want.mib <= ceiling and at not in pressed:
+                    wanted = str(want) if key is not None else ""
+                    pressed[at] = Pressed(device, max(want.mib, 1), want.since + patience, key, wanted)
+        for at in self._pressed.keys() - pressed.keys():
+            self._post(Pressed(self._pressed[at].device, 0, key=self._pressed[at].key))
+        for at, event in pressed.items():
+            if event != self._pressed.get(at):
+                self._post(event)
+        self._pressed = pressed
+
+    def _ours(self, resource: Resource) -> ModelKey | None:
+        return next((key for key in self._state.residencies if self._resources.get(key) == resource), None)
 
     async def _say_what_is_wanted(self) -> None:
         """What others keep out of memory is written down for them, again and again for as long as it lasts."""
@@ -292,7 +256,7 @@ class Neighbours:
         self._starved = trying | starved.keys()
         for key, model in starved.items():
             spec, since = model.spec, model.starved_since or time.monotonic()
-            wanted = partial(self._ledger.want, name=key.model, terms=self._terms[key])
+            wanted = partial(self._ledger.want, name=key.model, terms=str(self._terms[key]))
             await run_sync(wanted, spec.device, self._needs[key].resource, spec.footprint, since)
         self._tell(starved)
 
@@ -312,7 +276,7 @@ class Neighbours:
     def _check_residents(self) -> None:
         """A resident model that its server no longer shows, or shows with another context, is gone: the core is told."""
         for key, residency in list(self._state.residencies.items()):
-            seen = self._seen.get(key.endpoint)
+            seen = self._sightings.of(key.endpoint)
             if seen is None or residency.phase != "resident" or residency.since >= seen.at:
                 continue
             there = seen.residences.get(canonical(key.model))
@@ -361,21 +325,6 @@ class Neighbours:
     def _limited(self, device: str, mib: Mib) -> None:
         self._post(BudgetSet(device, mib))
 
-    def _ceiling(self, device: str) -> Mib:
-        """What all claims on a device together may come to: its budget, less what is taken by who is in no ledger.
-
-        What is occupied falls a few looks after the claim it was for; until then it is still nobody's outside the ledger.
-        """
-        outside = max(0, self._state.occupied(device) - max(self._claimed.get(device, (0,))))
-        return self._state.budget(device) - outside
-
-    def _ours(self, device: str) -> Mib:
-        """What this run has there, and what others have that it would only join."""
-        return self._state.used(device) + self._shared.get(device, 0)
-
-    def _changing(self, device: str) -> bool:
-        return any(residency.phase != "resident" for residency in self._state.on(device))
-
     async def _used(self, device: str) -> Mib | None:
         """What a GPU's driver says is used there; None for the CPU, where pages come and go as they are read."""
         if device == "cpu":
@@ -386,46 +335,3 @@ class Neighbours:
         if found is None:
             return None
         return next((each.used_mib for each in found.devices if each.name == device and not each.problem), None)
-
-    async def _ledger_of(self, device: str) -> Mib:
-        shared = {need.resource for key, need in self._needs.items() if need.resource.server}
-        ours = {self._needs[key].resource for key in self._state.residencies if key in self._needs}
-        holders = (await run_sync(self._ledger.snapshot)).on(device)
-        joined = {holder.resource: holder.mib for holder in holders if holder.resource in shared - ours}
-        self._shared[device] = sum(joined.values())
-        claimed = await run_sync(partial(self._ledger.others, device, but=shared))
-        self._claimed.setdefault(device, deque(maxlen=PATIENCE)).append(claimed)
-        return claimed
-
-    async def _loading_of(self, device: str) -> Mib:
-        return await run_sync(self._ledger.loading, device)
-
-    async def _foreign_of(self, device: str) -> Mib:
-        """What servers on a device have in memory that neither this run nor anybody in the ledger has loaded."""
-        held = await self._held()
-        found: dict[tuple[str, str], Mib] = {}  # of two endpoints with one server each sees the same there
-        for name, endpoint in self._world.endpoints.items():
-            if endpoint.device == device:
-                for model, residence in self._strangers(name, held):
-                    found[one_server(endpoint.url), model] = residence.device_mib
-        return sum(found.values())
-
-    def _strangers(self, name: str, held: _Held) -> Iterator[tuple[str, Residence]]:
-        """What a server has in memory that neither this run nor anybody in the ledger holds, by the one spelling."""
-        url, seen = one_server(self._world.endpoints[name].url), self._seen.get(name)
-        if seen is None:
-            return
-        ours = {  # also what has left since the look
-            canonical(key.model)
-            for key, model in self._state.models.items()
-            if key.endpoint == name and (key in self._state.residencies or model.left_at >= seen.at)
-        }
-        listed = {canonical(model): model for model in self._world.settings.listed(name)}
-        for model, residence in seen.residences.items():
-            resource = resource_of(self._world, name, listed.get(model, model))
-            if model not in ours and resource not in held.resources and (url, model) not in held.named:
-                yield model, residence
-
-    def _residences(self, endpoint: str) -> Mapping[str, Residence]:
-        seen = self._seen.get(endpoint)
-        return seen.residences if seen is not None else {}

@@ -72,12 +72,15 @@ class Occupied:
 class Pressed:
     """Another process waits for `mib` of free memory on a device; 0 MiB: nobody waits any more.
 
-    Models that nobody asks for make way at once, from `due` on those in use do too, once their visits were long enough.
+    With `key` it waits for that very model of ours, which it would load otherwise: `wanted` says how, for people. Models that
+    nobody asks for make way at once, from `due` on those in use do too, once their visits were long enough.
     """
 
     device: str
     mib: Mib
     due: Seconds = 0.0
+    key: ModelKey | None = None
+    wanted: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,15 @@ def make_way(
 ) -> Placement:
     """What to unload or drain on a device for others; nothing where they have room, or unloading would not give it.
 
+    A model that another process waits for, to load it otherwise, goes first: no room would do in its place.
     `idle` are those nobody needs now, `movable` all that could leave, the least missed first; one in use may be drained
     from its `visit_end` on.
     """
     room, pressure = state.room(device), state.pressure(device)
     if room < 0 and idle:
         return _leave(fewest(-room, idle) or idle, f"others take {state.occupied(device)} MiB of {device}")
+    if (way := _give_back(state, device, idle, movable, visit_end)) is not NOTHING:
+        return way
     need: Mib = pressure.mib - max(room, 0) if pressure is not None else 0
     if pressure is None or need <= 0:
         return NOTHING
@@ -48,6 +51,26 @@ def make_way(
     if all(victim.idle for victim in victims):
         return _leave(victims, why)
     return Placement(drain=frozenset(victim.key for victim in victims))
+
+
+def _give_back(
+    state: State,
+    device: str,
+    idle: Sequence[Residency],
+    movable: Sequence[Residency],
+    visit_end: Callable[[Residency], Seconds],
+) -> Placement:
+    for residency in state.owed(device):
+        asked = state.asked_back(residency.key)
+        assert asked is not None
+        if residency in idle:
+            return _leave((residency,), f"another process waits for {asked.wanted}")
+        overstays = residency.draining or visit_end(residency) <= state.now
+        if residency in movable and asked.due <= state.now and overstays:
+            if residency.idle:
+                return _leave((residency,), f"another process waits for {asked.wanted}")
+            return Placement(drain=frozenset({residency.key}))
+    return NOTHING
 
 
 def _share(state: State, device: str, need: Mib, candidates: Sequence[Residency]) -> Sequence[Residency]:

@@ -122,7 +122,8 @@ class ProgramAware:
     def placement(self, state: State, device: str) -> Placement:
         """The first of the rules at the head of this file that has something to do."""
         room = state.room(device)
-        if (room < 0 or state.pressure(device)) and (way := self._make_way(state, device, room)) is not NOTHING:
+        pressed = state.pressure(device) or state.owed(device)
+        if (room < 0 or pressed) and (way := self._make_way(state, device, room)) is not NOTHING:
             return way
         there = state.on(device)
         idle = False
@@ -259,7 +260,7 @@ class ProgramAware:
             model = state.models.get(key)
             if model is None or model.failed or model.queue or model.spec.device != device or key in state.residencies:
                 continue
-            if model.not_before > state.now:
+            if model.not_before > state.now or state.asked_back(key):
                 continue
             coming = state.programs.coming(key, state.now)
             if coming is not None and coming > state.now:
@@ -377,16 +378,15 @@ class ProgramAware:
                     if residency.idle:
                         held = self._hold_end(state, residency, model.load_s)
                         yield held if held > state.now else self._asked_again(state, residency, model.load_s) or inf
-            pressure = state.pressure(device)
-            if pressure is not None:
-                yield pressure.due
             for residency in there:
                 yield residency.stays_until
                 if unwanted(state, residency):
                     yield _expiry(state, residency)
-                if pressure is not None:
-                    yield self._yield_at(state, residency)
-                    yield self._hold_end(state, residency, state.models[residency.key].load_s)
+                for pressure in (state.pressure(device), state.asked_back(residency.key)):
+                    if pressure is not None:
+                        yield pressure.due
+                        yield self._yield_at(state, residency)
+                        yield self._hold_end(state, residency, state.models[residency.key].load_s)
 
 
 def _alike(one: Waiting, other: Waiting) -> bool:

@@ -74,6 +74,9 @@ UNLOAD_RETRY: Final[Seconds] = 5.0
 LOAD_RETRY: Final[Seconds] = 0.5
 """Seconds until a load that was deferred is tried again."""
 
+SAME_WAIT: Final[Seconds] = 5.0
+"""How long after it a retry that is deferred as well is the same wait: a busy machine may be late with it."""
+
 PATIENCE: Final[Seconds] = 600.0
 """How long requests wait for memory that others hold before they are rejected."""
 
@@ -175,8 +178,8 @@ class Scheduler:
                 self._state.set_budget(device, mib)
             case Occupied(device, mib):
                 self._state.occupy(device, mib)
-            case Pressed(device, mib, due):
-                self._state.press(device, Pressure(mib, due) if mib else None)
+            case Pressed(device, mib, due, key, wanted):
+                self._state.press(device if key is None else key, Pressure(mib, due, wanted) if mib else None)
             case Closing():
                 self._state.closing = True
             case _:
@@ -318,9 +321,7 @@ class Scheduler:
         for key, model in list(state.wanted.items()):
             if key in state.residencies:
                 continue
-            deferred = (
-                state.now <= model.not_before + LOAD_RETRY
-            )  # so long after it, a retry that failed is the same wait
+            deferred = state.now <= model.not_before + SAME_WAIT
             if not deferred and model.spec.footprint <= state.available(model.spec.device):
                 model.starved_since, model.why = None, ""
             elif model.starved_since is None:

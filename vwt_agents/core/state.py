@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vwt_agents.core.programs import Programs
 from vwt_agents.core.queue import Order, Queue, Waiting
@@ -52,10 +52,13 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Pressure:
-    """Another process waits for memory on a device: how much, and from when on those in use make way for it."""
+    """Another process waits for memory on a device, or for a model there to be loaded otherwise: how much, and from when on
+    those in use make way for it; `wanted` is what it waits for, in words.
+    """
 
     mib: Mib
     due: Seconds
+    wanted: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -107,6 +110,7 @@ class State:
         self._budgets: dict[str, Mib] = {}
         self._occupied: dict[str, Mib] = {}
         self._pressures: dict[str, Pressure] = {}
+        self._asked_back: dict[ModelKey, Pressure] = {}
         self._waiting: dict[RequestId, Waiting] = {}
         self._leases: dict[RequestId, ModelKey] = {}
         self._granted: dict[RequestId, Waiting] = {}
@@ -165,6 +169,16 @@ class State:
         """What another process waits for there; None where none does."""
         return self._pressures.get(device)
 
+    def asked_back(self, key: ModelKey) -> Pressure | None:
+        """What another process would do with this very model; None where none waits for that."""
+        return self._asked_back.get(key)
+
+    def owed(self, device: str) -> Sequence[Residency]:
+        """What is in memory there and another process waits for, to load it otherwise."""
+        if not self._asked_back:
+            return ()
+        return [each for each in self.on(device) if each.key in self._asked_back and each.phase == "resident"]
+
     def starved(self) -> Iterator[Model]:
         """The models that requests wait for and others keep out of memory."""
         for key, model in self._wanted.items():
@@ -218,12 +232,13 @@ class State:
         """Remember what others take there."""
         self._occupied[device] = mib
 
-    def press(self, device: str, pressure: Pressure | None) -> None:
-        """Remember what another process waits for there."""
+    def press(self, at: str | ModelKey, pressure: Pressure | None) -> None:
+        """Remember what another process waits for on a device, or for which model."""
+        there: dict[Any, Pressure] = self._pressures if isinstance(at, str) else self._asked_back
         if pressure is None:
-            self._pressures.pop(device, None)
+            there.pop(at, None)
         else:
-            self._pressures[device] = pressure
+            there[at] = pressure
 
     def enqueue(self, waiting: Waiting) -> None:
         """Let a request wait for its model."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from vwt_agents.endpoints.base import Endpoint, Health, ModelInfo, OnProgress, Residence
+    from vwt_agents.endpoints.base import Endpoint, Health, ModelInfo, OnProgress, Residence, Undo
     from vwt_agents.messages import OnChunk, Request, Response
     from vwt_agents.types import Seconds
 
@@ -51,6 +51,10 @@ class EndpointAround:
     async def load(self, model: str, *, num_ctx: int, slots: int, timeout: Seconds) -> Residence:  # noqa: ASYNC109
         """As the inner one."""
         return await self.inner.load(model, num_ctx=num_ctx, slots=slots, timeout=timeout)
+
+    def undo_by(self, undo: Undo) -> None:
+        """As the inner one."""
+        self.inner.undo_by(undo)
 
     async def unload(self, model: str) -> None:
         """As the inner one."""

@@ -6,7 +6,7 @@ what is resident: the core does, and the dispatcher carries it out through these
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vwt_agents.messages import OnChunk, Request, Response
     from vwt_agents.types import Mib, Seconds
 
-__all__ = ["Endpoint", "Health", "ModelInfo", "OnProgress", "Progress", "Residence"]
+__all__ = ["Endpoint", "Health", "ModelInfo", "OnProgress", "Progress", "Residence", "Undo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,9 @@ class Progress:
 
 OnProgress: TypeAlias = Callable[[Progress], None]
 
+Undo: TypeAlias = Callable[[str, Callable[[], Awaitable[None]]], Awaitable[None]]
+"""Given a model and what unloads it, does that, unless somebody else uses the model."""
+
 
 class Endpoint(Protocol):
     """A place that serves models. An async context manager: what it started ends with its block.
@@ -119,6 +122,13 @@ class Endpoint(Protocol):
         timeout: Seconds,  # noqa: ASYNC109
     ) -> Residence:
         """Load and return once it can serve, with the memory it really takes. LoadFailed with the engine's own words."""
+        ...
+
+    def undo_by(self, undo: Undo) -> None:
+        """From now on, what a load or an unload that did not succeed may have left in memory is unloaded through `undo`.
+
+        For servers that others use too: what is in memory there may be in use by them.
+        """
         ...
 
     async def unload(self, model: str) -> None:

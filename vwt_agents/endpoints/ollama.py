@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 import anyio
 
 from vwt_agents.endpoints.address import canonical, server_url
-from vwt_agents.endpoints.base import Health, ModelInfo, OnProgress, Progress, Residence
+from vwt_agents.endpoints.base import Health, ModelInfo, OnProgress, Progress, Residence, Undo
 from vwt_agents.endpoints.deep_probe import deep_probe
 from vwt_agents.endpoints.loading import watched
 from vwt_agents.endpoints.lockup import LoadWatch
@@ -49,7 +49,7 @@ from vwt_agents.messages import Chunk, OnChunk, Request, Response, Usage
 from vwt_agents.types import MIB, Mib, Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     import httpx
     import ollama
@@ -412,6 +412,7 @@ class OllamaEndpoint:
         self._leaving: set[str] = set()
         self._remains: set[str] = set()
         self._windows: dict[str, Window] = {}
+        self._undo: Undo = _for_oneself
         self._counts = True
 
     async def __aenter__(self) -> OllamaEndpoint:
@@ -491,6 +492,10 @@ class OllamaEndpoint:
             f"{self.url} had not loaded {model!r} (num_ctx {num_ctx}) after {timeout:g} s",
             hint="see the server's log; a slow disk needs a longer time limit",
         )
+
+    def undo_by(self, undo: Undo) -> None:
+        """From now on, what loads and unloads that did not succeed may have left in memory is unloaded through `undo`."""
+        self._undo = undo
 
     async def unload(self, model: str) -> None:
         """Unload and return once it is gone from there; calls in flight finish first. UnloadFailed after a minute."""
@@ -588,19 +593,27 @@ class OllamaEndpoint:
 
     async def _sweep(self) -> None:
         for model in tuple(self._remains):
-            try:
-                await self._client.unload(model)
-                await self._gone(model)
-            except ModelMissing:
-                pass
-            except EndpointUnavailable as error:
-                if not error.refused:
-                    raise
+            await self._undo(model, partial(self._swept, model))
             self._remains.discard(model)
+
+    async def _swept(self, model: str) -> None:
+        try:
+            await self._client.unload(model)
+            await self._gone(model)
+        except ModelMissing:
+            pass
+        except EndpointUnavailable as error:
+            if not error.refused:
+                raise
 
     def _seen(self, residence: Residence) -> Residence:
         on_device = residence.size_mib - residence.device_mib if self.device == "cpu" else residence.device_mib
         return replace(residence, model=self._spelling.get(residence.model, residence.model), device_mib=on_device)
+
+
+async def _for_oneself(_model: str, unload: Callable[[], Awaitable[None]]) -> None:
+    """Nobody else uses the models there."""
+    await unload()
 
 
 def _failure(kind: type[WorldError], message: str, hint: str | None, *, retryable: bool = False) -> WorldError:

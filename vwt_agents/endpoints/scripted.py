@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 
 from vwt_agents.endpoints.address import canonical
-from vwt_agents.endpoints.base import Health, ModelInfo, OnProgress, Progress, Residence
+from vwt_agents.endpoints.base import Health, ModelInfo, OnProgress, Progress, Residence, Undo
 from vwt_agents.endpoints.prefill import EchoFilter
 from vwt_agents.errors import CallFailed, CallTimeout, EndpointUnavailable, LoadFailed, ModelMissing
 from vwt_agents.messages import Chunk, OnChunk, Request, Response, Usage
@@ -119,6 +119,9 @@ class ScriptedEndpoint:
         residence = Residence(model, footprint, footprint, num_ctx)
         self._resident[canonical(model)] = residence
         return residence
+
+    def undo_by(self, undo: Undo) -> None:
+        """Nothing: a load that fails here leaves nothing."""
 
     async def unload(self, model: str) -> None:
         """Forget it at once, or when the gate opens."""

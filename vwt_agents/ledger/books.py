@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from vwt_agents.ledger.terms import Terms
 from vwt_agents.types import Mib, Seconds  # noqa: TC001 - pydantic reads these annotations where pages come in as text
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "loading",
     "occupied",
     "refusal",
+    "unreadable",
     "waiting",
 ]
 
@@ -62,12 +64,17 @@ class Claim:
     leaving: bool = False
     loading: bool = False
 
+    def serves(self, want: Want) -> bool:
+        """Whether who waits for this resource could have it as it is."""
+        ours, theirs = Terms.of(self.terms), Terms.of(want.terms)
+        return self.terms == want.terms or (ours is not None and theirs is not None and ours.serve(theirs))
+
 
 @dataclass(frozen=True, slots=True)
 class Want:
     """Memory a process waits for, since when, and when it last said so (on the monotonic clock, which processes share).
 
-    `terms` as those of the claim it will make.
+    `terms` as those of the claim it will make; `str` is the model and these, for people.
     """
 
     device: str
@@ -77,6 +84,10 @@ class Want:
     renewed: Seconds
     name: str = ""
     terms: str = ""
+
+    def __str__(self) -> str:
+        terms = f" with {_plain(self.terms)}" if self.terms else ""
+        return f"{_plain(self.name or self.resource.model)}{terms}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +160,14 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a claim is not granted now: the arithmetic with who holds what, and what to do."""
+    """Why a claim is not granted now: the arithmetic with who holds what, and what to do.
+
+    `held` is the claim of another process on the same resource, where it is their terms that differ.
+    """
 
     reason: str
     hint: str = _HINT
+    held: Claim | None = None
 
 
 _Key: TypeAlias = tuple[str, Resource]
@@ -203,13 +218,10 @@ def refusal(mine: Page, others: Sequence[Page], claim: Claim, ceiling: Mib, now:
     other terms, cannot be shared now. 3. The sum on the device stays within the ceiling. 4. Who has waited longer is not
     passed over: all older wants have to fit as well, on their terms, unless they could not even if everybody made way.
     """
-    if (unread := next((page for page in others if not page.readable), None)) is not None:
-        return Refusal(
-            f"the ledger's page {unread.owner} of a living process cannot be read",
-            "it writes it anew when it next uses the ledger; a process of another version has to end",
-        )
-    if (reason := _unshareable(others, claim)) is not None:
-        return Refusal(reason)
+    if (unread := unreadable(others)) is not None:
+        return unread
+    if (unshareable := _unshareable(others, claim)) is not None:
+        return unshareable
     held = mine.held(claim.resource)
     if held is not None and held.device == claim.device and claim.mib <= held.mib:
         return None
@@ -233,16 +245,28 @@ def refusal(mine: Page, others: Sequence[Page], claim: Claim, ceiling: Mib, now:
     return None
 
 
-def _unshareable(others: Sequence[Page], claim: Claim) -> str | None:
+def unreadable(others: Iterable[Page]) -> Refusal | None:
+    """That a living process's page cannot be read, if one cannot: it may hold anything."""
+    for page in others:
+        if not page.readable:
+            return Refusal(
+                f"the ledger's page {page.owner} of a living process cannot be read",
+                "it writes it anew when it next uses the ledger; a process of another version has to end",
+            )
+    return None
+
+
+def _unshareable(others: Sequence[Page], claim: Claim) -> Refusal | None:
     for page in others:
         theirs = page.held(claim.resource) if page.alive and claim.resource.server else None
         if theirs is not None and theirs.leaving:
-            return f"{_plain(theirs.name)} is being unloaded by process {page.pid}"
+            return Refusal(f"{_plain(theirs.name)} is being unloaded by process {page.pid}")
         if theirs is not None and theirs.terms != claim.terms:
-            return (
+            words = (
                 f"{_plain(theirs.name)} is held with {_plain(theirs.terms)} by process {page.pid}; with {claim.terms}"
                 f" the two would reload it in turns"
             )
+            return Refusal(words, held=theirs)
     return None
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vwt_agents.app.outside import Looks
-    from vwt_agents.endpoints.base import Endpoint, ModelInfo, OnProgress
+    from vwt_agents.endpoints.base import Endpoint, ModelInfo, OnProgress, Undo
     from vwt_agents.messages import OnChunk, Request
     from vwt_agents.testing.redaction import Redact
     from vwt_agents.types import Seconds
@@ -213,6 +213,9 @@ class ReplayEndpoint:
         mib = known.memory or known.info.size_bytes // MIB
         residence = self._resident[model] = Residence(model, mib, mib, num_ctx)
         return residence
+
+    def undo_by(self, undo: Undo) -> None:
+        """Nothing: no load fails here."""
 
     async def unload(self, model: str) -> None:
         """At once."""

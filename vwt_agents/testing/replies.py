@@ -39,7 +39,7 @@ FOREVER: Final[Seconds] = float("inf")
 
 _NS: Final = 1_000_000_000
 _TOKEN: Final = re.compile(r"[^\W_]+|[^\w\s]|_")
-_YEARS: Final = timedelta(days=365 * 290)  # how far off Ollama shows `keep_alive: -1`
+_YEARS: Final = timedelta(microseconds=(2**63 - 1) // 1000)  # how far off Ollama shows `keep_alive: -1`
 
 
 @dataclass(frozen=True, slots=True)

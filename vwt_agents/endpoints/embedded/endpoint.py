@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.to_thread
 
-from vwt_agents.endpoints.base import Health, ModelInfo, OnProgress, Residence
+from vwt_agents.endpoints.base import Health, ModelInfo, OnProgress, Residence, Undo
 from vwt_agents.endpoints.embedded.catalogue import Catalogue, ModelEntry, load_catalogue
 from vwt_agents.endpoints.embedded.gguf import BrokenFile, read_header
 from vwt_agents.endpoints.embedded.memory import process_mib
@@ -173,6 +173,9 @@ class EmbeddedEndpoint:
         worker = _Worker(process, OllamaClient(f"http://127.0.0.1:{process.port}", token=spec.token))
         self._workers[model] = worker
         return await self._residence(model, worker)
+
+    def undo_by(self, undo: Undo) -> None:
+        """Nothing: its workers are its own."""
 
     async def unload(self, model: str) -> None:
         """End the model's worker and return once its process is gone."""
