@@ -5,7 +5,9 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from vwt_agents.endpoints.ollama import OllamaClient, OllamaEndpoint, _Part
+from vwt_agents.endpoints.ollama import OllamaClient, OllamaEndpoint
+from vwt_agents.endpoints.ollama.answer import Part
+from vwt_agents.endpoints.ollama.error_mapping import as_ours
 from vwt_agents.errors import (
     CallFailed,
     CallTimeout,
@@ -79,8 +81,8 @@ async def test_a_broken_call_is_a_failed_call_with_the_servers_words(server, end
 )
 def test_what_is_no_part_of_an_answer_is_not_read_as_one(line):
     with pytest.raises((ValueError, TypeError, AttributeError, KeyError)) as caught:
-        _Part.read(line)
-    assert isinstance(OllamaClient("here")._ours(caught.value, "answering", CallFailed, MODEL), CallFailed)
+        Part.read(line)
+    assert isinstance(as_ours("here", caught.value, "answering", CallFailed, MODEL), CallFailed)
 
 
 async def test_a_server_that_hangs_is_a_call_timeout(server, endpoint):
