@@ -185,10 +185,12 @@ class OllamaEndpoint:
         if seen is None:
             seen = await self._other_tag(name)
         if seen is None:
-            raise LoadFailed(
+            gone = LoadFailed(
                 f"{self.url} said it loaded {model!r}, but it is not in memory there",
                 hint="another client's request may have evicted it: let nobody else load models on that server",
             )
+            gone.retryable = True
+            raise gone
         if self.device != "cpu" and seen.device_mib < seen.size_mib:
             raise Spilled(
                 f"{model!r} spilled to the CPU at {self.url}: of its {seen.size_mib} MiB"
