@@ -231,7 +231,7 @@ async def test_counting_says_why_it_could_not_and_leaves_nothing_loaded() -> Non
         opened.budgets["gpu0"] = 100
         (none,) = await count_slots(opened)
     assert "out of memory" in failed.detail
-    assert "unexpectedly stopped" in broken.detail
+    assert "while running the model" in broken.detail
     assert "no model" in none.detail
 
 

@@ -36,7 +36,8 @@ class ModelInfo:
 
     `metadata` holds the GGUF keys (`general.architecture`, `qwen2.block_count`, ...) that `footprint` reads; `size_bytes` is
     the weights file; `installed` is False for a model that only the catalogue knows. `digest` is the sha256 of the weights.
-    `options` are the parameters that the model's own definition sets (a Modelfile's PARAMETER lines).
+    `options` are the parameters that the model's own definition sets (a Modelfile's PARAMETER lines). `thinks`: it can be asked
+    to think before it answers.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ModelInfo:
     installed: bool = True
     tasks: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
+    thinks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

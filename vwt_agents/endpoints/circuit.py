@@ -1,7 +1,8 @@
 """Whether to try an endpoint at all, after it did not answer: a state machine. Pure; time is an argument.
 
-Closed: calls go through. Open: after `_FAILURES` connections in a row that found nobody, over `_GRACE_S` at least, calls fail at
-once until a back-off has passed. The grace is what a server takes to be started again, however many callers find nobody meanwhile. Half-open: then one call tries, the others still fail; it closes the circuit or opens it again, for twice as long.
+Closed: calls go through. Open: after `_FAILURES` connections in a row that found nobody, over `_GRACE_S` at least, calls fail
+at once until a back-off has passed; the grace is what a server may take to be started again, however many callers find nobody
+meanwhile. Half-open: then one call tries, the others still fail; it closes the circuit or opens it again, for twice as long.
 """
 
 from __future__ import annotations

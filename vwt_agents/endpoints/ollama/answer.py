@@ -20,9 +20,13 @@ _NS: Final = 1e9
 
 
 class Part(NamedTuple):
-    """A part of an answer, read from its line; the last one says how it ended and what it cost."""
+    """A part of an answer, read from its line; the last one says how it ended and what it cost.
+
+    `thought`: the model was still thinking, of which no more is read.
+    """
 
     text: str
+    thought: bool = False
     done: bool = False
     done_reason: str = "stop"
     usage: Usage = Usage()
@@ -35,12 +39,13 @@ class Part(NamedTuple):
             import ollama
 
             raise ollama.ResponseError(fault)
-        text = part["message"].get("content") or ""
+        message = part["message"] if "response" not in part else {"content": part["response"]}
+        text, thought = message.get("content") or "", bool(message.get("thinking"))
         if not isinstance(text, str):
             raise TypeError(f"the content of a message is text, not {text!r}")
         if part.get("done") is not True:
-            return cls(text)
-        return cls(text, done=True, done_reason=str(part.get("done_reason") or "stop"), usage=_usage(part))
+            return cls(text, thought)
+        return cls(text, thought, done=True, done_reason=str(part.get("done_reason") or "stop"), usage=_usage(part))
 
 
 async def lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
@@ -30,10 +31,10 @@ from vwt_agents.errors import (
     UnloadFailed,
     WorldError,
 )
-from vwt_agents.messages import Chunk, OnChunk, Request, Response
+from vwt_agents.messages import Chunk, OnChunk, Options, Request, Response
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
     from contextlib import AbstractContextManager
 
     import httpx
@@ -126,34 +127,40 @@ class OllamaClient:
                 f"{self.url} stopped pulling {model!r} after {status!r}", hint="pull it again: it goes on from there"
             )
 
-    async def chat(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
-        """The complete answer within `request.timeout` seconds; its text never begins with the prefill."""
+    async def rendered(self, request: Request) -> str | None:
+        """The text the model would read of these messages; None from a server that does not say (before 0.12)."""
+        body = self._body(replace(request, options=Options(num_predict=1), format=None))
+        body |= {"messages": _messages(request), "stream": False, "_debug_render_only": True}
+        with self._mapped("asked to render a prompt", CallFailed, request.model), anyio.fail_after(ASK_S):
+            answer = await self._connection.raw("POST", "/api/chat", json=body)
+            text = (answer.get("_debug_info") or {}).get("rendered_template")
+        return None if text is None else str(text)
+
+    async def chat(self, request: Request, on_chunk: OnChunk | None = None, *, prompt: str | None = None) -> Response:
+        """The complete answer within `request.timeout` seconds; its text never begins with the prefill.
+
+        `prompt` is what the model is to read, as it is, instead of what its template makes of the messages.
+        """
         with anyio.move_on_after(request.timeout):
-            return await self._chat(request, on_chunk)
+            return await self._chat(request, on_chunk, prompt)
         raise CallTimeout(
             f"{request.model!r} at {self.url} had not finished its answer after {request.timeout:g} s",
             hint="raise the time limit, or lower num_predict",
         )
 
-    async def _chat(self, request: Request, on_chunk: OnChunk | None) -> Response:
+    async def _chat(self, request: Request, on_chunk: OnChunk | None, prompt: str | None) -> Response:
         echo = EchoFilter(request.prefill)
         texts: list[str] = []
-        reply = await self._asked(request)
+        thought = False
+        reply = await self._asked(request, prompt)
         parts = lines(
             reply.aiter_bytes()
             if reply.headers.get("content-encoding")
             else aiter(cast("AsyncIterable[bytes]", reply.stream))
         )
         try:
-            while True:
-                try:
-                    part = Part.read(await anext(parts))
-                except StopAsyncIteration:
-                    break
-                except Exception as error:  # only reading is mapped: a fault of the one who listens stays his
-                    if ours := as_ours(self.url, error, "answering", CallFailed, request.model):
-                        raise ours from error
-                    raise
+            while part := await self._next(parts, request.model):
+                thought = thought or part.thought
                 text = echo.feed(part.text)
                 if part.done:
                     text += echo.finish()
@@ -167,6 +174,8 @@ class OllamaClient:
                     ):  # the answer is complete, whatever is wrong with the rest of it
                         async for _ in parts:  # read to its end, its connection is used again
                             pass
+                    if thought and not texts and part.done_reason == "length":
+                        raise _only_thought(request, part.usage.output_tokens)
                     return Response("".join(texts), request.model, request.endpoint, part.done_reason, part.usage)
         finally:
             await reply.aclose()
@@ -176,21 +185,40 @@ class OllamaClient:
             retryable=True,
         )
 
-    async def _asked(self, request: Request) -> httpx.Response:
+    async def _next(self, parts: AsyncIterator[bytes], model: str) -> Part | None:
+        """The next part, None after the last; only reading is mapped: a fault of the one who listens stays his."""
+        try:
+            return Part.read(await anext(parts))
+        except StopAsyncIteration:
+            return None
+        except Exception as error:
+            if ours := as_ours(self.url, error, "answering", CallFailed, model):
+                raise ours from error
+            raise
+
+    async def _asked(self, request: Request, prompt: str | None) -> httpx.Response:
         """The server's reply to a call, which is to be read and closed."""
-        body: dict[str, Any] = {
-            "model": request.model,
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-            "stream": True,
-            "truncate": False,
-            **_runner(request.num_ctx, request.options.as_ollama()),
-        }
+        body = self._body(request)
+        if prompt is None:
+            path, body["messages"] = "/api/chat", _messages(request)
+        else:
+            path, body = "/api/generate", {**body, "prompt": prompt, "raw": True}
+        with self._mapped("asked to answer", CallFailed, request.model):
+            return await self._connection.ask(path, body)
+
+    @staticmethod
+    def _body(request: Request) -> dict[str, Any]:
+        """What asks for an answer, whatever it is to be an answer to."""
+        options = request.options.as_ollama()
+        think = options.pop("think", None)
+        body = {"model": request.model, "stream": True, "truncate": False, **_runner(request.num_ctx, options)}
+        if think is not None:
+            body["think"] = think
         if request.format is not None:
             body["format"] = dict(request.format)
         if request.together > 1:
             body["together"] = request.together  # our embedded workers know it; Ollama takes no notice
-        with self._mapped("asked to answer", CallFailed, request.model):
-            return await self._connection.ask(body)
+        return body
 
     async def _parts(self, parts: Any, doing: str, failed: type[WorldError], model: str) -> AsyncGenerator[Any, None]:
         """The parts of a stream; only reading them is mapped, so that a fault of the one who uses them stays his."""
@@ -212,6 +240,17 @@ class OllamaClient:
 
     def _mapped(self, doing: str, failed: type[WorldError], model: str | None = None) -> AbstractContextManager[None]:
         return mapped(self.url, doing, failed, model)
+
+
+def _messages(request: Request) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in request.messages]
+
+
+def _only_thought(request: Request, tokens: int) -> CallFailed:
+    return CallFailed(
+        f"{request.model!r} thought for all of its {tokens} tokens and had none left for an answer",
+        hint="raise num_predict, or leave `think` out of the agent's options",
+    )
 
 
 def _runner(num_ctx: int, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Connection:
         self._token = token
         self._client: ollama.AsyncClient | None = None
         self._direct: httpx.AsyncHTTPTransport | None = None
-        self._chat_url: httpx.URL | None = None
+        self._urls: dict[str, httpx.URL] = {}
 
     async def close(self) -> None:
         """Close the pool; the next use builds another."""
@@ -67,18 +67,18 @@ class Connection:
         reply = await self.client._request_raw(*request, **body)  # type: ignore[no-untyped-call]  # noqa: SLF001
         return reply.json()
 
-    async def ask(self, body: Mapping[str, Any]) -> httpx.Response:
-        """The server's reply to a chat, which is to be read and closed. ollama.ResponseError where it refuses."""
+    async def ask(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
+        """The server's reply to a request for an answer, to be read and closed. ollama.ResponseError where it refuses."""
         import httpx
         import ollama
 
         # AsyncClient.chat() has no `truncate`, and makes a pydantic model of every message and every part
         pool: httpx.AsyncClient = self.client._client  # noqa: SLF001
-        if self._chat_url is None:  # kept: putting it together anew takes longer than all the rest of the request
-            self._chat_url = pool.build_request("POST", "/api/chat").url
+        if path not in self._urls:  # kept: putting it together anew takes longer than all the rest of the request
+            self._urls[path] = pool.build_request("POST", path).url
         asked = httpx.Request(
             "POST",
-            self._chat_url,
+            self._urls[path],
             headers=pool.headers,
             cookies=pool.cookies,
             json=body,

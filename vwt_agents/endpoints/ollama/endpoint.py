@@ -31,6 +31,7 @@ from vwt_agents.errors import (
     UnloadFailed,
     WorldError,
 )
+from vwt_agents.messages import Message
 
 if TYPE_CHECKING:
     from vwt_agents.messages import OnChunk, Request, Response
@@ -42,6 +43,10 @@ _PROBE_S: Final = 3.0
 _UNLOAD_S: Final = 60.0
 _CLEAN_UP_S: Final = 10.0
 _LAST_SWEEP_S: Final = 1.0
+_OPEN: Final = "what is to be gone on with"
+_DIED: Final = re.compile(
+    r"unexpectedly stopped|encountered while running the model|process (has terminated|no longer running)"
+)
 
 
 class OllamaEndpoint:
@@ -66,6 +71,9 @@ class OllamaEndpoint:
         self._leaving: set[str] = set()
         self._remains: set[str] = set()
         self._windows: dict[str, Window] = {}
+        self._thinks: dict[str, bool] = {}
+        self._closing: dict[str, bool] = {}  # whether a model's template closes what it is to go on with
+        self._dead: set[str] = set()  # whose runner died: the server lists them until they are next asked for
         self._counts = True
 
     async def __aenter__(self) -> OllamaEndpoint:
@@ -104,7 +112,7 @@ class OllamaEndpoint:
         async def look(info: ModelInfo) -> None:
             async with limit:
                 with contextlib.suppress(ModelMissing):  # removed since it was listed
-                    found[info.name] = joined(info, await self._client.show(info.name))
+                    found[info.name] = joined(info, await self._show(info.name))
 
         async with anyio.create_task_group() as tasks:
             for info in local:
@@ -113,7 +121,7 @@ class OllamaEndpoint:
 
     async def describe(self, model: str) -> ModelInfo:
         """One model's metadata; ModelMissing with the command that brings it."""
-        shown = await self._client.show(model)
+        shown = await self._show(model)
         name = canonical(model)
         listed = next((info for info in await self._client.tags() if info.name == name), shown)
         self._sizes[name] = mib(listed.size_bytes)
@@ -135,7 +143,10 @@ class OllamaEndpoint:
                         hint="restart that server; no client of it should send `keep_alive` with its calls (ollama#17408)",
                     )
                 residence = await self._whole(model, num_ctx, slots)
+                if canonical(model) not in self._thinks:
+                    await self._show(model)
                 self._held[canonical(model)] = num_ctx
+                self._dead -= self._names(model)
                 done = True
                 return residence
         finally:
@@ -161,11 +172,20 @@ class OllamaEndpoint:
 
     async def resident(self) -> tuple[Residence, ...]:
         """What is in memory there now, under the names it was loaded by here, else Ollama's own."""
-        return tuple(self._seen(residence) for residence in await self._client.ps())
+        return tuple(
+            self._seen(residence) for residence in await self._client.ps() if residence.model not in self._dead
+        )
 
     async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
         """Answer one request, all of whose prompt was read. Cancelling closes the connection, which frees the slot."""
-        response = await self._client.chat(request, on_chunk)
+        try:
+            told = self._told_to_think(request)
+            prompt = await self._left_open(told) if told.prefill else None
+            response = await self._client.chat(told, on_chunk, prompt=prompt)
+        except CallFailed as error:
+            if _DIED.search(error.message):
+                self._dead |= self._names(request.model)
+            raise
         window = self._windows.setdefault(request.model, Window())
         texts = tuple(message.content for message in request.messages)
         if self._counts and (cut := window.judge(texts, request.num_ctx, response.usage.prompt_tokens)):
@@ -178,6 +198,34 @@ class OllamaEndpoint:
     async def pull(self, model: str, on_progress: OnProgress | None = None) -> None:
         """Have the server fetch and verify a model; what has arrived is kept when it is broken off."""
         await self._client.pull(model, on_progress)
+
+    async def _show(self, model: str) -> ModelInfo:
+        shown = await self._client.show(model)
+        self._thinks[canonical(model)] = shown.thinks
+        return shown
+
+    def _told_to_think(self, request: Request) -> Request:
+        """The request, which says of a model that can think whether it is to, and of others nothing: they would refuse it."""
+        think = (request.options.think or False) if self._thinks.get(canonical(request.model)) else None
+        if think is request.options.think:
+            return request
+        return replace(request, options=replace(request.options, think=think))
+
+    async def _left_open(self, request: Request) -> str | None:
+        """The prompt with its prefill at the end, where the template would close it; None where the server leaves it open.
+
+        Templates of mistral and of chatml end every message: the model would begin another one, and mistral's leaves out the
+        system's as well.
+        """
+        name = canonical(request.model)
+        if name not in self._closing:
+            trial = replace(request, messages=(Message("user", "?"), Message("assistant", _OPEN)))
+            shown = await self._client.rendered(trial)
+            self._closing[name] = shown is not None and not shown.rstrip().endswith(_OPEN)
+        if not self._closing[name]:
+            return None
+        shown = await self._client.rendered(replace(request, messages=request.messages[:-1]))
+        return None if shown is None else shown + request.prefill
 
     async def _whole(self, model: str, num_ctx: int, slots: int) -> Residence:
         name = canonical(model)
@@ -217,10 +265,14 @@ class OllamaEndpoint:
                     return found
         return None
 
-    async def _gone(self, model: str) -> None:
+    def _names(self, model: str) -> set[str]:
+        """The names under which the server may list it."""
         name = canonical(model)
+        return {name, self._shown.get(name, name)}
+
+    async def _gone(self, model: str) -> None:
         pause = 0.02
-        names = {name, self._shown.get(name, name)}
+        names = self._names(model)
         while any(found.model in names for found in await self._client.ps()):
             # told again each time: another client's request in between may have given it a new stay
             with contextlib.suppress(ModelMissing):

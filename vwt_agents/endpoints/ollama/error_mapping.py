@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ASK_S", "as_ours", "mapped"]
 
+_TOO_LONG: Final = re.compile(r"exceeds the available context|longer than the context")
 ASK_S: Final = 30.0  # how long a server may say nothing to what it can answer at once
 
 
@@ -34,7 +37,7 @@ def as_ours(url: str, error: Exception, doing: str, failed: type[WorldError], mo
     what = f"{url}, {doing}" if model is None else f"{url}, {doing} ({model!r})"
     match error:
         case ollama.ResponseError():
-            return _refused(url, error.status_code, str(error.error).strip(), what, failed, model)
+            return _refused(url, error.status_code, _words(str(error.error).strip()), what, failed, model)
         case (
             httpx.ConnectError()
             | httpx.ConnectTimeout()
@@ -73,7 +76,17 @@ def _refused(url: str, status: int, words: str, what: str, failed: type[WorldErr
     if status in {401, 403}:
         return EndpointUnavailable(f"{what}: it refused access (HTTP {status}): {words}", hint="does it want a token?")
     spoken = words or "it gave no reason"
-    return _failure(failed, f"{what}: {spoken}" if status < 0 else f"{what}: HTTP {status}: {spoken}", None)
+    hint = "raise the agent's num_ctx, or give it less" if _TOO_LONG.search(words) else None
+    return _failure(failed, f"{what}: {spoken}" if status < 0 else f"{what}: HTTP {status}: {spoken}", hint)
+
+
+def _words(text: str) -> str:
+    """What a server said; what its runner said to it, it hands on as the JSON it got."""
+    try:
+        inner = json.loads(text)["error"]
+        return str(inner["message"] if isinstance(inner, dict) else inner)
+    except (ValueError, TypeError, KeyError):
+        return text
 
 
 def _failure(kind: type[WorldError], message: str, hint: str | None, *, retryable: bool = False) -> WorldError:

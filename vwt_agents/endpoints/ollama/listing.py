@@ -45,6 +45,7 @@ def shown(model: str, answer: ollama.ShowResponse, metadata: Mapping[str, Any]) 
         parameters=_detail(answer.details, "parameter_size"),
         licence=answer.license or "",
         options=MappingProxyType(_options(answer.parameters or "")),
+        thinks="thinking" in (answer.capabilities or ()),
     )
 
 
