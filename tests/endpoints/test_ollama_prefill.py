@@ -63,7 +63,7 @@ async def test_a_template_is_looked_at_once(served):
 
 async def test_a_server_that_does_not_show_its_prompts_is_taken_at_its_word(served, monkeypatch):
     server, endpoint = served
-    """Before 0.12 the question is answered, with one token."""
+    """Before 0.11.5 the question is answered, with one token."""
     rendered = endpoint._client.rendered
 
     async def deaf(request):

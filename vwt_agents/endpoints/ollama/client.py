@@ -128,7 +128,7 @@ class OllamaClient:
             )
 
     async def rendered(self, request: Request) -> str | None:
-        """The text the model would read of these messages; None from a server that does not say (before 0.12)."""
+        """The text the model would read of these messages; None from a server that does not say (before 0.11.5)."""
         body = self._body(replace(request, options=Options(num_predict=1), format=None))
         body |= {"messages": _messages(request), "stream": False, "_debug_render_only": True}
         with self._mapped("asked to render a prompt", CallFailed, request.model), anyio.fail_after(ASK_S):
