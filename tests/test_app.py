@@ -333,7 +333,7 @@ async def test_an_endpoint_that_dies_makes_the_run_fail_with_exit_code_3(tmp_pat
     server.fail("/api/chat", "error", times=9)
     result = await App().run(job(tmp_path, server, TWO_STAGES))
     assert (result.status, result.exit_code) == ("failed", 3)
-    assert "unexpectedly stopped" in (result.error or "")
+    assert "while running the model" in (result.error or "")
     assert {stage.name: stage.status for stage in result.stages}["first"] == "failed"
 
 

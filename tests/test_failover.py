@@ -36,7 +36,8 @@ async def second(reviewer: Agent, first: str) -> str:
 """
 
 
-async def test_a_run_whose_server_dies_ends_well_on_the_other_one(tmp_path: Path) -> None:
+async def test_a_run_whose_server_dies_ends_well_on_the_other_one(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("vwt_agents.endpoints.circuit._GRACE_S", 0.0)  # nobody starts it again
     lines: list[str] = []
     async with OllamaServer(MODELS, "the first") as first, OllamaServer(MODELS, "the other") as other:
         (tmp_path / "pipeline.py").write_text(TWO)

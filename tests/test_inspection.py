@@ -148,6 +148,16 @@ async def test_a_model_that_is_partly_on_the_cpu_now_is_missing_memory() -> None
     assert "3000 of its 5971 MiB are on the GPU (50 %)" in spilt.detail
 
 
+async def test_a_server_that_keeps_fewer_models_than_are_listed_evicts_what_would_fit() -> None:
+    large = '[tiers.large]\nendpoint = "small"\nmodels = ["llama2:13b"]'
+    async with world({MISTRAL: mistral()}, more=large) as (opened, _server):
+        one = (await findings(opened, OLLAMA_MAX_LOADED_MODELS="1"))["models of small"]
+        both = await findings(opened, OLLAMA_MAX_LOADED_MODELS="2")
+        unset = await findings(opened, HOME="/")
+    assert (one.level, one.fix) == ("note", "start it with OLLAMA_MAX_LOADED_MODELS=2")
+    assert "models of small" not in both.keys() | unset.keys()
+
+
 async def test_tags_of_the_same_weights_are_fine_until_their_options_differ() -> None:
     one, same = (
         mistral(weights="w", parameters="temperature 0.2\nnum_ctx 4096"),
@@ -231,7 +241,7 @@ async def test_counting_says_why_it_could_not_and_leaves_nothing_loaded() -> Non
         opened.budgets["gpu0"] = 100
         (none,) = await count_slots(opened)
     assert "out of memory" in failed.detail
-    assert "unexpectedly stopped" in broken.detail
+    assert "while running the model" in broken.detail
     assert "no model" in none.detail
 
 

@@ -161,3 +161,53 @@ def test_a_load_by_another_client_with_other_options_replaces_ours() -> None:
 def test_a_size_that_is_none_is_a_wrong_option_and_no_traceback() -> None:
     said = CliRunner().invoke(main, ["--model", "a:1=much"])
     assert (said.exit_code, "'a:1=much' is not NAME=MIB" in said.output) == (2, True)
+
+
+def test_what_a_real_server_refuses_is_refused() -> None:
+    """The words are those of Ollama 0.33."""
+
+    async def play(server, http) -> None:
+        asked = {"model": "a", "messages": [{"role": "user", "content": "hi"}]}
+        for more, status, words in (
+            ({"keep_alive": "300"}, 400, 'time: missing unit in duration "300"'),
+            ({"think": True}, 400, '"a" does not support thinking'),
+            ({"tools": [{}]}, 400, "registry.ollama.ai/library/a does not support tools"),
+            ({"format": "xml"}, 500, 'invalid format: "\\"xml\\""; expected "json" or a valid JSON Schema object'),
+        ):
+            reply = await http.post("/api/chat", json=asked | more)
+            assert (reply.status_code, reply.json()["error"]) == (status, words)
+        assert server.loads == []
+
+    with_server(play)
+
+
+def test_how_long_a_model_stays_is_said_in_seconds_or_in_words() -> None:
+    async def play(server, http) -> None:
+        for said, seconds in ((60, 60), ("5m", 300), ("1h30m", 5400), ("-1s", float("inf")), (-1, float("inf"))):
+            await generate(http, "a", keep_alive=said)
+            assert server.memory.runners["a:latest"].keep_alive == seconds
+
+    with_server(play)
+
+
+def test_a_chat_without_messages_loads_and_unloads() -> None:
+    async def play(server, http) -> None:
+        reply = await http.post("/api/chat", json={"model": "a", "messages": []})
+        assert (reply.json()["done_reason"], list(server.resident)) == ("load", ["a:latest"])
+        reply = await http.post("/api/chat", json={"model": "a", "messages": [], "keep_alive": 0})
+        assert reply.json()["done_reason"] == "unload"
+        await anyio.sleep(1)
+        assert server.resident == {}
+
+    with_server(play)
+
+
+def test_no_model_gets_more_context_than_it_was_trained_for() -> None:
+    async def play(server, http) -> None:
+        metadata = {"general.architecture": "llama", "llama.context_length": 8192}
+        server.models["small:latest"] = ServedModel(100, metadata=metadata)
+        await generate(http, "small", options={"num_ctx": 100_000})
+        await generate(http, "small", options={"num_ctx": 8192})
+        assert server.loads == [("small:latest", 8192)]
+
+    with_server(play)

@@ -22,10 +22,13 @@ __all__ = [
     "Request",
     "Response",
     "Role",
+    "Think",
     "Usage",
 ]
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
+Think: TypeAlias = bool | Literal["low", "medium", "high"]
+"""Whether a model thinks before it answers, or, of models that know levels, how hard."""
 Priority: TypeAlias = Literal["interactive", "batch"]
 """A person waits for the answer, or nobody does: the class decides who goes first and how long one may wait."""
 
@@ -40,7 +43,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Sampling options; None leaves the engine's default. None of them ever reloads a model."""
+    """Sampling options; None leaves the engine's default. None of them ever reloads a model.
+
+    `think` is whether a model that can think before it answers does; it does not unless it is told to, because what it thinks
+    counts for `num_predict`, and comes before all that is waited for.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
@@ -50,9 +57,10 @@ class Options:
     seed: int | None = None
     num_predict: int | None = None
     stop: tuple[str, ...] = ()
+    think: Think | None = None
 
     def as_ollama(self) -> dict[str, Any]:
-        """The `options` object of Ollama's API, without what is unset."""
+        """The `options` object of Ollama's API, without what is unset; and `think`, which a chat has beside it."""
         named: dict[str, Any] = {
             "temperature": self.temperature,
             "top_p": self.top_p,
@@ -62,6 +70,7 @@ class Options:
             "seed": self.seed,
             "num_predict": self.num_predict,
             "stop": list(self.stop) or None,
+            "think": self.think,
         }
         return {name: value for name, value in named.items() if value is not None}
 

@@ -10,20 +10,29 @@ from vwt_agents.endpoints.circuit import Circuit, jitter
 
 def opened(at: float = 0.0) -> Circuit:
     circuit = Circuit("small")
-    for _ in range(3):
-        circuit.failed(at, "refused")
+    for moment in (0.0, 2.5, 5.0):
+        circuit.failed(at + moment, "refused")
     return circuit
 
 
 def test_it_opens_at_the_third_failure_in_a_row_and_says_why() -> None:
     circuit = Circuit("small")
     circuit.failed(0, "refused")
-    circuit.failed(0, "refused")
-    assert (circuit.state, circuit.admits(0)) == ("closed", True)
+    circuit.failed(9, "refused")
+    assert (circuit.state, circuit.admits(9)) == ("closed", True)
     circuit.answered()
-    circuit.failed(0, "refused")
+    circuit.failed(18, "refused")
     assert circuit.state == "closed"
-    assert (opened().state, opened().why, opened().admits(0.5)) == ("open", "refused", False)
+    assert (opened().state, opened().why, opened().admits(5.5)) == ("open", "refused", False)
+
+
+def test_a_server_has_five_seconds_to_be_started_again_however_many_find_nobody_meanwhile() -> None:
+    circuit = Circuit("small")
+    for tenth in range(50):
+        circuit.failed(tenth / 10, "refused")
+    assert circuit.state == "closed"
+    circuit.failed(5.0, "refused")
+    assert circuit.state == "open"
 
 
 def test_after_the_back_off_one_trial_goes_through() -> None:

@@ -120,6 +120,36 @@ def test_a_server_that_is_restarted_within_seconds_is_not_lost_to_a_load() -> No
     with_server(play)
 
 
+def test_a_server_that_is_restarted_is_not_lost_to_many_callers_either() -> None:
+    """Each of them finds nobody: that is no sign that it takes longer."""
+
+    async def play(server, endpoint) -> None:
+        await load(endpoint)
+        await server.refuse()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(load, endpoint)
+            await anyio.sleep(2.5)
+            assert endpoint.circuit.state == "closed"
+            await server.accept()
+        assert server.resident == {A: 4096}
+
+    with_server(play)
+
+
+def test_a_model_that_another_client_evicted_as_it_was_loaded_is_loaded_again() -> None:
+    async def play(server, endpoint) -> None:
+        looks = server.hold("/api/ps")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(load, endpoint)
+            await server.reached("/api/ps")
+            server.evict(A)
+            looks.set()
+        assert (server.resident, len(server.loads)) == ({A: 4096}, 2)
+
+    with_server(play)
+
+
 def test_a_trial_that_fails_opens_the_circuit_again_and_a_good_probe_closes_it() -> None:
     async def play(server, endpoint) -> None:
         await server.refuse()

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vwt_agents.endpoints.address import canonical, server_url
-from vwt_agents.endpoints.ollama import OllamaEndpoint, _lines
+from vwt_agents.endpoints.ollama import OllamaEndpoint
+from vwt_agents.endpoints.ollama.answer import lines
 from vwt_agents.endpoints.prefill import EchoFilter
 from vwt_agents.errors import EndpointUnavailable, LoadFailed
 from vwt_agents.messages import Message, Options, Request, Usage
@@ -88,7 +89,7 @@ async def test_a_body_is_cut_at_newlines_only_and_however_it_comes():
             yield body[start : start + size]
 
     for size in range(1, len(body) + 1):
-        assert [line async for line in _lines(pieces(size))] == body.split(b"\n")
+        assert [line async for line in lines(pieces(size))] == body.split(b"\n")
 
 
 async def test_an_unload_has_ended_only_when_the_model_is_gone(server, endpoint):
@@ -181,9 +182,9 @@ async def test_a_pull_reports_its_progress_and_brings_the_model(server, endpoint
 async def test_one_connection_pool_serves_all_calls_and_ends_with_the_endpoint(server):
     async with OllamaEndpoint("small", server.url) as endpoint:
         await endpoint.probe()
-        first = endpoint._client._client
+        first = endpoint._client._connection.client
         await endpoint.resident()
-        assert endpoint._client._client is first
+        assert endpoint._client._connection.client is first
     assert first._client.is_closed
 
 

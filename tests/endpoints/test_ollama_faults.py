@@ -5,7 +5,9 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from vwt_agents.endpoints.ollama import OllamaClient, OllamaEndpoint, _Part
+from vwt_agents.endpoints.ollama import OllamaClient, OllamaEndpoint
+from vwt_agents.endpoints.ollama.answer import Part
+from vwt_agents.endpoints.ollama.error_mapping import as_ours
 from vwt_agents.errors import (
     CallFailed,
     CallTimeout,
@@ -50,7 +52,7 @@ def assert_names(error: Exception, server: OllamaServer, *words: str) -> None:
     [
         ("busy", "maximum pending requests exceeded", True),
         ("oom", "out of memory", False),
-        ("error", "unexpectedly stopped", False),
+        ("error", "encountered while running the model", False),
         ("cut", "connection broke", True),
         ("short", "broke off", True),
         ("garbage", "not an answer of Ollama's API", False),
@@ -79,8 +81,8 @@ async def test_a_broken_call_is_a_failed_call_with_the_servers_words(server, end
 )
 def test_what_is_no_part_of_an_answer_is_not_read_as_one(line):
     with pytest.raises((ValueError, TypeError, AttributeError, KeyError)) as caught:
-        _Part.read(line)
-    assert isinstance(OllamaClient("here")._ours(caught.value, "answering", CallFailed, MODEL), CallFailed)
+        Part.read(line)
+    assert isinstance(as_ours("here", caught.value, "answering", CallFailed, MODEL), CallFailed)
 
 
 async def test_a_server_that_hangs_is_a_call_timeout(server, endpoint):
@@ -211,3 +213,29 @@ async def test_the_token_goes_along_with_every_request():
         async with OllamaClient(server.url) as client:
             with pytest.raises(EndpointUnavailable, match="unauthorized"):
                 await client.version()
+
+
+async def test_a_model_whose_runner_died_is_not_resident_until_it_is_loaded_again(server, endpoint):
+    """Ollama itself lists it on until somebody asks for it: whoever believed that would not load it again."""
+    await load(endpoint)
+    server.fail("/api/chat", "error")
+    with pytest.raises(CallFailed):
+        await endpoint.call(asking())
+    assert list(server.resident) == [MODEL]
+    assert await endpoint.resident() == ()
+    await load(endpoint)
+    assert [seen.model for seen in await endpoint.resident()] == [MODEL]
+    assert (await endpoint.call(asking())).text == "one two"
+    assert len(server.loads) == 2
+
+
+async def test_what_a_runner_said_to_its_server_is_told_in_its_words_with_what_to_do(server, endpoint):
+    """Ollama hands it on as the JSON it got."""
+    await load(endpoint)
+    long = Request("small", MODEL, (Message("user", "word " * 5000),), 4096)
+    with pytest.raises(CallFailed) as caught:
+        await endpoint.call(long)
+    assert caught.value.message.endswith(
+        "HTTP 400: request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it"
+    )
+    assert caught.value.hint == "raise the agent's num_ctx, or give it less"

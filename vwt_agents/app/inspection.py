@@ -76,7 +76,7 @@ async def _look(world: World, name: str, environment: Callable[[str], ServerEnvi
     findings = (
         _version(world, name),
         slots_finding(name, settings, _slots(world, name, there, by_name, known)),
-        *_options(name, settings, known),
+        *_options(world, name, known),
         *_memory(world, name, there),
         *_remembered(world, name),
         *_tags(name, infos),
@@ -173,8 +173,9 @@ def slots_finding(name: str, settings: EndpointSettings, found: Slots | None) ->
     return Finding(what, "missing" if found.sure else "note", f"{detail}: {spill}", fix)
 
 
-def _options(name: str, settings: EndpointSettings, known: ServerEnvironment | None) -> list[Finding]:
+def _options(world: World, name: str, known: ServerEnvironment | None) -> list[Finding]:
     """Context default, KV cache type and flash attention, where the server's environment can be seen."""
+    settings = world.settings.endpoints[name]
     if known is None:
         if settings.cache_type == "f16":
             return []
@@ -184,7 +185,7 @@ def _options(name: str, settings: EndpointSettings, known: ServerEnvironment | N
     context = known.number("OLLAMA_CONTEXT_LENGTH")
     default = f"{context} tokens" if context else "Ollama's own choice by the size of the GPU (4096, 32768 or 262144)"
     runs = "runs always say theirs; another client that says none has the model loaded again"
-    findings = [Finding(f"context default of {name}", "ok", f"{default}; {runs}")]
+    findings = [Finding(f"context default of {name}", "ok", f"{default}; {runs}"), *_at_once(world, name, known)]
     flash = {None: "on where every device can", True: "on", False: "off"}[known.flash_attention]
     same = known.cache_type == settings.cache_type and known.flash_attention is not (not settings.flash_attention)
     said = f"{known.cache_type}, flash attention {flash} ({known.source})"
@@ -195,6 +196,16 @@ def _options(name: str, settings: EndpointSettings, known: ServerEnvironment | N
     flag = "" if known.flash_attention is None else f", flash_attention = {str(known.flash_attention).lower()}"
     fix = f'say cache_type = "{known.cache_type}"{flag} in [endpoints.{name}], or start the server as shown below'
     return [*findings, Finding(f"KV cache of {name}", "missing", detail, fix)]
+
+
+def _at_once(world: World, name: str, known: ServerEnvironment) -> list[Finding]:
+    """A server that keeps fewer models than agents.toml lists there, whether they fit or not."""
+    most, listed = known.number("OLLAMA_MAX_LOADED_MODELS"), len(world.settings.listed(name))
+    if most is None or most >= listed:
+        return []
+    said = f"OLLAMA_MAX_LOADED_MODELS={most} in {known.source}"
+    detail = f"the server keeps {most} at once ({said}), agents.toml lists {listed}: it evicts what would fit"
+    return [Finding(f"models of {name}", "note", detail, f"start it with OLLAMA_MAX_LOADED_MODELS={listed}")]
 
 
 def _memory(world: World, name: str, there: tuple[Residence, ...]) -> list[Finding]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vwt_agents.app.world import offer_of
 from vwt_agents.config import DEFAULT_NUM_CTX, canonical, licence_id
 from vwt_agents.errors import VwtError
+from vwt_agents.routing import tasks_by_name
 
 if TYPE_CHECKING:
     from vwt_agents.app.world import World
@@ -80,7 +81,7 @@ def _absent(world: World, name: str, model: str) -> dict[str, Any]:
         ["quantisation", "parameters", "licence", "licence_url", "arithmetic", "estimate", "digest", "cache_type"], ""
     )
     where = {"endpoint": name, "tiers": tiers, "device": device, "budget_mib": world.budgets.get(device, 0)}
-    lists: dict[str, Any] = {"tasks": [], "assumptions": []}
+    lists: dict[str, Any] = {"tasks": list(tasks_by_name(model)), "assumptions": []}
     names = {"model": model, "loaded_as": canonical(model)}
     return {**names, **where, "installed": False, **unknown, **texts, "allowed": True, **lists}
 
@@ -113,7 +114,7 @@ def _row(world: World, name: str, info: ModelInfo, use: _Use) -> dict[str, Any]:
         "licence": licence_id(info.licence),
         "licence_url": info.licence_url,
         "allowed": settings.licences.allows(info.name, info.licence),
-        "tasks": list(info.tasks),
+        "tasks": list(info.tasks or tasks_by_name(info.name)),
         "cache_type": endpoint.cache_type,
         "measured": known.on if known is not None and known.fitted is None else None,
         "spilled": known.on if known is not None and known.fitted is not None else None,

@@ -103,7 +103,8 @@ def _sums(record: RunRecord, entries: Sequence[Entry], others: Others) -> list[s
         rows = [[f"{one['seconds']:.1f}", str(one["requests"]), ", ".join(one["stages"]), one["why"]] for one in waits]
         lines += ["", _table(["waited s", "calls", "stages", "why"], rows)]
     totals = data["totals"]
-    tokens = f"{counted(totals['prompt'], 'token')} read, {totals['cached']} of them cached, {totals['output']} written"
+    cached = f"{totals['cached']} of them cached, " if totals["cached"] else ""  # Ollama does not say
+    tokens = f"{counted(totals['prompt'], 'token')} read, {cached}{totals['output']} written"
     peaks = [f"{one['name']}: peak {one['peak']} of {_budget(one)} MiB" for one in data["devices"]]
     lines += ["", f"{counted(totals['calls'], 'call')}, {totals['failed']} failed; {tokens}"]
     loads = f"{counted(totals['loads'], 'load')} in {totals['load_s']:.1f} s, {counted(totals['unloads'], 'unload')}"

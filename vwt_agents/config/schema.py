@@ -30,7 +30,7 @@ from vwt_agents.config.settings import (
 )
 from vwt_agents.core import RequestClass  # noqa: TC001 - pydantic reads this module's annotations
 from vwt_agents.limits import RunLimits
-from vwt_agents.messages import Options, Priority
+from vwt_agents.messages import Options, Priority, Think
 from vwt_agents.types import Mib, Seconds, TierName, parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -224,6 +224,7 @@ class Sampling(_Table):
     seed: Annotated[int, Field(ge=0)] | None = None
     num_predict: Count | None = None
     stop: list[Annotated[str, Field(min_length=1)]] = []  # a line break is a good one
+    think: Think | None = None
 
     def settings(self) -> Options:
         """The same as options of a request."""

@@ -38,6 +38,7 @@ class ModelInfo:
     the weights file; `installed` is False for a model that only the catalogue knows. `digest` is the sha256 of the weights,
     `licence` an id or the full text, `licence_url` where that can be read.
     `options` are the parameters that the model's own definition sets (a Modelfile's PARAMETER lines).
+    `thinks`: it can be asked to think before it answers.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ModelInfo:
     installed: bool = True
     tasks: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
+    thinks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Whether to try an endpoint at all, after it did not answer: a state machine. Pure; time is an argument.
 
-Closed: calls go through. Open: after `_FAILURES` connections in a row that found nobody, calls fail at once until a back-off
-has passed. Half-open: then one call tries, the others still fail; it closes the circuit or opens it again, for twice as long.
+Closed: calls go through. Open: after `_FAILURES` connections in a row that found nobody, over `_GRACE_S` at least, calls fail
+at once until a back-off has passed; the grace is what a server may take to be started again, however many callers find nobody
+meanwhile. Half-open: then one call tries, the others still fail; it closes the circuit or opens it again, for twice as long.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ __all__ = ["Circuit", "CircuitState", "jitter"]
 CircuitState: TypeAlias = Literal["closed", "open", "half-open"]
 
 _FAILURES: Final = 3
+_GRACE_S: Final[Seconds] = 5.0
 _FIRST_S: Final[Seconds] = 2.0
 _LONGEST_S: Final[Seconds] = 60.0
 
@@ -37,6 +39,7 @@ class Circuit:
     until: Seconds = 0.0
     _failures: int = 0
     _openings: int = 0
+    _since: Seconds = 0.0
 
     def admits(self, now: Seconds) -> bool:
         """Whether a call may try now; the one that is let through after the back-off is the trial."""
@@ -55,8 +58,11 @@ class Circuit:
     def failed(self, now: Seconds, why: str) -> None:
         """Nobody was there."""
         self.why = why
+        if not self._failures:
+            self._since = now
         self._failures += 1
-        if self.state == "half-open" or (self.state == "closed" and self._failures >= _FAILURES):
+        gone = self._failures >= _FAILURES and now - self._since >= _GRACE_S
+        if self.state == "half-open" or (self.state == "closed" and gone):
             self.state = "open"
             self.until = now + min(_LONGEST_S, _FIRST_S * 2.0**self._openings) * jitter(self.name, self._openings)
             self._openings += 1

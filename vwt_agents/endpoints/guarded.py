@@ -1,4 +1,4 @@
-"""An endpoint with a circuit and patience around it: what passes is waited for, what is gone fails at once.
+"""An endpoint with a circuit and patience around it: what passes is waited for, what is gone for 5 seconds fails at once.
 
 Calls and loads are made again, with growing pauses and within their own time limit, where the server was busy (503) or the
 connection failed; a call only while nobody has seen a piece of its answer, and only while its model is still resident,

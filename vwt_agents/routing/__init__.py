@@ -8,7 +8,7 @@ what to plan with once endpoints were lost. It loads nothing, asks nothing, logs
 """
 
 from vwt_agents.routing.decide import plan_routes
-from vwt_agents.routing.offers import ModelOffer, Need, Offer, device_kind
+from vwt_agents.routing.offers import ModelOffer, Need, Offer, device_kind, tasks_by_name
 from vwt_agents.routing.plan import GraphView, ModelPlan, Plan, Residency, Route, StageView
 from vwt_agents.routing.standby import standing_in
 
@@ -25,4 +25,5 @@ __all__ = [
     "device_kind",
     "plan_routes",
     "standing_in",
+    "tasks_by_name",
 ]

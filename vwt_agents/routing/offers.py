@@ -13,7 +13,7 @@ from vwt_agents.types import MIB, DeviceKind, Mib
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ModelOffer", "Need", "Offer", "device_kind"]
+__all__ = ["ModelOffer", "Need", "Offer", "device_kind", "tasks_by_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class ModelOffer:
 
     def suits(self, task: str) -> int:
         """How well it suits a task: 0 made for it, 1 a general model, 2 made for something else."""
-        tasks = self.tasks or _tasks_by_name(self.name)
+        tasks = self.tasks or tasks_by_name(self.name)
         return 0 if task in tasks else 1 if "general" in tasks else 2
 
 
@@ -136,6 +136,6 @@ def device_kind(endpoint: EndpointSettings) -> DeviceKind:
     return "cpu" if endpoint.device == "cpu" else "gpu"
 
 
-def _tasks_by_name(model: str) -> tuple[str, ...]:
+def tasks_by_name(model: str) -> tuple[str, ...]:
     """Ollama does not say what a model is for; makers put it into the name."""
     return ("code",) if "code" in model else ("chat",) if "chat" in model else ("general",)

@@ -11,17 +11,17 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vwt_agents.testing.replies import FOREVER, ServedModel, expiry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from datetime import datetime
 
     from vwt_agents.types import Mib, Seconds
 
-__all__ = ["Busy", "Memory", "Runner", "RunnerOptions", "keep_alive_of", "runner_options"]
+__all__ = ["Busy", "Memory", "Runner", "RunnerOptions"]
 
 _KEEP_ALIVE: Seconds = 300.0
 
@@ -51,27 +51,35 @@ class RunnerOptions(NamedTuple):
             other.shift,
         )
 
+    def capped(self, trained: int | None) -> RunnerOptions:
+        """The same with no more context than the model was trained for."""
+        fits = trained is None or self.num_ctx is None or self.num_ctx <= trained
+        return self if fits else self._replace(num_ctx=trained)
+
 
 @dataclass(slots=True)
 class Runner:
-    """A model in memory. `leaving`: told to go once it is idle. `expires` is what /api/ps shows: as Ollama's it is set when the
-    model becomes idle, and lies in the past for one that is leaving.
+    """A model in memory, with `num_ctx` tokens a slot. `leaving`: told to go once it is idle. `dead`: its process has ended.
+
+    /api/ps lists a dead one until the next request for it. `expires` is what it shows: as Ollama's it is set when the model
+    becomes idle, and lies in the past for one that is leaving.
     """
 
     options: RunnerOptions
+    num_ctx: int
     size: Mib
     vram: Mib
     slots: asyncio.Semaphore
     keep_alive: Seconds = _KEEP_ALIVE
     users: int = 0
     leaving: bool = False
+    dead: bool = False
     expires: datetime = field(default_factory=lambda: expiry(_KEEP_ALIVE))
     expiry: asyncio.TimerHandle | None = field(default=None, repr=False)
 
-    @property
-    def num_ctx(self) -> int:
-        """Tokens per slot."""
-        return self.options.num_ctx or 4096
+    def serves(self, options: RunnerOptions) -> bool:
+        """Whether it answers a request with these options as it is."""
+        return not self.dead and self.options.same(options)
 
 
 class Memory:
@@ -105,8 +113,9 @@ class Memory:
 
     async def runner(self, name: str, model: ServedModel, options: RunnerOptions) -> Runner:
         """The model with these options, loaded for them where it has to be; cancelling aborts the load. Busy."""
+        options = options.capped(model.trained)
         there = self.runners.get(name)
-        if there is not None and there.options.same(options):
+        if there is not None and there.serves(options):
             return there
         if self._queued >= self.max_queue:
             raise Busy
@@ -119,7 +128,7 @@ class Memory:
 
     async def _load(self, name: str, model: ServedModel, options: RunnerOptions) -> Runner:
         there = self.runners.get(name)
-        if there is not None and there.options.same(options):
+        if there is not None and there.serves(options):
             return there
         while self._locked:
             await self._someone_leaves()
@@ -132,7 +141,8 @@ class Memory:
         if self.load_s:
             await asyncio.sleep(self.load_s)
         vram = min(need, self.free)
-        runner = self.runners[name] = Runner(options, model.footprint, vram, asyncio.Semaphore(self.parallel))
+        slots = asyncio.Semaphore(self.parallel)
+        runner = self.runners[name] = Runner(options, options.num_ctx or 4096, model.footprint, vram, slots)
         self.peak = max(self.peak, self.vram_mib - self.free)
         self.loads.append((name, runner.num_ctx))
         self._rest(name, runner)
@@ -219,6 +229,11 @@ class Memory:
             self.unloads.append(name)
             self._freed()
 
+    def kill(self, name: str) -> None:
+        """The process of a model ends, whoever uses it."""
+        if (runner := self.runners.get(name)) is not None:
+            runner.dead = True
+
     def lose(self, name: str | None = None) -> None:
         """A runner is gone, whoever uses it; None: all of them."""
         for gone in [name] if name is not None else list(self.runners):
@@ -237,22 +252,3 @@ class Memory:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self.lose()
-
-
-def runner_options(body: Mapping[str, Any]) -> RunnerOptions:
-    """What a request wants of its runner."""
-    options = body.get("options") or {}
-    shift = body.get("shift")
-    num_gpu = int(options.get("num_gpu", -1))
-    return RunnerOptions(
-        options.get("num_ctx"), options.get("num_batch"), True if shift is None else bool(shift), num_gpu
-    )
-
-
-def keep_alive_of(body: Mapping[str, Any]) -> Seconds | None:
-    """The seconds a request asks for; None where it does not say."""
-    said = body.get("keep_alive")
-    if said is None:
-        return None
-    seconds = float(str(said).removesuffix("s"))
-    return FOREVER if seconds < 0 else seconds

@@ -13,23 +13,27 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vwt_agents.endpoints.address import canonical
+from vwt_agents.testing.bodies import keep_alive_of, refusal_of, runner_options
 from vwt_agents.testing.faults import Fault, Faults, Gates
 from vwt_agents.testing.http import Exchange, HttpServer
-from vwt_agents.testing.memory import Busy, Memory, Runner, RunnerOptions, keep_alive_of, runner_options
+from vwt_agents.testing.memory import Busy, Memory, Runner, RunnerOptions
 from vwt_agents.testing.replies import (
     BUSY,
-    DEAD,
+    KILLED,
     OOM,
     TOO_LONG,
     ServedModel,
     Times,
-    digest,
     last,
     listed,
+    rendered,
     running,
+    said,
     shown,
     tokens,
+    too_long,
 )
+from vwt_agents.testing.streams import parts_of, stream_answer, stream_pull, stream_text
 
 if TYPE_CHECKING:
     from vwt_agents.types import Mib, Seconds
@@ -226,30 +230,47 @@ class OllamaServer:
 
     async def _generate(self, exchange: Exchange) -> None:
         """Load, unload, or answer a prompt in one piece."""
-        if (name := await self._named(exchange)) is None:
+        if (asked := await self._asked(exchange)) is None:
             return
-        name = self._runner_of(name)
-        keep_alive, prompt = keep_alive_of(exchange.body), exchange.body.get("prompt") or ""
-        reply = {"model": name, "response": "", "done": True}
-        if keep_alive == 0 and not prompt:
-            self.memory.told_to_leave(name)
-            await exchange.reply({**reply, "done_reason": "unload"})
-        elif (runner := await self._loaded(exchange, name)) is not None:
-            self.memory.keep(name, keep_alive)
-            if not prompt:
-                await exchange.reply({**reply, "done_reason": "load"})
-                return
-            async with self.memory.use(name, runner, keep_alive), runner.slots:
+        prompt, empty = exchange.body.get("prompt") or "", {"response": ""}
+        if not prompt:
+            await self._stay_or_leave(exchange, asked, empty)
+            return
+        name = self._runner_of(asked)
+        if (runner := await self._loaded(exchange, name)) is not None:
+            async with self.memory.use(name, runner, keep_alive_of(exchange.body)), runner.slots:
                 counts = {"prompt_eval_count": tokens([{"content": prompt}]), "eval_count": 1}
-                await exchange.reply({**reply, "response": "ok", "done_reason": "stop", **counts})
+                if exchange.body.get("stream") is False:
+                    await exchange.reply(said(asked, response="ok", done=True, done_reason="stop", **counts))
+                    return
+                reply = self._script(exchange.body)
+                await stream_text(exchange, asked, [reply] if isinstance(reply, str) else reply, counts)
+
+    async def _stay_or_leave(self, exchange: Exchange, asked: str, empty: dict[str, Any]) -> None:
+        """What a request without a prompt asks for: an unload with a `keep_alive` of 0, else a load."""
+        name, keep_alive = self._runner_of(asked), keep_alive_of(exchange.body)
+        if keep_alive == 0:
+            self.memory.told_to_leave(name)
+            await exchange.reply(said(asked, **empty, done=True, done_reason="unload"))
+        elif await self._loaded(exchange, name) is not None:
+            self.memory.keep(name, keep_alive)
+            await exchange.reply(said(asked, **empty, done=True, done_reason="load"))
 
     async def _chat(self, exchange: Exchange, fault: Fault | None) -> None:
-        self.calls.append(exchange.body)
+        if not exchange.body.get("_debug_render_only"):
+            self.calls.append(exchange.body)
         began = _now()
-        if (asked := await self._named(exchange)) is None:
+        if (asked := await self._asked(exchange)) is None:
+            return
+        if not exchange.body.get("messages"):
+            await self._stay_or_leave(exchange, asked, {"message": {"role": "assistant", "content": ""}})
             return
         name = self._runner_of(asked)
         if (runner := await self._loaded(exchange, name)) is None:
+            return
+        if exchange.body.get("_debug_render_only"):
+            text = rendered(exchange.body["messages"], closes=self.models[asked].closes)
+            await exchange.reply(said(asked, done=False, _debug_info={"rendered_template": text}))
             return
         granted = _now()
         self._count(1)
@@ -257,9 +278,11 @@ class OllamaServer:
             async with self.memory.use(name, runner, keep_alive_of(exchange.body)), runner.slots:
                 times = Times(load=granted - began, slot=_now() - granted)
                 if (prompt := await self._prompt(exchange, runner)) is not None:
-                    reply = self._script(exchange.body)
-                    pieces = [reply] if isinstance(reply, str) else list(reply)
-                    await self._stream(exchange, pieces, fault, last(name, prompt, len(pieces), times))
+                    parts, reason = parts_of(exchange.body, self.models[asked], self._script(exchange.body))
+                    end = last(asked, prompt, len(parts), times, reason=reason)
+                    if fault == "error":
+                        self.memory.kill(name)
+                    await stream_answer(exchange, parts, end, fault=fault, pause=self._pause)
         finally:
             self._count(-1)
 
@@ -269,52 +292,23 @@ class OllamaServer:
         if count < runner.num_ctx:
             return count
         if body.get("truncate") is False and self.obeys_truncate:
-            await exchange.reply({"error": f"request ({count} tokens) exceeds the available context size"}, 400)
+            await exchange.reply({"error": too_long(count, runner.num_ctx)}, 400)
         elif not runner.options.shift and self.obeys_truncate:
             await exchange.reply({"error": TOO_LONG}, 400)
         else:
             return runner.num_ctx - max((runner.num_ctx - 4) // 2, 1)
         return None
 
-    async def _stream(
-        self, exchange: Exchange, pieces: Sequence[str], fault: Fault | None, end: dict[str, Any]
-    ) -> None:
-        name = end["model"]
-        await exchange.begin()
-        for index, piece in enumerate(pieces):
-            if index:
-                await self._gates.through("piece")
-                await asyncio.sleep(self.piece_s)
-            await exchange.line({"model": name, "message": {"role": "assistant", "content": piece}, "done": False})
-            if fault is not None:
-                break
-        if fault == "cut":
-            exchange.writer.transport.abort()
-            return
-        if fault == "garbage":
-            await exchange.line("<html>proxy</html>")
-        elif fault == "error":
-            self.memory.lose(name)
-            await exchange.line({"error": DEAD})
-        elif fault is None:
-            await exchange.line(end)
-        await exchange.end()
+    async def _pause(self) -> None:
+        await self._gates.through("piece")
+        await asyncio.sleep(self.piece_s)
 
     async def _pull(self, exchange: Exchange, fault: Fault | None) -> None:
         name = canonical(exchange.body.get("model", ""))
-        await exchange.begin()
-        await exchange.line({"status": "pulling manifest"})
-        if name not in self.pullable and name not in self.models:
-            await exchange.line({"error": "pull model manifest: file does not exist"})
-        elif fault is None:
+        there = name in self.pullable or name in self.models
+        if there and fault is None:
             self.models.setdefault(name, self.pullable.get(name, ServedModel()))
-            blob = digest(name)
-            for completed in (0, 50, 100):
-                line = {"status": f"pulling {blob[:12]}", "digest": f"sha256:{blob}", "total": 100}
-                await exchange.line({**line, "completed": completed})
-            for status in ("verifying sha256 digest", "writing manifest", "success"):
-                await exchange.line({"status": status})
-        await exchange.end()
+        await stream_pull(exchange, name, there=there, broken=fault is not None)
 
     async def _named(self, exchange: Exchange) -> str | None:
         name = canonical(exchange.body.get("model", ""))
@@ -322,6 +316,14 @@ class OllamaServer:
             return name
         await exchange.reply({"error": f"model '{exchange.body.get('model')}' not found"}, 404)
         return None
+
+    async def _asked(self, exchange: Exchange) -> str | None:
+        """The model of a chat or a generate; None where the request is refused and has its answer."""
+        name = await self._named(exchange)
+        if name is not None and (refusal := refusal_of(exchange.body, self.models[name])) is not None:
+            await exchange.reply({"error": refusal.words}, refusal.status)
+            return None
+        return name
 
     def _runner_of(self, name: str) -> str:
         """The name under which the weights are in memory: that of the tag that was loaded first."""
@@ -333,9 +335,9 @@ class OllamaServer:
         """The model in memory for a request; None when that failed and the request has its answer."""
         wanted = runner_options(exchange.body)
         there = self.memory.runners.get(name)
-        if (there is None or not there.options.same(wanted)) and (fault := self._faults.take("load")) is not None:
+        if (there is None or not there.serves(wanted)) and (fault := self._faults.take("load")) is not None:
             if fault == "error":
-                await exchange.reply({"error": DEAD}, 500)
+                await exchange.reply({"error": KILLED}, 500)
             else:
                 await self._broken(exchange, fault)
             return None
