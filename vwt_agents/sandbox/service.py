@@ -129,8 +129,8 @@ class Sandbox:
 
         `files` is file name -> text, or a folder; `collect` are patterns of produced files to keep. Snippets get 10 s unless `limits` says otherwise.
         """  # noqa: E501
+        from vwt_agents.sandbox.folders import stage_folder, write_files
         from vwt_agents.sandbox.judge import checked_files
-        from vwt_agents.sandbox.supervise import stage_folder, write_files
 
         argv = (python(), "-B", entry) if isinstance(entry, str) else tuple(entry)
         limits = limits or replace(self.limits, wall_s=min(10.0, self.limits.wall_s))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from vwt_agents.errors import SandboxUnavailable
 from vwt_agents.sandbox.base import BOX, Backend, Limits, Mount, SandboxResult, python
 from vwt_agents.sandbox.made_lines import made_lines
-from vwt_agents.sandbox.program import kept, package, write_all
+from vwt_agents.sandbox.program import package
 from vwt_agents.sandbox.records import Report, read_records
 from vwt_agents.sandbox.suite_files import checked_files, module_names
 
@@ -68,7 +68,7 @@ async def try_tests(
 
     `paths` are folders that modules are looked for in besides the tops; only where the code is not isolated.
     """
-    from vwt_agents.sandbox.supervise import stage_folder, write_files
+    from vwt_agents.sandbox.folders import stage_folder, write_files
 
     token = secrets.token_hex(8)
     mib = (
@@ -103,6 +103,8 @@ def _made(stage: str, name: str) -> Path:
 
 def _package(backend: Backend, stage: str, name: str) -> Path:
     """A folder with modules of ours; the same one each time where no program could have written to it."""
+    from vwt_agents.sandbox.folders import kept, write_all
+
     files = functools.partial(package, _MODULES[name])
     return kept(name, files) if backend.level == "full" else write_all(Path(stage, name), files())
 
