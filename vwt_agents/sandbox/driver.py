@@ -45,12 +45,16 @@ def drive(fd: int, sentinel: str, tests: str, prepare: Callable[[Callable[..., N
     settings = json.loads(_read_line(fd))
     sys.path.extend(settings["sites"])
     gc.disable()
-    import pytest
+    tell = _teller(fd, bytes.fromhex(settings["key"]))
+    try:
+        import pytest
+    except Exception as error:  # noqa: BLE001 - whatever it is, no test can be run
+        tell(kind="no pytest", text=f"{type(error).__name__}: {error}"[:_MOST_TEXT])
+        return
 
     # pytest has garbage collected five times at its end, so that nothing goes unsaid; what it is made of itself is none.
     gc.freeze()
     gc.enable()
-    tell = _teller(fd, bytes.fromhex(settings["key"]))
     sys.path.append(tests)
     prepare(tell, settings["paths"])
     config = os.path.join(os.path.dirname(sentinel), "pytest.ini")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from vwt_agents.errors import SandboxUnavailable
 from vwt_agents.sandbox.base import BOX, Limits, Mount, python
+from vwt_agents.sandbox.pytest_inside import sites
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,7 +59,12 @@ class Step(NamedTuple):
 def interpreter_mounts() -> tuple[Mount, ...]:
     """The folders this Python needs: base_prefix, prefix, its own, and pytest's. /usr is always there and left out."""
     prefixes = [Path(os.path.abspath(prefix)) for prefix in (sys.base_prefix, sys.prefix)]  # noqa: PTH100 - see python()
-    folders = [*prefixes, prefixes[0].resolve(), Path(python()).parent.parent, *_package_folders()]
+    folders = [
+        *prefixes,
+        prefixes[0].resolve(),
+        Path(python()).parent.parent,
+        *(Path(os.path.abspath(one)) for one in sites()),  # noqa: PTH100
+    ]
     home = Path.home().resolve()
     found: dict[str, Mount] = {}
     for folder in folders:
@@ -96,15 +102,6 @@ def _links(path: str) -> Iterable[tuple[str, str]]:
             here = PurePosixPath("/") if target.startswith("/") else here
         else:
             here = place
-
-
-def _package_folders() -> list[Path]:
-    from importlib.util import find_spec
-
-    spec = find_spec("pytest")
-    if spec is None or not spec.origin:
-        return []
-    return [Path(os.path.abspath(spec.origin)).parent.parent]  # noqa: PTH100 - see python()
 
 
 def etc_files(uid: int) -> dict[str, bytes]:

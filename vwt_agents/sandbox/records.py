@@ -38,6 +38,7 @@ class Report:
     forged: bool = False
     lost: str | None = None
     not_isolatable: str | None = None
+    no_pytest: str | None = None
     doubts: list[str] = field(default_factory=list)
 
 
@@ -77,6 +78,8 @@ def _take(report: Report, record: dict[str, Any]) -> None:
             report.status, report.running = status, None
         case {"kind": "aborted", "error": str(error)}:
             report.aborted = error
+        case {"kind": "no pytest", "text": str(text)}:
+            report.no_pytest = text
         case _:
             _take_isolated(report, record)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vwt_agents.sandbox.detect import Finding
     from vwt_agents.sandbox.judge import Choice, Verdict
     from vwt_agents.sandbox.outputs import OutputCase
+    from vwt_agents.sandbox.pytest_inside import PytestFound
 
 __all__ = ["Sandbox"]
 
@@ -64,6 +65,12 @@ class Sandbox:
         from vwt_agents.sandbox.detect import ALL, probe
 
         return tuple([await probe(name) for name in ALL])
+
+    async def find_pytest(self) -> PytestFound:
+        """Whether tests can be judged here: pytest, as programs in this sandbox import it, or why they cannot and the cure."""
+        from vwt_agents.sandbox.pytest_inside import look_for_pytest
+
+        return await look_for_pytest(self.backend)
 
     async def test(
         self,
