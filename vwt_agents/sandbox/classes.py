@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections import namedtuple
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from vwt_agents.sandbox.asking import ask
 from vwt_agents.sandbox.bases import CHANGEABLE
 from vwt_agents.sandbox.handles import ClassMeta, Handle, answers, attribute
-from vwt_agents.sandbox.operators import CHANGING, OPERATORS, local
+from vwt_agents.sandbox.operators import CHANGING, OPERATORS, added_to, local
 from vwt_agents.sandbox.value_classes import value_class
 from vwt_agents.sandbox.wire import PLAIN_CLASSES
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["ErrorMeta", "is_named", "library_error", "made_class", "made_error"]
+
+
+_VIEWS: Final = ("dict_keys", "dict_items")
 
 
 def made_class(number: int, about: dict[str, Any], bases: list[Any]) -> type:
@@ -39,6 +42,7 @@ def made_class(number: int, about: dict[str, Any], bases: list[Any]) -> type:
     common |= {
         "vwt_own_equality": bool(about["own_equality"]),
         "vwt_checks": bool(about["checks"]),
+        "vwt_enums": tuple(str(one) for one in about["enums"]),
         "vwt_members": None if members is None else tuple(str(one) for one in members),
     }
     kind = None if base is None else PLAIN_CLASSES[base]
@@ -49,7 +53,9 @@ def made_class(number: int, about: dict[str, Any], bases: list[Any]) -> type:
     if kind is not None:
         space["vwt_base"] = kind
         space |= _from_base(kind, set(about["has"]))
-        if about["made_from_base"]:
+        if kind is set and about["name"] in _VIEWS:
+            space |= {"vwt_view": about["name"], "__reversed__": local("__reversed__")}
+        elif about["made_from_base"]:
             like = type(about["name"], (kind,), {name: common[name] for name in ("__module__", "__qualname__")})
             space["__class__"] = property(lambda _: like)  # `isinstance(x, list)` looks at it, and at nothing else
     if about["dataclass"]:
@@ -67,6 +73,8 @@ def _from_base(kind: type, own: set[str]) -> dict[str, Any]:
         if hasattr(kind, dunder) and name not in own and name != "call":
             asks = name in CHANGING or (name == "getitem" and "missing" in own)
             space[dunder] = remote if asks else local(dunder)
+    if kind in (list, bytearray) and "radd" not in own:
+        space["__radd__"] = added_to  # a list does without: its `+` knows every class made from it
     return space
 
 
