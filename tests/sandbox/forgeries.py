@@ -433,4 +433,7 @@ FORGERIES: dict[str, Forgery] = {
         "from m import Num\n\n\ndef test_one():\n    n = Num(3)\n    n += 2\n    assert n == 5\n",
         same_process=False,
     ),
+    "a message in the lines of the code": Forgery(
+        "def f(x):\n    raise ValueError('no')  # must be positive", _MATCH, fools_pytest=False
+    ),
 }

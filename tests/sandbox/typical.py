@@ -582,4 +582,21 @@ TYPICAL: dict[str, Pair] = {
         "    assert [name for name in reversed(reg.names())][0] == 'a' and len(reg.items()) == 5\n    assert dict(reg.items())['y'] == [1] and sorted(reg.items())[0] == ('a', [1]) and ('b', [1]) in reg.items()\n",
         ("list(values)", "list(values[1:])"),
     ),
+    "subtests": Pair(
+        "def roman(n):\n    return {1: 'I', 2: 'II', 5: 'V'}[n]\n",
+        "import unittest\nfrom m import roman\n\n\nclass TestRoman(unittest.TestCase):\n    def test_all(self):\n        for n, text in ((1, 'I'), (2, 'II'), (5, 'V')):\n"
+        "            with self.subTest(n=n):\n                self.assertEqual(roman(n), text)\n",
+        ("2: 'II'", "2: 'X'"),
+    ),
+    "a_message_and_nothing_else": Pair(
+        "def check(n):\n    if n < 0:\n        raise ValueError('n must be positive')\n    return n\n",
+        "import pytest\nfrom m import check\n\n\ndef test_message():\n    with pytest.raises(ValueError, match='^n must be positive$'):\n        check(-1)\n    assert check(1) == 1\n",
+        ("'n must be positive'", "'n must be positive, it is not'"),
+    ),
+    "two_made_at_once": Pair(
+        "class Spans:\n    def __init__(self, *spans):\n        self.spans = tuple(sorted(spans))\n    def __or__(self, other):\n        return Spans(*self.spans, *other.spans)\n"
+        "    def __eq__(self, other):\n        return self.spans == (other.spans if isinstance(other, Spans) else other)\n",
+        "from m import Spans\n\n\ndef test_spans():\n    a, b = Spans((5, 7), (1, 3)), Spans((4, 4))\n    assert a == ((1, 3), (5, 7)) and b == ((4, 4),)\n    assert (a | b).spans == ((1, 3), (4, 4), (5, 7))\n",
+        ("tuple(sorted(spans))", "tuple(spans)"),
+    ),
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vwt_agents.sandbox.asking import ask
 from vwt_agents.sandbox.bases import CHANGEABLE
+from vwt_agents.sandbox.driver import WHERE, collected
 from vwt_agents.sandbox.handles import ClassMeta, Handle, answers, attribute
 from vwt_agents.sandbox.operators import CHANGING, OPERATORS, added_to, local
 from vwt_agents.sandbox.value_classes import value_class
@@ -137,7 +138,7 @@ def library_error(names: Sequence[Sequence[str]]) -> type[BaseException]:
 
 
 def made_error(cls: type[BaseException], arguments: list[Any], state: dict[str, Any], about: dict[str, Any]) -> Any:
-    """An exception as the code raised it, with the lines of the code as a note."""
+    """An exception as the code raised it, with the lines of the code for who reports it: tests do not see them."""
     try:
         error = BaseException.__new__(cls) if isinstance(cls, ErrorMeta) else cls(*arguments)
     except Exception:  # noqa: BLE001 - a class with a constructor of its own
@@ -147,5 +148,9 @@ def made_error(cls: type[BaseException], arguments: list[Any], state: dict[str, 
     if isinstance(cls, ErrorMeta):
         error.__dict__.update(vwt_id=about["number"], vwt_text=about["text"], vwt_repr=about["repr"])
     if about["where"]:
-        error.add_note("in the code:\n" + "\n".join(str(line) for line in about["where"]))
+        where = "in the code:\n" + "\n".join(str(line) for line in about["where"])
+        if collected:
+            error.__dict__[WHERE] = where
+        else:
+            error.add_note(where)
     return error

@@ -21,6 +21,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+WHERE = "vwt_where"
+"""What an exception of the code has its lines under. Not among its notes: `pytest.raises(match=...)` looks at those too."""
+collected: list[bool] = []
+"""Something once no test file is imported any more: what one cannot import is reported at once, and no test looks at it."""
 _MOST_TEXT = 4000
 _LINES = 15
 
@@ -114,9 +118,23 @@ class _Plugin:
         if report.failed:
             self._tell(kind="collect", test=report.nodeid, text=_shorten(str(report.longreprtext)))
 
+    def pytest_collection_finish(self) -> None:
+        collected.append(True)
+
+    def pytest_runtest_makereport(self, call: Any) -> None:
+        """Have the lines of the code shown, now that no test looks at the exception any more."""
+        error, seen = call.excinfo.value if call.excinfo else None, set[int]()
+        while error is not None and id(error) not in seen:
+            seen.add(id(error))
+            where = vars(error).pop(WHERE, None)
+            if type(where) is str:
+                error.add_note(where)
+            error = error.__cause__ or error.__context__
+
     def pytest_runtest_logreport(self, report: Any) -> None:
         outcome = "xfail" if hasattr(report, "wasxfail") else report.outcome
-        record: dict[str, Any] = {"kind": "phase", "test": report.nodeid, "when": report.when, "outcome": outcome}
+        when = "subtest" if type(report).__name__ == "SubtestReport" else report.when  # one of any number
+        record: dict[str, Any] = {"kind": "phase", "test": report.nodeid, "when": when, "outcome": outcome}
         if outcome != "passed":
             crash = getattr(report.longrepr, "reprcrash", None)
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else getattr(crash, "message", "")

@@ -138,6 +138,12 @@ class _File:
         made: set[str] = set()
         other: set[str] = set()
         for node in _own_nodes(scope):
+            if isinstance(node, ast.Assign) and len(node.targets) == 1:
+                for target, value in _one_by_one(node.targets[0], node.value):
+                    names = {one.id for one in ast.walk(target) if isinstance(one, ast.Name)}
+                    whole = isinstance(target, ast.Name) and self._is_made(value, known | made)
+                    (made if whole else other).update(names)
+                continue
             if isinstance(node, ast.Assign) and self._is_made(node.value, known | made):
                 made.update(one.id for one in node.targets if isinstance(one, ast.Name))
                 continue
@@ -208,6 +214,17 @@ def _targets(node: ast.AST) -> list[ast.expr]:
             return [part for part in ast.walk(one) if isinstance(part, ast.Name | ast.Attribute)]
         case _:
             return []
+
+
+def _one_by_one(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
+    """What is given to what: `a, b = A(), B()` is two assignments, where nothing is starred."""
+    match target, value:
+        case ((ast.Tuple(elts=targets) | ast.List(elts=targets)), (ast.Tuple(elts=values) | ast.List(elts=values))) if (
+            len(targets) == len(values) and not any(isinstance(one, ast.Starred) for one in (*targets, *values))
+        ):
+            return list(zip(targets, values, strict=True))
+        case _:
+            return [(target, value)]
 
 
 def _calls_name(node: ast.AST) -> bool:
