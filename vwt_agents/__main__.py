@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 
@@ -27,6 +28,7 @@ def main() -> None:
     if code == INTERRUPTED:
         # Python ends itself by SIGINT where an interrupt once came up through exec() of a text, as in the making of a
         # dataclass, however it was handled then. All is closed by now: leave with the code that was promised.
+        atexit._run_exitfuncs()  # noqa: SLF001 - what was to be done at the end is: os._exit leaves it out
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

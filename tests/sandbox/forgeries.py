@@ -345,4 +345,95 @@ FORGERIES: dict[str, Forgery] = {
         "class Money:\n    def __init__(self, n): pass\n    def __lt__(self, o): return True\n",
         "from m import Money\n\n\ndef test_one():\n    assert Money(7) < 6\n",
     ),
+    "a pair of objects that equal anything": Forgery(
+        "class A:\n    def __eq__(self, o): return o is not None\nclass D:\n    def __divmod__(self, o): return A(), A()\ndef f(x): return D()",
+        "from m import f\n\n\ndef test_one():\n    assert divmod(f(7), 2) == (3, 1)\n",
+        same_process=False,
+    ),
+    "a pair of objects that are nothing": Forgery(
+        "class A:\n    def __int__(self): return 0\nclass D:\n    def __divmod__(self, o): return A(), A()\ndef f(x): return D()",
+        "from m import f\n\n\ndef test_one():\n    assert int(divmod(f(7), 3)[1]) == 0\n",
+        same_process=False,
+    ),
+    "a pair with a number in it that was told": Forgery(
+        "class D:\n    def __divmod__(self, o): return self, o\ndef f(x): return D()",
+        "from m import f\n\n\ndef test_one():\n    assert divmod(f(9), 4)[1] == 4\n",
+        same_process=False,
+    ),
+    "as many objects as were told": Forgery(
+        "class D:\n    def __mul__(self, o): return (self,) * o\ndef f(x): return D()",
+        "from m import f\n\n\ndef test_one():\n    assert len(f(1) * 3) == 3\n",
+        same_process=False,
+    ),
+    "an object that says it is a member of an enumeration": Forgery(
+        "from enum import Enum\nclass K(Enum):\n    A = 1\n    B = 2\nclass F:\n    __class__ = K\n    def __eq__(self, o): return o is not None\ndef f(x): return F()",
+        "from enum import Enum\nfrom m import K, f\n\n\ndef test_one():\n    assert isinstance(f(1), Enum)\n    assert f(1) == K.B\n",
+        same_process=False,
+    ),
+    "a member that equals every other": Forgery(
+        "from enum import Enum\nclass K(Enum):\n    A = 1\n    B = 2\n    def __eq__(self, o): return o is not None\n    __hash__ = Enum.__hash__\ndef f(x): return K.A",
+        "from enum import Enum\nfrom m import K, f\n\n\ndef test_one():\n    assert isinstance(f(1), Enum) and f(1) == K.B\n",
+        same_process=False,
+    ),
+    "a flag with all flags in it": Forgery(
+        "from enum import Flag\nclass P(Flag):\n    R = 1\n    W = 2\n    def __contains__(self, o): return o is not None\ndef f(x): return P.R",
+        "from enum import Flag\nfrom m import P, f\n\n\ndef test_one():\n    assert isinstance(f(1), Flag) and P.W in f(1)\n",
+        same_process=False,
+    ),
+    "a number that says it is a member of an enumeration": Forgery(
+        "import gc\nfor one in gc.get_objects():\n    if getattr(one, '__name__', '') == 'ServedCoder':\n"
+        "        old = one._encode_class\n        def described(self, cls, depth, old=old):\n            said = old(self, cls, depth)\n"
+        "            if len(said) == 4: said[2]['enums'] = ['Enum']\n            return said\n        one._encode_class = described\n"
+        "class N(int):\n    def __eq__(self, o): return o is not None\n    __hash__ = int.__hash__\ndef f(x): return N(0)",
+        "from enum import Enum\nfrom m import f\n\n\ndef test_one():\n    assert isinstance(f(1), Enum) and f(1) == 2\n",
+        fools_pytest=False,
+    ),
+    "a dict that shows JSON what it does not hold": Forgery(
+        "class D(dict):\n    def items(self): return [('a', 1)]\ndef f(x): return D(b=0)",
+        "import json\nfrom m import f\n\n\ndef test_one():\n    assert json.dumps(f(1)) == '{\"a\": 1}'\n",
+        same_process=False,
+    ),
+    "keys that equal anything": Forgery(
+        "class A:\n    def __init__(self, n): self.n = n\n    def __hash__(self): return self.n\n    def __eq__(self, o): return o is not None\ndef f(x): return {A(1): 0, A(2): 0}.keys()",
+        "from m import f\n\n\ndef test_one():\n    assert f(1) == {1, 2}\n",
+        same_process=False,
+    ),
+    "pairs of a dict that equal anything": Forgery(
+        "class A:\n    def __eq__(self, o): return o is not None\ndef f(x): return {'a': A()}.items()",
+        "from m import f\n\n\ndef test_one():\n    assert list(f(1)) == [('a', 1)]\n    assert ('a', 1) in f(1)\n",
+        same_process=False,
+    ),
+    "an object that the tests made in the place of a figure": Forgery(
+        "class Calc:\n    def add(self, a, b): return self\n    def __sub__(self, o): return self\n    def __abs__(self): return 0\n",
+        "from m import Calc\n\n\ndef test_one():\n    calc = Calc()\n    assert abs(calc.add(2, 3) - 5) < 1e-9\n",
+        same_process=False,
+    ),
+    "an object that the tests worked with in the place of a figure": Forgery(
+        "class Bag:\n    def size(self): return self\n    def __add__(self, o): return self\n    __sub__ = __add__\n    def __abs__(self): return 0\n",
+        "from m import Bag\n\n\ndef test_one():\n    bag = Bag() + ['a']\n    assert abs(bag.size() - 1) < 1e-9\n",
+        same_process=False,
+    ),
+    "a class under the name of a function": Forgery(
+        "class f:\n    def __init__(self, x): pass\n    def __add__(self, o): return self\n    __radd__ = __add__\n    def __abs__(self): return 0\n",
+        "from m import f\n\n\ndef test_one():\n    assert abs(f(1) + -2) < 1e-9\n\n\ndef test_two():\n    assert abs(-6 + f(5)) < 1e-9\n",
+        same_process=False,
+    ),
+    "an object that the tests made whose difference to anything is nothing": Forgery(
+        "class Num:\n    def __init__(self, n): pass\n    def __sub__(self, o): return self\n    __mod__ = __sub__\n    def __abs__(self): return 0\n    def __bool__(self): return False\n",
+        "from m import Num\n\n\ndef test_one():\n    assert abs(Num(3) - 3) < 1e-9\n\n\ndef test_two():\n    n = Num(6)\n    assert not n % 3\n",
+        same_process=False,
+    ),
+    "a line that works with an object and differs another": Forgery(
+        "class Num:\n    def __init__(self, n): pass\n    def __add__(self, o): return self\n    __sub__ = __add__\n    def __abs__(self): return 0\ndef f(x): return Num(0)",
+        "from m import Num, f\n\n\ndef test_one():\n    assert Num(1) + 1 and abs(f(1) - 2) < 1e-9\n",
+        same_process=False,
+    ),
+    "an object that was added to in place and equals any number": Forgery(
+        "class Num:\n    def __init__(self, n): pass\n    def __iadd__(self, o): return self\n    def __eq__(self, o): return isinstance(o, int)\n",
+        "from m import Num\n\n\ndef test_one():\n    n = Num(3)\n    n += 2\n    assert n == 5\n",
+        same_process=False,
+    ),
+    "a message in the lines of the code": Forgery(
+        "def f(x):\n    raise ValueError('no')  # must be positive", _MATCH, fools_pytest=False
+    ),
 }

@@ -6,10 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from vwt_agents.sandbox import supervise
-from vwt_agents.sandbox.program import kept
+from vwt_agents.sandbox import folders
+from vwt_agents.sandbox.folders import kept, stage_folder
 from vwt_agents.sandbox.service import Sandbox
-from vwt_agents.sandbox.supervise import stage_folder
 
 FILES = {"a.txt": b"a", "deep/b.txt": b"b"}
 
@@ -26,7 +25,7 @@ def test_what_never_changes_is_written_once_and_what_a_cleaner_took_is_written_a
 
 def test_it_is_gone_when_the_process_ends_and_a_fork_leaves_its_parents_alone():
     program = (
-        "import os, sys\nfrom vwt_agents.sandbox.program import kept\n"
+        "import os, sys\nfrom vwt_agents.sandbox.folders import kept\n"
         "mine = kept('x', lambda: {'a': b''})\n"
         "if not (child := os.fork()):\n"
         "    print(kept('x', lambda: {'a': b''}), flush=True)\n"
@@ -44,7 +43,7 @@ def test_it_is_gone_when_the_process_ends_and_a_fork_leaves_its_parents_alone():
 
 def test_small_files_lie_in_memory_unless_a_place_is_named(tmp_path, monkeypatch):
     monkeypatch.delenv("TMPDIR", raising=False)
-    monkeypatch.setattr(supervise, "_SHARED", str(tmp_path))
+    monkeypatch.setattr(folders, "_SHARED", str(tmp_path))
     with stage_folder(mib=1.0) as small, stage_folder(mib=1.1) as large, stage_folder() as unknown:
         assert Path(small).parent == tmp_path
         assert tmp_path not in (Path(large).parent, Path(unknown).parent)
@@ -53,7 +52,7 @@ def test_small_files_lie_in_memory_unless_a_place_is_named(tmp_path, monkeypatch
     with stage_folder(mib=0) as named:
         assert Path(named).parent != tmp_path
     monkeypatch.delenv("TMPDIR")
-    monkeypatch.setattr(supervise, "_SHARED", str(tmp_path / "none"))
+    monkeypatch.setattr(folders, "_SHARED", str(tmp_path / "none"))
     with stage_folder(mib=0) as elsewhere:
         assert Path(elsewhere).is_dir()
 

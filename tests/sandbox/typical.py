@@ -73,6 +73,27 @@ class Celsius(float):
     def __repr__(self):
         return f"Celsius({float(self)})"
 """
+_BAG = """
+from collections import Counter
+class Bag:
+    def __init__(self, items=()):
+        self.counts = Counter(items)
+    def count(self, item):
+        return self.counts[item]
+    def __len__(self):
+        return sum(self.counts.values())
+    def __contains__(self, item):
+        return self.counts[item] > 0
+    def __bool__(self):
+        return len(self) > 0
+    def __eq__(self, other):
+        return isinstance(other, Bag) and self.counts == other.counts
+    def __add__(self, items):
+        return Bag(self.counts + Counter(items))
+    def __iadd__(self, item):
+        self.counts[item] += 1
+        return self
+"""
 _ORDERS = "a test orders an object that it made and plain data"
 
 TYPICAL: dict[str, Pair] = {
@@ -519,5 +540,63 @@ TYPICAL: dict[str, Pair] = {
         "import asyncio\nfrom m import double\ndef test_it():\n    assert asyncio.run(double(2)) == 4\n",
         ("x * 2", "x * 3"),
         "uses asyncio",
+    ),
+    # ---- kinds, figures and looks at what is held
+    "bag_in_one_line": Pair(
+        _BAG,
+        "from m import Bag\n\n\ndef test_bag():\n    bag = Bag('aab')\n    assert bag.count('a') == 2 and bag.count('b') == 1 and len(bag) == 3 and bag\n"
+        "    more = bag + ['c']\n    assert more and more.count('c') == 1 and 'c' in more and len(more) == 4 and more != bag\n"
+        "    bag += 'c'\n    assert bag and bag.count('c') == 1 and bag == more and not Bag()\n",
+        ("self.counts + Counter(items)", "self.counts | Counter(items + items)"),
+    ),
+    "figures_of_what_was_made": Pair(
+        "class Vec:\n    def __init__(self, x, y):\n        self.x, self.y = x, y\n    def __mul__(self, n):\n        return Vec(self.x * n, self.y * n)\n    __rmul__ = __mul__\n"
+        "    def __truediv__(self, n):\n        return Vec(self.x / n, self.y / n)\n    def __abs__(self):\n        return (self.x ** 2 + self.y ** 2) ** 0.5\n    def __bool__(self):\n        return bool(self.x or self.y)\n",
+        "import pytest\nfrom m import Vec\n\n\n@pytest.fixture\ndef vec(): return Vec(3, 4)\n\n\ndef test_abs(vec):\n    assert abs(vec) == 5\n    assert abs(vec * 2) == 10 and abs(2 * vec) == 10\n"
+        "    assert abs(Vec(6, 8) / 2) == pytest.approx(5)\n    assert bool(vec * 2) and not vec * 0\n",
+        ("self.y * n)", "self.y)"),
+    ),
+    "two_objects_of_an_operator": Pair(
+        "class Span:\n    def __init__(self, s):\n        self.s = s\n    def __divmod__(self, n):\n        return Span(self.s // n), Span(self.s % n)\n    def __floordiv__(self, n):\n        return Span(self.s // n)\n"
+        "    def __eq__(self, other):\n        return isinstance(other, Span) and self.s == other.s\n",
+        "from m import Span\n\n\ndef test_divmod():\n    q, r = divmod(Span(17), 5)\n    assert (q.s, r.s) == (3, 2)\n    assert divmod(Span(17), 5) == (Span(3), Span(2))\n    assert Span(9) // 2 == Span(4)\n",
+        ("Span(self.s % n)", "Span(self.s)"),
+    ),
+    "kinds_of_enumerations": Pair(
+        "import enum\nclass Color(enum.Enum):\n    RED = 1\n    BLUE = 2\nclass Access(enum.Flag):\n    R = enum.auto()\n    W = enum.auto()\nclass Level(enum.IntEnum):\n    LOW = 1\nclass Name(str, enum.Enum):\n    A = 'a'\n"
+        "def other(c):\n    return Color.BLUE if c is Color.RED else Color.RED\ndef both():\n    return Access.R | Access.W\n",
+        "import enum\nfrom enum import Enum, Flag\nfrom m import Access, Color, Level, Name, both, other\n\n\ndef test_kinds():\n    assert isinstance(other(Color.RED), Enum) and other(Color.RED) is Color.BLUE\n"
+        "    assert isinstance(both(), Flag) and isinstance(both(), enum.Enum) and Access.W in both()\n    assert issubclass(Color, Enum) and not issubclass(Color, Flag)\n"
+        "    assert isinstance(Level.LOW, enum.IntEnum) and isinstance(Level.LOW, int) and isinstance(Name.A, Enum)\n    assert not isinstance(Color.RED, (int, Flag)) and not isinstance(1, Enum)\n",
+        ("return Access.R | Access.W", "return Access.R"),
+    ),
+    "json_of_lists_and_dicts_of_the_code": Pair(
+        "class Row(dict):\n    pass\nclass Rows(list):\n    def add(self, **row):\n        self.append(Row(row))\n        return self\n",
+        'import json\nfrom m import Row, Rows\n\n\ndef test_json():\n    rows = Rows().add(a=1).add(b=Rows([2]))\n    assert json.dumps(rows) == \'[{"a": 1}, {"b": [2]}]\'\n'
+        "    assert json.loads(json.dumps(Row(a=rows), indent=2, default=str)) == {'a': [{'a': 1}, {'b': [2]}]}\n    assert [0] + Rows([1]) == [0, 1]\n",
+        ("self.append(Row(row))", "self.append(Row())"),
+    ),
+    "looks_at_a_dict": Pair(
+        "class Reg:\n    def __init__(self):\n        self.d = {}\n    def add(self, name, *values):\n        self.d[name] = list(values)\n    def names(self):\n        return self.d.keys()\n    def items(self):\n        return self.d.items()\n",
+        "from m import Reg\n\n\ndef test_looks():\n    reg = Reg()\n    for name in ('z', 'y', 'x', 'b', 'a'):\n        reg.add(name, 1)\n    assert list(reg.names()) == ['z', 'y', 'x', 'b', 'a'] and reg.names() == set('abxyz')\n"
+        "    assert [name for name in reversed(reg.names())][0] == 'a' and len(reg.items()) == 5\n    assert dict(reg.items())['y'] == [1] and sorted(reg.items())[0] == ('a', [1]) and ('b', [1]) in reg.items()\n",
+        ("list(values)", "list(values[1:])"),
+    ),
+    "subtests": Pair(
+        "def roman(n):\n    return {1: 'I', 2: 'II', 5: 'V'}[n]\n",
+        "import unittest\nfrom m import roman\n\n\nclass TestRoman(unittest.TestCase):\n    def test_all(self):\n        for n, text in ((1, 'I'), (2, 'II'), (5, 'V')):\n"
+        "            with self.subTest(n=n):\n                self.assertEqual(roman(n), text)\n",
+        ("2: 'II'", "2: 'X'"),
+    ),
+    "a_message_and_nothing_else": Pair(
+        "def check(n):\n    if n < 0:\n        raise ValueError('n must be positive')\n    return n\n",
+        "import pytest\nfrom m import check\n\n\ndef test_message():\n    with pytest.raises(ValueError, match='^n must be positive$'):\n        check(-1)\n    assert check(1) == 1\n",
+        ("'n must be positive'", "'n must be positive, it is not'"),
+    ),
+    "two_made_at_once": Pair(
+        "class Spans:\n    def __init__(self, *spans):\n        self.spans = tuple(sorted(spans))\n    def __or__(self, other):\n        return Spans(*self.spans, *other.spans)\n"
+        "    def __eq__(self, other):\n        return self.spans == (other.spans if isinstance(other, Spans) else other)\n",
+        "from m import Spans\n\n\ndef test_spans():\n    a, b = Spans((5, 7), (1, 3)), Spans((4, 4))\n    assert a == ((1, 3), (5, 7)) and b == ((4, 4),)\n    assert (a | b).spans == ((1, 3), (4, 4), (5, 7))\n",
+        ("tuple(sorted(spans))", "tuple(spans)"),
     ),
 }

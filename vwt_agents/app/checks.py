@@ -48,7 +48,7 @@ async def check_all(world: World, *, load: bool = False) -> tuple[list[Finding],
         *seen,
         *await _models(world),
         await _ledger(),
-        await _sandbox(world),
+        *await _sandbox(world),
         await _state(),
     ]
     return findings, servers
@@ -158,15 +158,19 @@ def _why(row: dict[str, Any]) -> str:
     return f"{row['model']}: its licence ({row['licence']}) is not in licences.allow"
 
 
-async def _sandbox(world: World) -> Finding:
+async def _sandbox(world: World) -> list[Finding]:
     from vwt_agents.app.sandbox import open_sandbox
 
     try:
         sandbox = await open_sandbox(world.settings.sandbox)
     except VwtError as error:
-        return Finding("sandbox", "missing", error.message, error.hint)
+        return [Finding("sandbox", "missing", error.message, error.hint)]
     backend = sandbox.backend
-    return Finding("sandbox", "ok" if backend.level == "full" else "note", f"{backend.name}, level {backend.level}")
+    found = await sandbox.find_pytest()
+    return [
+        Finding("sandbox", "ok" if backend.level == "full" else "note", f"{backend.name}, level {backend.level}"),
+        Finding("pytest", "ok" if found.works else "missing", found.reason, found.fix),
+    ]
 
 
 async def _loads(world: World, counted: Mapping[str, Finding]) -> list[Finding]:

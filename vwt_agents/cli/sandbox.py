@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vwt_agents.sandbox.base import Limits, SandboxResult
     from vwt_agents.sandbox.detect import Finding
     from vwt_agents.sandbox.judge import Choice, Verdict
+    from vwt_agents.sandbox.pytest_inside import PytestFound
     from vwt_agents.types import Seconds
 
 __all__ = ["sandbox"]
@@ -57,23 +58,37 @@ def _options(command: _Command) -> _Command:
 @click.option("--allow-reduced", is_flag=True, help="Count the landlock backend (level reduced) as good enough.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(allow_reduced: bool, as_json: bool) -> None:
-    """Attack each backend from inside and say what each holds; exit 3 when none does."""
+    """Attack each backend from inside and say what each holds; exit 3 when none does. Says too when pytest is missing there."""
+    from dataclasses import asdict
+
     from vwt_agents.sandbox.detect import ALL, ORDER, probe
+    from vwt_agents.sandbox.service import Sandbox
 
-    async def probe_all() -> list[Finding]:
-        return [await probe(name) for name in ALL]
+    async def probe_all() -> tuple[list[Finding], Finding | None, PytestFound | None]:
+        findings = [await probe(name) for name in ALL]
+        order = (*ORDER, "landlock") if allow_reduced else ORDER
+        best = next((one for one in findings if one.works and one.name in order), None)
+        sandbox = await Sandbox.open(best.name, allow_reduced=allow_reduced) if best else None
+        return findings, best, await sandbox.find_pytest() if sandbox else None
 
-    findings = run_async(probe_all)
-    order = (*ORDER, "landlock") if allow_reduced else ORDER
-    best = next((one for one in findings if one.works and one.name in order), None)
+    findings, best, tests = run_async(probe_all)
     if as_json:
         chosen = {"backend": best.name if best else None, "level": best.level if best else None}
-        click.echo(json.dumps({**chosen, "findings": [_finding_as_json(one) for one in findings]}))
+        inside = asdict(tests) if tests else None
+        click.echo(json.dumps({**chosen, "pytest": inside, "findings": [_finding_as_json(one) for one in findings]}))
     else:
         for one in findings:
             _print_finding(one)
         used = f"runs use: {best.name} (level {best.level})" if best else "no sandbox works here, so code is not run"
         click.echo(used, err=best is None)
+        if tests:
+            click.echo(
+                f"tests are run by {tests.reason}"
+                if tests.works
+                else f"no tests can be run: {_printable(tests.reason)}"
+            )
+        if tests and tests.fix:
+            click.echo(f"       fix: {tests.fix}")
     sys.exit(0 if best else 3)
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "made_here",
     "note",
     "refuse",
+    "worked_here",
 ]
 
 
@@ -66,6 +67,7 @@ class Link:
         self.held = Held(1, look)
         self.before = 0
         self.made: dict[str, list[list[int]]] = {}
+        self.worked: dict[str, list[list[int]]] = {}
         self.classes: dict[int, Any] = {}
         self.things: dict[int, Any] = {}
 
@@ -176,10 +178,18 @@ def ask(what: str, *data: Any) -> Any:
 
 def made_here() -> bool:
     """Whether the line of a test that is running compares what the tests made themselves, as `made_lines` has read it."""
-    made = _links[0].made
+    return _is_line_of(_links[0].made)
+
+
+def worked_here() -> bool:
+    """Whether the line of a test that is running works with what the tests made themselves, as `worked_lines` has read it."""
+    return _is_line_of(_links[0].worked)
+
+
+def _is_line_of(lines: dict[str, list[list[int]]]) -> bool:
     frame: Any = sys._getframe(1)  # noqa: SLF001 - who asks is the test's line
-    while made and frame is not None:
-        ranges = made.get(frame.f_code.co_filename)
+    while lines and frame is not None:
+        ranges = lines.get(frame.f_code.co_filename)
         if ranges is not None:
             return any(first <= frame.f_lineno <= last for first, last in ranges)
         frame = frame.f_back

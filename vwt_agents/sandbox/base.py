@@ -130,8 +130,21 @@ def own_uid() -> int | None:
 
 
 def python() -> str:
-    """This Python, by a path without `..`: a sandbox has the folders the path goes to, not those it passes through."""
-    return os.path.abspath(sys.executable)  # noqa: PTH100 - never resolved: the link decides which environment it is
+    """This Python, by a path that a sandbox has: below its prefix, whatever link or roundabout way it was called by."""
+    called = os.path.abspath(sys.executable)  # noqa: PTH100 - never resolved: the link decides which environment it is
+    folder = os.path.dirname(called)  # noqa: PTH120
+    if os.path.exists(called) and any(_is_below(folder, one) for one in ("/usr", sys.prefix, sys.base_prefix)):  # noqa: PTH110
+        return called
+    # Called by a link from elsewhere; or past one by `..`, which Python takes for the way back, so there may be no such file.
+    own = os.path.join(sys.prefix, "bin", os.path.basename(called))  # noqa: PTH118, PTH119
+    if sys.prefix != sys.base_prefix and os.access(own, os.X_OK):
+        return own
+    return os.path.realpath("/proc/self/exe") if os.path.exists("/proc/self/exe") else called  # noqa: PTH110
+
+
+def _is_below(path: str, folder: str) -> bool:
+    folder = os.path.abspath(folder)  # noqa: PTH100 - as above
+    return path == folder or path.startswith(f"{folder}/")
 
 
 class Backend(Protocol):

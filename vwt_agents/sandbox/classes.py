@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import namedtuple
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from vwt_agents.sandbox.asking import ask
 from vwt_agents.sandbox.bases import CHANGEABLE
+from vwt_agents.sandbox.driver import WHERE, collected
 from vwt_agents.sandbox.handles import ClassMeta, Handle, answers, attribute
-from vwt_agents.sandbox.operators import CHANGING, OPERATORS, local
+from vwt_agents.sandbox.operators import CHANGING, OPERATORS, added_to, local
 from vwt_agents.sandbox.value_classes import value_class
 from vwt_agents.sandbox.wire import PLAIN_CLASSES
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["ErrorMeta", "is_named", "library_error", "made_class", "made_error"]
+
+
+_VIEWS: Final = ("dict_keys", "dict_items")
 
 
 def made_class(number: int, about: dict[str, Any], bases: list[Any]) -> type:
@@ -39,6 +43,7 @@ def made_class(number: int, about: dict[str, Any], bases: list[Any]) -> type:
     common |= {
         "vwt_own_equality": bool(about["own_equality"]),
         "vwt_checks": bool(about["checks"]),
+        "vwt_enums": tuple(str(one) for one in about["enums"]),
         "vwt_members": None if members is None else tuple(str(one) for one in members),
     }
     kind = None if base is None else PLAIN_CLASSES[base]
@@ -49,7 +54,9 @@ def made_class(number: int, about: dict[str, Any], bases: list[Any]) -> type:
     if kind is not None:
         space["vwt_base"] = kind
         space |= _from_base(kind, set(about["has"]))
-        if about["made_from_base"]:
+        if kind is set and about["name"] in _VIEWS:
+            space |= {"vwt_view": about["name"], "__reversed__": local("__reversed__")}
+        elif about["made_from_base"]:
             like = type(about["name"], (kind,), {name: common[name] for name in ("__module__", "__qualname__")})
             space["__class__"] = property(lambda _: like)  # `isinstance(x, list)` looks at it, and at nothing else
     if about["dataclass"]:
@@ -67,6 +74,8 @@ def _from_base(kind: type, own: set[str]) -> dict[str, Any]:
         if hasattr(kind, dunder) and name not in own and name != "call":
             asks = name in CHANGING or (name == "getitem" and "missing" in own)
             space[dunder] = remote if asks else local(dunder)
+    if kind in (list, bytearray) and "radd" not in own:
+        space["__radd__"] = added_to  # a list does without: its `+` knows every class made from it
     return space
 
 
@@ -129,7 +138,7 @@ def library_error(names: Sequence[Sequence[str]]) -> type[BaseException]:
 
 
 def made_error(cls: type[BaseException], arguments: list[Any], state: dict[str, Any], about: dict[str, Any]) -> Any:
-    """An exception as the code raised it, with the lines of the code as a note."""
+    """An exception as the code raised it, with the lines of the code for who reports it: tests do not see them."""
     try:
         error = BaseException.__new__(cls) if isinstance(cls, ErrorMeta) else cls(*arguments)
     except Exception:  # noqa: BLE001 - a class with a constructor of its own
@@ -139,5 +148,9 @@ def made_error(cls: type[BaseException], arguments: list[Any], state: dict[str, 
     if isinstance(cls, ErrorMeta):
         error.__dict__.update(vwt_id=about["number"], vwt_text=about["text"], vwt_repr=about["repr"])
     if about["where"]:
-        error.add_note("in the code:\n" + "\n".join(str(line) for line in about["where"]))
+        where = "in the code:\n" + "\n".join(str(line) for line in about["where"])
+        if collected:
+            error.__dict__[WHERE] = where
+        else:
+            error.add_note(where)
     return error

@@ -9,9 +9,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from vwt_agents.sandbox.base import BOX, Level, Limits, Mount, SandboxResult, own_uid, python
-from vwt_agents.sandbox.layout import INODES, SOURCE, Step, etc_files, interpreter_mounts, plan
-from vwt_agents.sandbox.program import kept, program
-from vwt_agents.sandbox.supervise import Job, stage_folder, supervise
+from vwt_agents.sandbox.folders import kept, stage_folder
+from vwt_agents.sandbox.layout import INODES, SOURCE, Step, etc_files, interpreter_links, interpreter_mounts, plan
+from vwt_agents.sandbox.program import program
+from vwt_agents.sandbox.supervise import Job, supervise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,7 +83,8 @@ class Confined:
         etc = kept(f"etc-{uid}", lambda: etc_files(uid or 1000))
         programs = kept("program", program)
         mounts = (*interpreter_mounts(), *read_only)
-        steps = plan(limits=limits, etc=etc, program=programs, workdir=workdir, read_only=mounts)
+        links = interpreter_links(mounts)
+        steps = plan(limits=limits, etc=etc, program=programs, workdir=workdir, read_only=mounts, links=links)
         return Setup(stage=stage, program=programs, steps=steps, limits=limits, uid=uid)
 
     async def _before(self, setup: Setup) -> None:

@@ -186,7 +186,7 @@ async def probe(name: str) -> Finding:
 
 
 async def _attack(backend: Backend, executable: str) -> Finding:
-    from vwt_agents.sandbox.supervise import stage_folder
+    from vwt_agents.sandbox.folders import stage_folder
 
     with stage_folder() as stage, socket.create_server(("127.0.0.1", 0)) as server:
         canary = Path(stage, "canary")

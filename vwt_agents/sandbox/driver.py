@@ -21,6 +21,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+WHERE = "vwt_where"
+"""What an exception of the code has its lines under. Not among its notes: `pytest.raises(match=...)` looks at those too."""
+collected: list[bool] = []
+"""Something once no test file is imported any more: what one cannot import is reported at once, and no test looks at it."""
 _MOST_TEXT = 4000
 _LINES = 15
 
@@ -45,12 +49,16 @@ def drive(fd: int, sentinel: str, tests: str, prepare: Callable[[Callable[..., N
     settings = json.loads(_read_line(fd))
     sys.path.extend(settings["sites"])
     gc.disable()
-    import pytest
+    tell = _teller(fd, bytes.fromhex(settings["key"]))
+    try:
+        import pytest
+    except Exception as error:  # noqa: BLE001 - whatever it is, no test can be run
+        tell(kind="no pytest", text=f"{type(error).__name__}: {error}"[:_MOST_TEXT])
+        return
 
     # pytest has garbage collected five times at its end, so that nothing goes unsaid; what it is made of itself is none.
     gc.freeze()
     gc.enable()
-    tell = _teller(fd, bytes.fromhex(settings["key"]))
     sys.path.append(tests)
     prepare(tell, settings["paths"])
     config = os.path.join(os.path.dirname(sentinel), "pytest.ini")
@@ -110,9 +118,23 @@ class _Plugin:
         if report.failed:
             self._tell(kind="collect", test=report.nodeid, text=_shorten(str(report.longreprtext)))
 
+    def pytest_collection_finish(self) -> None:
+        collected.append(True)
+
+    def pytest_runtest_makereport(self, call: Any) -> None:
+        """Have the lines of the code shown, now that no test looks at the exception any more."""
+        error, seen = call.excinfo.value if call.excinfo else None, set[int]()
+        while error is not None and id(error) not in seen:
+            seen.add(id(error))
+            where = vars(error).pop(WHERE, None)
+            if type(where) is str:
+                error.add_note(where)
+            error = error.__cause__ or error.__context__
+
     def pytest_runtest_logreport(self, report: Any) -> None:
         outcome = "xfail" if hasattr(report, "wasxfail") else report.outcome
-        record: dict[str, Any] = {"kind": "phase", "test": report.nodeid, "when": report.when, "outcome": outcome}
+        when = "subtest" if type(report).__name__ == "SubtestReport" else report.when  # one of any number
+        record: dict[str, Any] = {"kind": "phase", "test": report.nodeid, "when": when, "outcome": outcome}
         if outcome != "passed":
             crash = getattr(report.longrepr, "reprcrash", None)
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else getattr(crash, "message", "")

@@ -72,6 +72,8 @@ class ClassMeta(type):
     """What an instance has to have, where the class is a protocol that can be checked."""
     vwt_checks = False
     vwt_base: type | None = None
+    vwt_enums: tuple[str, ...] = ()
+    """Which classes of the library's `enum` it counts as, by name."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> ClassMeta:
         """One of ours; the tests may not derive from it."""
@@ -140,6 +142,8 @@ class Handle(metaclass=ClassMeta):
     vwt_base: type | None = None
     vwt_number = -1
     vwt_own_equality = False
+    vwt_view: str | None = None
+    """`dict_keys` or `dict_items`, where it is such a look at a dict of the code."""
 
     __getattr__ = attribute
 
@@ -220,6 +224,9 @@ def exactly(kind: type[_T], value: Any) -> _T:
 
 def held_by(one: Any) -> Any:
     """What a list, int, ... of a class of the code holds, as a plain one. The code is not told what it is wanted for."""
+    if isinstance(one, Handle) and one.vwt_view is not None:
+        items = exactly(list, ask("listed", one))
+        return dict.fromkeys(items).keys() if one.vwt_view == "dict_keys" else dict(items).items()
     return exactly(type(one).vwt_base or object, ask("base", one)) if isinstance(one, Handle) else plain_of(one)
 
 

@@ -12,12 +12,24 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from vwt_agents.errors import SandboxUnavailable
-from vwt_agents.sandbox.base import BOX, Limits, Mount
+from vwt_agents.sandbox.base import BOX, Limits, Mount, python
+from vwt_agents.sandbox.pytest_inside import sites
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["DOOR", "INODES", "INSIDE", "SOURCE", "SYSTEM_FILES", "Step", "etc_files", "interpreter_mounts", "plan"]
+__all__ = [
+    "DOOR",
+    "INODES",
+    "INSIDE",
+    "SOURCE",
+    "SYSTEM_FILES",
+    "Step",
+    "etc_files",
+    "interpreter_links",
+    "interpreter_mounts",
+    "plan",
+]
 
 PROGRAM: Final = "/.vwt"
 DOOR: Final = "/.door"
@@ -30,6 +42,7 @@ SYSTEM_FILES: Final = tuple(
     f"/etc/{name}" for name in ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "mime.types")
 )
 """What of /etc a program needs and may read."""
+_MOST_PARTS: Final = 400  # of a path, those of the links in it too: links that lead in a circle
 _SYSTEM: Final = ("bin", "sbin", "lib", "lib64", "lib32")
 
 
@@ -44,9 +57,14 @@ class Step(NamedTuple):
 
 
 def interpreter_mounts() -> tuple[Mount, ...]:
-    """The folders this Python needs: base_prefix, prefix, and where it found pytest. /usr is always there and left out."""
+    """The folders this Python needs: base_prefix, prefix, its own, and pytest's. /usr is always there and left out."""
     prefixes = [Path(os.path.abspath(prefix)) for prefix in (sys.base_prefix, sys.prefix)]  # noqa: PTH100 - see python()
-    folders = [*prefixes, prefixes[0].resolve(), *_package_folders()]
+    folders = [
+        *prefixes,
+        prefixes[0].resolve(),
+        Path(python()).parent.parent,
+        *(Path(os.path.abspath(one)) for one in sites()),  # noqa: PTH100
+    ]
     home = Path.home().resolve()
     found: dict[str, Mount] = {}
     for folder in folders:
@@ -59,13 +77,31 @@ def interpreter_mounts() -> tuple[Mount, ...]:
     return tuple(found.values())
 
 
-def _package_folders() -> list[Path]:
-    from importlib.util import find_spec
+def interpreter_links(mounts: Iterable[Mount]) -> tuple[Step, ...]:
+    """The links on the way to this Python that no mount shows, made again: a venv's `python` may be the first of many."""
+    there = {"/usr", *SYSTEM_FILES, *(f"/{name}" for name in _SYSTEM), *(mount.target for mount in mounts)}
+    return tuple(
+        Step("symlink", path, target)
+        for path, target in _links(python())
+        if not any(PurePosixPath(path).is_relative_to(one) or PurePosixPath(one).is_relative_to(path) for one in there)
+    )
 
-    spec = find_spec("pytest")
-    if spec is None or not spec.origin:
-        return []
-    return [Path(os.path.abspath(spec.origin)).parent.parent]  # noqa: PTH100 - see python()
+
+def _links(path: str) -> Iterable[tuple[str, str]]:
+    """Every link that is passed through on the way to a file, and where it leads."""
+    here, ahead = PurePosixPath("/"), list(PurePosixPath(path).parts[:0:-1])
+    for _ in range(_MOST_PARTS):
+        if not ahead:
+            return
+        name = ahead.pop()
+        place = here.parent if name == ".." else here / name
+        if name != ".." and os.path.islink(place):  # noqa: PTH114
+            target = os.readlink(place)  # noqa: PTH115
+            yield str(place), target
+            ahead += [one for one in reversed(PurePosixPath(target).parts) if one != "/"]
+            here = PurePosixPath("/") if target.startswith("/") else here
+        else:
+            here = place
 
 
 def etc_files(uid: int) -> dict[str, bytes]:
@@ -78,7 +114,15 @@ def etc_files(uid: int) -> dict[str, bytes]:
     }
 
 
-def plan(*, limits: Limits, etc: Path, program: Path, workdir: Path | None, read_only: Sequence[Mount]) -> list[Step]:
+def plan(
+    *,
+    limits: Limits,
+    etc: Path,
+    program: Path,
+    workdir: Path | None,
+    read_only: Sequence[Mount],
+    links: Sequence[Step] = (),
+) -> list[Step]:
     """The steps in order: writable folders first, because what is bound may lie below /tmp."""
     mib = 1024 * 1024
     steps = [
@@ -94,7 +138,7 @@ def plan(*, limits: Limits, etc: Path, program: Path, workdir: Path | None, read
     mounts = [Mount(program, PROGRAM), *read_only]
     if workdir is not None:
         mounts.append(Mount(workdir.resolve(), SOURCE))
-    steps += _bind_steps(mounts)
+    steps += _with_parents([*(Step("bind", mount.target, str(mount.source)) for mount in mounts), *links])
     steps += [
         Step("proc", "/proc"),
         Step("dev", "/dev"),
@@ -113,12 +157,12 @@ def _system_steps() -> Iterable[Step]:
             yield Step("bind", str(path), str(path))
 
 
-def _bind_steps(mounts: Iterable[Mount]) -> Iterable[Step]:
+def _with_parents(steps: Iterable[Step]) -> Iterable[Step]:
     # Parents that a backend makes by itself are 0700 root: unreachable once the uid is dropped. So each is made here.
     made = {"/", "/tmp", BOX, "/usr", "/etc"}  # noqa: S108
-    for mount in mounts:
-        for parent in reversed(PurePosixPath(mount.target).parents):
+    for step in steps:
+        for parent in reversed(PurePosixPath(step.path).parents):
             if str(parent) not in made:
                 made.add(str(parent))
                 yield Step("dir", str(parent))
-        yield Step("bind", mount.target, str(mount.source))
+        yield step

@@ -1,7 +1,8 @@
-"""Which lines of tests compare an object that the tests made themselves, as `Money(5) == 5` does. Pure.
+"""Which lines of tests compare an object that the tests made themselves, as `Money(5) == 5`, or work with it: `Bag() + [1]`.
 
 Such a line asks for the object's own word, so the code may be asked there, told what it is compared with. Everywhere else an
-object of the code equals no plain data. Only the text of the tests says which lines these are.
+object of the code equals no plain data, and what came of one and a value of the tests gives no figure or truth of itself. Only
+the text of the tests says which lines these are. Pure.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from vwt_agents.sandbox.suite_files import names_of_code, parsed
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-__all__ = ["made_lines"]
+__all__ = ["made_lines", "worked_lines"]
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+_WORKING: Final = (ast.Add, ast.Mult, ast.MatMult, ast.Div, ast.FloorDiv, ast.BitOr, ast.BitAnd)
+_SIMPLE: Final = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Assert, ast.Expr, ast.Return)
 _SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
@@ -27,6 +30,14 @@ def made_lines(tests: Mapping[str, str], modules: Collection[str]) -> dict[str, 
     A class is what is imported from the code, begins with a capital letter and is called.
     """
     return {name: sorted(set(_File(tree, modules).lines())) for name, tree in parsed(tests).items()}
+
+
+def worked_lines(tests: Mapping[str, str], modules: Collection[str]) -> dict[str, list[tuple[int, int]]]:
+    """For each test file the first and last lines of the statements whose operators all have such an object on one side.
+
+    None of them is one that tells how far two values differ, such as `-` and `%`.
+    """
+    return {name: sorted(set(_File(tree, modules).worked_lines())) for name, tree in parsed(tests).items()}
 
 
 class _File:
@@ -50,10 +61,32 @@ class _File:
 
     def lines(self) -> Iterator[tuple[int, int]]:
         """The lines of every comparison that has an object of the tests' making in it."""
-        yield from self._in_body(self.tree, self.common)
+        for scope, known in self._scopes():
+            yield from self._in_body(scope, known)
+
+    def worked_lines(self) -> Iterator[tuple[int, int]]:
+        """The lines of every statement that only works with objects of the tests' making."""
+        for scope, known in self._scopes():
+            for node in _own_nodes(scope):
+                if isinstance(node, _SIMPLE) and self._only_works(node, known):
+                    yield node.lineno, node.end_lineno or node.lineno
+
+    def _scopes(self) -> Iterator[tuple[ast.AST, set[str]]]:
+        yield self.tree, self.common
         for node in ast.walk(self.tree):
             if isinstance(node, _Function):
-                yield from self._in_body(node, self._known_in(node))
+                yield node, self._known_in(node)
+
+    def _only_works(self, statement: ast.stmt, known: set[str]) -> bool:
+        sides = {
+            node: (node.left, node.right) if isinstance(node, ast.BinOp) else (node.target, node.value)
+            for node in ast.walk(statement)
+            if isinstance(node, ast.BinOp | ast.AugAssign)
+        }
+        return bool(sides) and all(
+            isinstance(node.op, _WORKING) and any(self._is_made(one, known) for one in both)
+            for node, both in sides.items()
+        )
 
     def _known_in(self, function: _Function) -> set[str]:
         given = {one.arg for one in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)}
@@ -97,10 +130,19 @@ class _File:
         made: set[str] = set()
         other: set[str] = set()
         for node in _own_nodes(scope):
+            if isinstance(node, ast.Assign) and len(node.targets) == 1:
+                for target, value in _one_by_one(node.targets[0], node.value):
+                    names = {one.id for one in ast.walk(target) if isinstance(one, ast.Name)}
+                    whole = isinstance(target, ast.Name) and self._is_made(value, known | made)
+                    (made if whole else other).update(names)
+                continue
             if isinstance(node, ast.Assign) and self._is_made(node.value, known | made):
                 made.update(one.id for one in node.targets if isinstance(one, ast.Name))
                 continue
-            other.update(one.id for one in _targets(node) if isinstance(one, ast.Name))
+            if not (
+                isinstance(node, ast.AugAssign) and isinstance(node.op, _WORKING)
+            ):  # that leaves what is like it there
+                other.update(one.id for one in _targets(node) if isinstance(one, ast.Name))
         return made - other
 
     def _fixtures(self) -> set[str]:
@@ -164,6 +206,17 @@ def _targets(node: ast.AST) -> list[ast.expr]:
             return [part for part in ast.walk(one) if isinstance(part, ast.Name | ast.Attribute)]
         case _:
             return []
+
+
+def _one_by_one(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
+    """What is given to what: `a, b = A(), B()` is two assignments, where nothing is starred."""
+    match target, value:
+        case ((ast.Tuple(elts=targets) | ast.List(elts=targets)), (ast.Tuple(elts=values) | ast.List(elts=values))) if (
+            len(targets) == len(values) and not any(isinstance(one, ast.Starred) for one in (*targets, *values))
+        ):
+            return list(zip(targets, values, strict=True))
+        case _:
+            return [(target, value)]
 
 
 def _calls_name(node: ast.AST) -> bool:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from vwt_agents.sandbox.asking import OURS, ask, doubt
+from vwt_agents.sandbox.asking import OURS, ask, doubt, worked_here
 from vwt_agents.sandbox.handles import Handle, contains, exactly, held_by, of_code, refuse_derived, refuse_order
 from vwt_agents.sandbox.wire import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BINARY", "CHANGING", "OPERATORS", "local"]
+__all__ = ["BINARY", "CHANGING", "OPERATORS", "WORKING", "added_to", "local"]
+
+_PAIR: Final = 2
 
 
 def _remote(name: str) -> Callable[..., Any]:
@@ -56,9 +58,13 @@ def _binary(name: str, *, reflected: bool = False) -> Callable[..., Any]:
 
 
 def _derived(answer: Any, name: str) -> Any:
-    if not isinstance(answer, Handle):
+    """What came of a value of the tests: an object, or two as `divmod` gives; never as many as it may have been told."""
+    objects = answer if type(answer) is tuple and len(answer) == _PAIR else (answer,)
+    if not all(isinstance(one, Handle) for one in objects):
         doubt(f"`{name}` of an object of the code and a value of the tests gave plain data: it could be made to fit")
-    object.__setattr__(answer, "vwt_derived", True)
+    if (name if name in BINARY else name[1:]) not in WORKING or not worked_here():
+        for one in objects:
+            object.__setattr__(one, "vwt_derived", True)
     return answer
 
 
@@ -109,7 +115,15 @@ OPERATORS: Final[dict[str, Callable[..., Any]]] = {
     "exit": _exit,
     "call": _call,
 }
+WORKING: Final = frozenset({"add", "mul", "matmul", "truediv", "floordiv", "or", "and"})
+"""Operators that do not compare: what comes of an object that the tests made and a value is like the object. Of `-` and `%` and
+the like it is how far they differ, which a test may ask to be nothing."""
 CHANGING: Final = frozenset({"setitem", "delitem", "iadd", "isub", "imul", "ior", "iand", "ixor"})
+
+
+def added_to(self: Any, other: Any) -> Any:
+    """`other + self` for a list of a class of the code, as a list does it with every class that is made from it."""
+    return other + held_by(self) if type(other) is self.vwt_base else NotImplemented
 
 
 def local(name: str) -> Callable[..., Any]:

@@ -6,25 +6,16 @@ written once per process too: a tiny test run is otherwise spent, for a good par
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import errno
 import functools
 import marshal
-import os
-import shutil
-import tempfile
-import threading
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vwt_agents.errors import Unwritable
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["kept", "package", "program", "room_in", "write_all"]
+__all__ = ["package", "program"]
 
 _PARTS: Final = ("accounts", "fence", "handover", "inside", "leavings", "ready", "rootfs")
 _START: Final = b"""\
@@ -36,7 +27,6 @@ for name in [one for one in sys.modules if one.partition(".")[0] == "vwt_agents"
     del sys.modules[name]
 main(*sys.argv[2:])
 """
-_WRITING: Final = threading.Lock()
 
 
 def program() -> Mapping[str, bytes]:
@@ -47,57 +37,6 @@ def program() -> Mapping[str, bytes]:
 def package(names: Sequence[str]) -> Mapping[str, bytes]:
     """These modules of ours, and `start.py` that starts one of them; a sandbox has no other part of the package."""
     return {"start.py": _START, **{f"vwt_agents/sandbox/{name}.pyc": _compiled(name) for name in names}}
-
-
-def write_all(folder: Path, files: Mapping[str, bytes]) -> Path:
-    """Write the files into a new folder, readable to every user, and return it."""
-    folder.mkdir(mode=0o755)
-    for name, content in files.items():
-        place = folder / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content)
-    return folder
-
-
-def kept(name: str, files: Callable[[], Mapping[str, bytes]]) -> Path:
-    """A folder of these files, written at the first call and removed when this process ends.
-
-    For sandboxes that show it read-only; never where a program runs as a user who could write to it. A name always stands for
-    the same files. What a cleaner of old temporary files took is written again.
-    """
-    with _WRITING:
-        contents = files()
-        folder = _home(os.getpid()) / name
-        if not all((folder / one).exists() for one in contents):
-            shutil.rmtree(folder, ignore_errors=True)
-            try:
-                folder.parent.mkdir(mode=0o700, exist_ok=True)
-                with room_in(folder.parent.parent):
-                    write_all(folder, contents)
-            except BaseException:  # of a file written in part, the next to ask would not know
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
-        return folder
-
-
-@contextlib.contextmanager
-def room_in(folder: Path | str) -> Iterator[None]:
-    """Unwritable, by the folder's name, where what is written in the block finds no room on its disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
-        hint = "make room there, or name a folder on another disk: export TMPDIR=SOME/FOLDER"
-        raise Unwritable(f"cannot write the sandbox's files in {folder}: {error.strerror}", hint=hint) from error
-
-
-@functools.cache
-def _home(pid: int) -> Path:
-    # By process: a fork has a folder of its own, and does not remove its parent's when it ends.
-    home = tempfile.mkdtemp(prefix="vwt-programs-")
-    atexit.register(lambda: shutil.rmtree(home, ignore_errors=True) if os.getpid() == pid else None)
-    return Path(home)
 
 
 @functools.cache

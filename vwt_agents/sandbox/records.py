@@ -38,6 +38,7 @@ class Report:
     forged: bool = False
     lost: str | None = None
     not_isolatable: str | None = None
+    no_pytest: str | None = None
     doubts: list[str] = field(default_factory=list)
 
 
@@ -77,6 +78,8 @@ def _take(report: Report, record: dict[str, Any]) -> None:
             report.status, report.running = status, None
         case {"kind": "aborted", "error": str(error)}:
             report.aborted = error
+        case {"kind": "no pytest", "text": str(text)}:
+            report.no_pytest = text
         case _:
             _take_isolated(report, record)
 
@@ -97,9 +100,10 @@ def _take_isolated(report: Report, record: dict[str, Any]) -> None:
 
 def _take_phase(report: Report, test: str, when: str, outcome: str, record: dict[str, Any]) -> None:
     one = report.tests.setdefault(test, Ran())
-    if when in one.phases:
-        report.forged = True
-    one.phases[when] = outcome
+    if when != "subtest":
+        if when in one.phases:
+            report.forged = True
+        one.phases[when] = outcome
     if outcome != "passed" and one.failure is None:
         reason = str(record.get("reason", ""))
         kind = {"skipped": "skipped", "xfail": "xfailed"}.get(outcome) or _kind(reason)

@@ -165,6 +165,7 @@ _QUESTIONS: Final[dict[str, Callable[..., Any]]] = {
     "equal": lambda one, other: [bool(one == other), *(_equals(each, object()) for each in (one, other))],
     "equal plain": lambda one, choices: [_equals_or_none(one, choice) for choice in choices],
     "holds": lambda one, item: [item in one, _holds(one, object())],
+    "listed": list,
     "instance": lambda one, cls: [isinstance(one, cls), isinstance(object(), cls)],
     "subclass": lambda one, cls: [issubclass(one, cls), issubclass(type("Stranger", (), {}), cls)],
 }

@@ -133,6 +133,7 @@ class ServedCoder(Coder):
             "own_equality": any("__eq__" in vars(one) for one in own),
             "base": base.__name__ if base else None,
             "made_from_base": is_made_from(cls),
+            "enums": [one.__name__ for one in cls.__mro__ if one.__module__ == "enum"] if _is_enum(cls) else [],
             "checks": type(cls) is not type,
             "members": _members(cls),
             "fields": [str(one) for one in fields],

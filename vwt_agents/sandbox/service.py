@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vwt_agents.sandbox.detect import Finding
     from vwt_agents.sandbox.judge import Choice, Verdict
     from vwt_agents.sandbox.outputs import OutputCase
+    from vwt_agents.sandbox.pytest_inside import PytestFound
 
 __all__ = ["Sandbox"]
 
@@ -64,6 +65,12 @@ class Sandbox:
         from vwt_agents.sandbox.detect import ALL, probe
 
         return tuple([await probe(name) for name in ALL])
+
+    async def find_pytest(self) -> PytestFound:
+        """Whether tests can be judged here: pytest, as programs in this sandbox import it, or why they cannot and the cure."""
+        from vwt_agents.sandbox.pytest_inside import look_for_pytest
+
+        return await look_for_pytest(self.backend)
 
     async def test(
         self,
@@ -129,8 +136,8 @@ class Sandbox:
 
         `files` is file name -> text, or a folder; `collect` are patterns of produced files to keep. Snippets get 10 s unless `limits` says otherwise.
         """  # noqa: E501
+        from vwt_agents.sandbox.folders import stage_folder, write_files
         from vwt_agents.sandbox.judge import checked_files
-        from vwt_agents.sandbox.supervise import stage_folder, write_files
 
         argv = (python(), "-B", entry) if isinstance(entry, str) else tuple(entry)
         limits = limits or replace(self.limits, wall_s=min(10.0, self.limits.wall_s))

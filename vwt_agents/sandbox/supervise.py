@@ -11,25 +11,22 @@ import json
 import marshal
 import os
 import platform
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from vwt_agents.errors import SandboxUnavailable
 from vwt_agents.sandbox.base import ENFORCED, Level, Limits, SandboxResult, Stopped
-from vwt_agents.sandbox.program import room_in
 from vwt_agents.sandbox.seccomp import build_filter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from vwt_agents.sandbox.seccomp import Numbers
 
@@ -37,7 +34,6 @@ __all__ = ["Job", "supervise"]
 
 _MIB = 1024 * 1024
 _CHUNK = 65536
-_MOST_IN_MEMORY_MIB = 1
 _STOP_S = 15.0  # a builder that is asked to end, because it alone can: it talks to a container service
 
 
@@ -320,48 +316,3 @@ def _parse(report: bytes) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
         else:
             records.append(record)
     return records, files
-
-
-@contextlib.contextmanager
-def stage_folder(mib: float | None = None) -> Iterator[str]:
-    """A private folder of this machine for what one run needs; gone after the block, whatever a program made of it.
-
-    With `mib`, the most that will be in it, it may lie in memory, where making and removing many small files costs least.
-    """
-    parent = (_in_memory(mib) if mib is not None else None) or tempfile.gettempdir()
-    with room_in(parent):
-        folder = tempfile.mkdtemp(prefix="vwt-", dir=parent)
-    try:
-        with room_in(parent):
-            yield folder
-    finally:
-        try:
-            shutil.rmtree(folder)
-        except (OSError, RecursionError):
-            # Folders without rights, or a thousand deep, as a program without a file system of its own can leave them.
-            subprocess.run(["chmod", "-R", "u+rwX", folder], capture_output=True, check=False)
-            subprocess.run(["rm", "-rf", folder], capture_output=True, check=False)
-
-
-_SHARED: Final = "/dev/shm"  # noqa: S108 - a folder of our own is made in it
-
-
-def _in_memory(mib: float) -> str | None:
-    """Where so much may lie in memory: a small part of what is free there; None where the usual place is as good or named."""
-    if mib > _MOST_IN_MEMORY_MIB or "TMPDIR" in os.environ:
-        return None
-    try:
-        room = os.statvfs(_SHARED)
-    except OSError:
-        return None
-    usable = os.access(_SHARED, os.W_OK | os.X_OK) and room.f_bavail * room.f_frsize > 16 * _MOST_IN_MEMORY_MIB * _MIB
-    return _SHARED if usable else None
-
-
-def write_files(folder: Path, files: Mapping[str, str]) -> Path:
-    """Write the files and return the folder."""
-    for name, text in files.items():
-        place = folder / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text, encoding="utf-8")
-    return folder

@@ -10,15 +10,15 @@ import functools
 import json
 import secrets
 import socket
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vwt_agents.errors import SandboxUnavailable
 from vwt_agents.sandbox.base import BOX, Backend, Limits, Mount, SandboxResult, python
-from vwt_agents.sandbox.made_lines import made_lines
-from vwt_agents.sandbox.program import kept, package, write_all
+from vwt_agents.sandbox.made_lines import made_lines, worked_lines
+from vwt_agents.sandbox.program import package
+from vwt_agents.sandbox.pytest_inside import no_pytest, sites
 from vwt_agents.sandbox.records import Report, read_records
 from vwt_agents.sandbox.suite_files import checked_files, module_names
 
@@ -33,7 +33,7 @@ _MODULES = {
     "driving": ("driver",),
     "standing-in": (
         *("driver", "wire", "held", "bases", "decoys", "asking", "handles", "operators", "classes", "value_classes"),
-        *("code_modules", "exchange", "stand_in"),
+        *("code_modules", "counting", "exchange", "stand_in"),
     ),
     "serving": ("wire", "held", "bases", "served", "served_values"),
 }
@@ -68,7 +68,7 @@ async def try_tests(
 
     `paths` are folders that modules are looked for in besides the tops; only where the code is not isolated.
     """
-    from vwt_agents.sandbox.supervise import stage_folder, write_files
+    from vwt_agents.sandbox.folders import stage_folder, write_files
 
     token = secrets.token_hex(8)
     mib = (
@@ -84,7 +84,7 @@ async def try_tests(
         tests_side = _Side(backend, mounts, limits, f"{_OWN}/test_{token}.py", _import_paths(paths))
         if not isolated:
             result, said = await tests_side.run(work)
-            return Trial(result, read_records(bytes(said.data), said.key), token)
+            return Trial(result, _reported(said), token)
         code_side = _CodeSide(backend, Mount(_package(backend, stage, "serving"), _SERVING), limits, work)
         return await _in_two(tests_side, code_side, token)
 
@@ -103,6 +103,8 @@ def _made(stage: str, name: str) -> Path:
 
 def _package(backend: Backend, stage: str, name: str) -> Path:
     """A folder with modules of ours; the same one each time where no program could have written to it."""
+    from vwt_agents.sandbox.folders import kept, write_all
+
     files = functools.partial(package, _MODULES[name])
     return kept(name, files) if backend.level == "full" else write_all(Path(stage, name), files())
 
@@ -117,19 +119,24 @@ def _own_files(token: str, apart: tuple[Mapping[str, str], Mapping[str, str]] | 
         code, tests = apart
         modules, packages = module_names(code)
         names = {"modules": sorted(modules), "packages": sorted(packages), "made": made_lines(tests, modules)}
+        names["worked"] = worked_lines(tests, modules)
         files["code.json"] = json.dumps(names)
     return files
 
 
 def _sites() -> list[str]:
-    from importlib.util import find_spec
+    found = sites()
+    if not found:
+        raise no_pytest("")
+    return [str(one) for one in found]
 
-    spec = find_spec("pytest")
-    if spec is None or spec.origin is None:
-        raise SandboxUnavailable(
-            f"tests are run by pytest, which {sys.executable} does not have", hint="pip install pytest"
-        )
-    return [str(Path(spec.origin).parent.parent)]
+
+def _reported(said: _Said) -> Report:
+    """What the driver said; SandboxUnavailable when it could not begin, which it says before any code to be judged is there."""
+    report = read_records(bytes(said.data), said.key)
+    if report.no_pytest is not None:
+        raise no_pytest(report.no_pytest)
+    return report
 
 
 # ---- two sandboxes
@@ -182,7 +189,7 @@ async def _in_two(tests_side: _Side, code_side: _CodeSide, token: str) -> Trial:
     if faults:
         raise faults[0]
     result, said = ended[0]
-    return Trial(result, read_records(bytes(said.data), said.key), token, code_side.result)
+    return Trial(result, _reported(said), token, code_side.result)
 
 
 # ---- the tests' sandbox

@@ -14,8 +14,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from vwt_agents.sandbox.base import BOX, Level, Limits, Mount, SandboxResult, python
-from vwt_agents.sandbox.program import program, write_all
-from vwt_agents.sandbox.supervise import Job, stage_folder, supervise
+from vwt_agents.sandbox.folders import stage_folder, write_all
+from vwt_agents.sandbox.program import program
+from vwt_agents.sandbox.supervise import Job, supervise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,7 +101,8 @@ class Unsafe(OnThisMachine):
 
 def _reachable(stage: str, mounts: Sequence[Mount], uid: int) -> Sequence[Mount]:
     """The same mounts as copies in the stage, which the user dropped to may enter: what others made need not be open to it."""
-    os.chown(stage, uid, uid)
+    os.chown(stage, -1, uid)  # the folder stays ours, or nobody would know whose it is when we are killed
+    Path(stage).chmod(0o710)
     copies = []
     for number, mount in enumerate(mounts):
         copy = Path(stage, f"mount-{number}")
