@@ -115,7 +115,7 @@ async def test_nobody_joins_a_load_that_is_being_undone(shared: Processes) -> No
 async def test_what_a_failed_load_could_not_get_out_of_memory_still_counts(
     shared: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vwt_agents.endpoints.ollama._CLEAN_UP_S", 0.1)
+    monkeypatch.setattr("vwt_agents.endpoints.ollama.endpoint._CLEAN_UP_S", 0.1)
     a = await shared.process("a")
     shared.server.vram_mib = 4000
     gate = shared.server.hold("unload")
