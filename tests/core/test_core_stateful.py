@@ -391,12 +391,16 @@ class World(RuleBasedStateMachine):
     def may_be_made_to_leave(self, key):
         """It is on its way out, or its visit is over for somebody who is due."""
         over = any(self.visit_end(key, due) <= self.last for due in self.cold_and_due(DEVICE[key]))
-        pressed = self.is_pressed(DEVICE[key]) or self.asked_back.get(key, inf) <= self.last
-        return over or key in self.drained or (pressed and self.visit_end(key, key) <= self.last)
+        return over or key in self.drained or (self.others_are_due(key) and self.visit_end(key, key) <= self.last)
+
+    def others_are_due(self, key):
+        """Another process is, that waits for memory where the model is, or for this very model."""
+        return min(self.pressure[DEVICE[key]][1], self.asked_back.get(key, inf)) <= self.last
 
     def is_pressed(self, device):
-        """Another process is due."""
-        return self.pressure[device][1] <= self.last
+        """Another process is due, for memory there or for what is in it."""
+        there = (key for key in self.memory if DEVICE[key] == device)
+        return self.pressure[device][1] <= self.last or any(map(self.others_are_due, there))
 
     def surely_free(self, key, target):
         """Idle, wanted by nobody, and no request is expected near enough to hold it for."""
@@ -541,7 +545,7 @@ class World(RuleBasedStateMachine):
         for key in drained if not self.closing else ():
             device = DEVICE[key]
             if self.used(device, phases=("loading", "resident")) <= self.budgets[device]:
-                assert self.cold_and_due(device) or self.is_pressed(device)
+                assert self.cold_and_due(device) or self.others_are_due(key)
                 assert self.may_be_made_to_leave(key), "its visit was cut short"
         self.drained = drained
 
