@@ -66,6 +66,7 @@ def _end(node: ast.AST) -> int:
 class _File:
     def __init__(self, tree: ast.Module, modules: Collection[str]) -> None:
         self.tree = tree
+        self.roots = {module.partition(".")[0] for module in modules}
         self.classes: set[str] = set()
         self.modules: set[str] = set()
         for here, there in names_of_code(ast.walk(tree), modules):
