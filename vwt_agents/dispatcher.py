@@ -31,7 +31,7 @@ from vwt_agents.core import (
     Woken,
     explain,
 )
-from vwt_agents.core.scheduler import DEADLINE, KEPT_OUT
+from vwt_agents.core.admission import DEADLINE, KEPT_OUT
 from vwt_agents.errors import CallFailed, CallTimeout, EndpointUnavailable, Rejected, VwtError
 from vwt_agents.eventlog import get_logger
 from vwt_agents.leases import ANYONE, Lease, Want

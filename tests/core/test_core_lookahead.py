@@ -26,8 +26,8 @@ from vwt_agents.core import (
     Vanished,
     Woken,
 )
+from vwt_agents.core.admission import FAIR_SHARE
 from vwt_agents.core.prices import prices
-from vwt_agents.core.scheduler import FAIR_SHARE
 
 # -- hold -----------------------------------------------------------------------------------------------------------
 

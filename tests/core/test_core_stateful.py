@@ -45,7 +45,8 @@ from vwt_agents.core import (
     Woken,
     explain,
 )
-from vwt_agents.core.scheduler import DEADLINE, LATE, LOAD_RETRY, UNLOAD_RETRY
+from vwt_agents.core.admission import DEADLINE, LATE
+from vwt_agents.core.scheduler import LOAD_RETRY, UNLOAD_RETRY
 
 MAX_WAIT = {"interactive": 15.0, "batch": 120.0}
 PATIENCE = 30.0

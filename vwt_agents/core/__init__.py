@@ -28,10 +28,10 @@ from vwt_agents.core.events import (
 from vwt_agents.core.explain import explain
 from vwt_agents.core.placement import NOTHING, Placement, Policy
 from vwt_agents.core.program_aware import ProgramAware
-from vwt_agents.core.programs import Expected
 from vwt_agents.core.queue import Waiting
 from vwt_agents.core.scheduler import Scheduler
 from vwt_agents.core.specs import ModelKey, ModelSpec, RequestClass
+from vwt_agents.core.stages import Expected
 from vwt_agents.core.state import Residency, State
 from vwt_agents.core.steps import Step, Use
 

@@ -12,8 +12,9 @@ from vwt_agents.core.steps import CALL_S
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vwt_agents.core.programs import Program, Stage
+    from vwt_agents.core.programs import Program
     from vwt_agents.core.specs import ModelKey
+    from vwt_agents.core.stages import Stage
     from vwt_agents.core.state import State
     from vwt_agents.types import Seconds
 

@@ -25,6 +25,7 @@ __all__ = [
     "bring",
     "cheapest",
     "clearances",
+    "eviction_cost",
     "fewest",
     "movable",
     "shortage",
@@ -119,6 +120,12 @@ def cheapest(
         return cost(victims), tuple(sorted(victim.key for victim in victims))
 
     return min(clearances(need, candidates), key=price, default=None)
+
+
+def eviction_cost(state: State, victims: Sequence[Residency]) -> Cost:
+    """What it costs to let them go: their reloads, the sooner they are needed the more; then the longest unused."""
+    reload = sum(state.models[v.key].load_s / (1.0 + state.programs.next_use(v.key, state.now)) for v in victims)
+    return (reload, max((v.last_used for v in victims), default=0.0))
 
 
 def bring(state: State, model: Model, victims: tuple[Residency, ...]) -> Placement:

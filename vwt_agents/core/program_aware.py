@@ -24,8 +24,11 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from vwt_agents.core.dispatch import first_in_line
 from vwt_agents.core.foresight import better
+from vwt_agents.core.guard import clear, first_due, turn, urgent_at, visit_end
 from vwt_agents.core.others import make_way
+from vwt_agents.core.outlook import outlook, work
 from vwt_agents.core.placement import (
     NOTHING,
     Cost,
@@ -33,17 +36,16 @@ from vwt_agents.core.placement import (
     bring,
     cheapest,
     clearances,
+    eviction_cost,
     fewest,
     movable,
     shortage,
     unwanted,
 )
-from vwt_agents.core.prices import prices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from vwt_agents.core.queue import Queue, Waiting
     from vwt_agents.core.specs import ModelKey, RequestClass
     from vwt_agents.core.state import Model, Residency, State
     from vwt_agents.types import Mib, RequestId, Seconds
@@ -76,42 +78,7 @@ class ProgramAware:
 
     def next_grant(self, state: State) -> RequestId | None:
         """The first in line among the requests whose model has a free slot, while an agent is free."""
-        if len(state.leases) >= state.max_agents:
-            return None
-        best: tuple[tuple[float, ...], RequestId] | None = None
-        for key, residency in state.residencies.items():
-            queue = state.models[key].queue
-            if queue and residency.grantable:
-                waiting = self._pick(state, queue, residency)
-                late = waiting.late <= state.now
-                place = (not late, waiting.late if late else 0.0, *waiting.rank)
-                if best is None or (place, waiting.request) < best:
-                    best = (place, waiting.request)
-        return None if best is None else best[1]
-
-    def _pick(self, state: State, queue: Queue, residency: Residency) -> Waiting:
-        late, first, longest = queue.soonest_late(), queue.first(), queue.longest()
-        assert late is not None
-        assert first is not None
-        assert longest is not None
-        if late.late <= state.now:
-            return late
-        if longest is not first and longest.rank[:2] == first.rank[:2] and self._critical(state, longest.tail):
-            return longest
-        if residency.slots > 1 and len(queue) <= residency.slots and any(state.cold(residency.device)):
-            return max(queue, key=lambda each: (_alike(each, first), each.seconds, -each.request))
-        for prefix in residency.warm:
-            warm = queue.sharing(prefix)
-            if warm is not None and warm.rank[:2] == first.rank[:2] and first.due > state.now:
-                return warm
-        return first
-
-    def _critical(self, state: State, tail: Seconds) -> bool:
-        """Much of how long everything known of takes at least, on the device that takes longest, hangs on this tail."""
-        busiest = max((_work(state, key) / model.spec.slots for key, model in state.models.items()), default=0.0)
-        if tail <= self.critical * busiest:  # the same answer as below, for less
-            return False
-        return tail > self.critical * max(self._outlook(state, device)[1] for device in state.devices)
+        return first_in_line(state, self.critical)
 
     # -- placements -------------------------------------------------------------------------------------------------
 
@@ -134,9 +101,9 @@ class ProgramAware:
         cold = list(state.cold(device))
         if not cold and state.pressure(device):
             return NOTHING
-        urgent = [model for model in cold if self._urgent_at(state, model) <= state.now]
+        urgent = [model for model in cold if urgent_at(state, model, self.overhead) <= state.now]
         if urgent:
-            return self._guard(state, min(urgent, key=lambda model: self._turn(state, model)))
+            return self._guard(state, min(urgent, key=lambda model: turn(state, model, self.overhead)))
         fits = [model for model in cold if model.spec.footprint <= room]
         if fits:
             ruled = bring(state, self._ranked(state, device, fits)[0], ())
@@ -145,6 +112,10 @@ class ProgramAware:
             return self._prefetch(state, device) if not cold else NOTHING
         ruled = self._swap(state, device, cold) if cold else self._prefetch(state, device)
         return self._foresee(state, device, ruled, cold or self._awaited(state, device))
+
+    def _guard(self, state: State, due: Model) -> Placement:
+        victims = self._free_victims(state, due)
+        return clear(state, due, self.overhead) if victims is None else bring(state, due, victims)
 
     def _swap(self, state: State, device: str, cold: Sequence[Model]) -> Placement:
         for model in self._ranked(state, device, cold):
@@ -162,7 +133,7 @@ class ProgramAware:
             return ruled
         idle = [each for each in there if unwanted(state, each)][:FEW]
         moves = [(model, victims) for model in models for victims in clearances(shortage(state, model), idle)]
-        moves.sort(key=lambda move: (self._miss(state, move[1]), move[0].spec.key))
+        moves.sort(key=lambda move: (eviction_cost(state, move[1]), move[0].spec.key))
         leaving = [state.residencies[key] for key in ruled.unload]
         wait = any(self._near(state, each, state.models[ruled.target].load_s) for each in leaving if ruled.target)
         return better(state, device, ruled, moves, wait=wait)
@@ -183,29 +154,17 @@ class ProgramAware:
         """The models asked for, the one to be loaded first at the head; one that room was made for stays the first."""
         if len(cold) == 1:
             return cold
-        price, _ = self._outlook(state, device)
+        price, _ = outlook(state, device)
         target = state.targets.get(device)
 
         def rank(model: Model) -> Cost:
             key = model.spec.key
             wanting = len(model.queue) + state.programs.heading(key, -inf)
-            seconds = model.load_s + _work(state, key) / min(model.spec.slots, wanting)
+            seconds = model.load_s + work(state, key) / min(model.spec.slots, wanting)
             rate = wanting / max(seconds, 0.001)
-            return (key != target, -round(price.get(key, 0.0), 3), -rate, _next(model).since)
+            return (key != target, -round(price.get(key, 0.0), 3), -rate, first_due(model).since)
 
         return sorted(cold, key=lambda model: (rank(model), model.spec.key))
-
-    def _outlook(self, state: State, device: str) -> tuple[Mapping[ModelKey, float], Seconds]:
-        """The shadow prices of a device's models, and the seconds that the work known of keeps it busy at least."""
-        work: dict[ModelKey, tuple[Mib, Seconds]] = {}
-        for key, model in state.models.items():
-            if model.spec.device == device:
-                seconds = _work(state, key) / model.spec.slots
-                if seconds > 0:
-                    load = 0.0 if key in state.residencies else model.load_s
-                    work[key] = model.spec.footprint, seconds + load
-        price = prices(work, state.available(device))
-        return price, sum(price[key] * work[key][1] for key in price)
 
     def _free_victims(self, state: State, model: Model) -> tuple[Residency, ...] | None:
         """Who leaves for a model that is asked for: idle, asked for by nobody, not held; None where that does not do."""
@@ -214,12 +173,7 @@ class ProgramAware:
             for r in movable(state, model.spec.device)
             if unwanted(state, r) and not self._held(state, r, model.load_s)
         ]
-        return cheapest(shortage(state, model), idle, lambda victims: self._miss(state, victims))
-
-    def _miss(self, state: State, victims: Sequence[Residency]) -> Cost:
-        """What it costs to let them go: their reloads, the sooner they are needed the more; then the longest unused."""
-        reload = sum(state.models[v.key].load_s / (1.0 + state.programs.next_use(v.key, state.now)) for v in victims)
-        return (reload, max((v.last_used for v in victims), default=0.0))
+        return cheapest(shortage(state, model), idle, lambda victims: eviction_cost(state, victims))
 
     def _held(self, state: State, residency: Residency, load_s: Seconds) -> bool:
         return self._hold_end(state, residency, load_s) > state.now
@@ -277,7 +231,7 @@ class ProgramAware:
 
     def _yield_at(self, state: State, residency: Residency) -> Seconds:
         """The moment from which a residency may be drained for another process, whose requests count as batch."""
-        return self._visit_end(state, residency, state.models[residency.key].load_s, "batch")
+        return visit_end(state, residency, state.models[residency.key].load_s, self.overhead["batch"])
 
     def _shed(self, state: State, device: str, excess: Mib) -> Placement:
         """The idle leave at once; only what is still missing then is drained out of the busy, until it is within."""
@@ -297,68 +251,6 @@ class ProgramAware:
             drain=frozenset(residency.key for residency in drained),
         )
 
-    # -- the guard --------------------------------------------------------------------------------------------------
-
-    def _guard(self, state: State, due: Model) -> Placement:
-        """Nothing but the due model is loaded; victims go together, once all are idle, so that none goes in vain."""
-        device, need = due.spec.device, shortage(state, due)
-        if need <= 0:
-            return bring(state, due, ())
-        candidates = movable(state, device)
-        idle = [r for r in candidates if unwanted(state, r)]
-        victims = cheapest(
-            need, [r for r in idle if not self._held(state, r, due.load_s)], lambda v: self._miss(state, v)
-        )
-        if victims is not None:
-            return bring(state, due, victims)
-        yielding = [
-            r for r in candidates if r.draining or self._visit_end(state, r, due.load_s, _next(due).lane) <= state.now
-        ]
-        price, _ = self._outlook(state, device)
-        victims = cheapest(need, yielding, lambda v: self._disruption(state, v, due, price))
-        if victims is None:
-            return Placement(target=due.spec.key)
-        if all(victim.idle for victim in victims):
-            return bring(state, due, victims)
-        return Placement(target=due.spec.key, drain=frozenset(victim.key for victim in victims))
-
-    def _urgent_at(self, state: State, model: Model) -> Seconds:
-        """When the model's load has to begin for its first request to be granted when due.
-
-        A wait shorter than a swap's price over its share of time cannot be kept but by swapping for ever; there the
-        price sets the moment.
-        """
-        first = _next(model)
-        if first.due - model.load_s > state.now:  # time enough to ask again
-            return first.due - model.load_s
-        longest = max((state.models[each.key].load_s for each in state.on(model.spec.device)), default=0.0)
-        feasible = first.since + (model.load_s + longest) / self.overhead[first.lane]
-        return max(first.due, feasible) - model.load_s
-
-    def _turn(self, state: State, model: Model) -> tuple[Seconds, int]:
-        """A due model's place in line: by its moment, but not ahead of anyone who was due when it last left."""
-        return (max(self._urgent_at(state, model), model.left_at), model.left_order)
-
-    def _disruption(
-        self, state: State, victims: Sequence[Residency], due: Model, price: Mapping[ModelKey, float]
-    ) -> Cost:
-        cost = 0.0
-        for victim in victims:
-            wanted = not unwanted(state, victim) and not victim.draining
-            swap = state.models[victim.key].load_s + due.load_s
-            cost += (1.0 if wanted else 0.1) * (0.5 + price.get(victim.key, 0.0)) * swap
-        return (cost, *self._miss(state, victims))
-
-    def _visit_end(self, state: State, residency: Residency, load_s: Seconds, lane: RequestClass) -> Seconds:
-        """The moment from which a residency may be drained for one of that class that takes `load_s` to load; at once if
-        nobody asks for it.
-        """
-        if not state.models[residency.key].queue:
-            return -inf
-        if not residency.granted:
-            return inf
-        return residency.since + (state.models[residency.key].load_s + load_s) * (1.0 / self.overhead[lane] - 1.0)
-
     # -- time -------------------------------------------------------------------------------------------------------
 
     def wake_at(self, state: State) -> Seconds | None:
@@ -370,11 +262,11 @@ class ProgramAware:
             there = state.on(device)
             cold = list(state.cold(device))
             for model in cold:
-                urgent_at = self._urgent_at(state, model)
-                yield urgent_at
+                due_at = urgent_at(state, model, self.overhead)
+                yield due_at
                 for residency in there:
-                    if urgent_at <= state.now:
-                        yield self._visit_end(state, residency, model.load_s, _next(model).lane)
+                    if due_at <= state.now:
+                        yield visit_end(state, residency, model.load_s, self.overhead[first_due(model).lane])
                     if residency.idle:
                         held = self._hold_end(state, residency, model.load_s)
                         yield held if held > state.now else self._asked_again(state, residency, model.load_s) or inf
@@ -389,16 +281,6 @@ class ProgramAware:
                         yield self._hold_end(state, residency, state.models[residency.key].load_s)
 
 
-def _alike(one: Waiting, other: Waiting) -> bool:
-    """Neither goes before the other by its class or by what its run has asked for so far."""
-    return one.rank[:2] == other.rank[:2]
-
-
-def _work(state: State, key: ModelKey) -> Seconds:
-    """Seconds of slot time that requests wait for, or are announced to."""
-    return state.models[key].queue.work + state.programs.work(key)
-
-
 def _expiry(state: State, residency: Residency) -> Seconds:
     """When an idle model has not been used for its keep-alive, nor been expected to be."""
     keep_alive = state.models[residency.key].spec.keep_alive
@@ -407,9 +289,3 @@ def _expiry(state: State, residency: Residency) -> Seconds:
     coming = state.programs.coming(residency.key, state.now)
     unused = residency.last_used if coming is None else max(residency.last_used, coming)
     return max(unused + keep_alive, residency.stays_until)
-
-
-def _next(model: Model) -> Waiting:
-    head = model.queue.soonest_due()
-    assert head is not None, model.spec.key
-    return head

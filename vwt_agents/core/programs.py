@@ -10,101 +10,24 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from itertools import pairwise
 from math import inf
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final
+
+from vwt_agents.core.stages import Expected, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from vwt_agents.core.specs import ModelKey, RequestClass
-    from vwt_agents.core.steps import Step, Use
-    from vwt_agents.types import Seconds
+    from vwt_agents.core.stages import SwapCost
+    from vwt_agents.core.steps import Step
+    from vwt_agents.types import RequestId, Seconds
 
-SwapCost: TypeAlias = "Callable[[ModelKey, ModelKey], Seconds]"
-
-__all__ = ["Expected", "Program", "Programs", "Stage"]
-
-LEARN: Final = 0.5
-"""The weight of what a step did last in what it is believed to do next."""
+__all__ = ["Program", "Programs"]
 
 MANY: Final = 1024
 """Runs that are remembered before idle ones are looked for."""
-
-LIKELY: Final = 0.5
-"""A request is expected when at least this many are believed to be still to come."""
-
-
-class Expected(NamedTuple):
-    """A request that is to come: when, from which run (by age) and step. A tuple, because lists of them are sorted."""
-
-    at: Seconds
-    order: int
-    step: str
-
-    def away(self, now: Seconds) -> Seconds:
-        """Seconds until it comes; one that is overdue by x is believed to be x away still."""
-        return abs(self.at - now)
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    key: ModelKey
-    began: Seconds
-    ends_at: Seconds
-
-
-@dataclass(slots=True)
-class Stage:
-    """A step on its way. `pace` and `think` are what was believed of it, corrected by what it then did; `counted` is the
-    work it adds to what is announced for each model.
-
-    `free_since`: it has asked before and has no request under way since then. `place` is its own among the run's steps.
-    """
-
-    step: Step
-    place: int
-    before: tuple[Stage, ...]
-    tail: Seconds = 0.0
-    enters: ModelKey | None = None
-    followers: list[Stage] = field(default_factory=list)
-    made: dict[ModelKey, int] = field(default_factory=dict)
-    pace: dict[ModelKey, Seconds] = field(default_factory=dict)
-    counted: dict[ModelKey, Seconds] = field(default_factory=dict)
-    queued: set[int] = field(default_factory=set)
-    running: dict[int, _Call] = field(default_factory=dict)
-    think: Seconds = 0.0
-    free_since: Seconds | None = None
-    began: Seconds | None = None
-    ended: bool = False
-    ends_at: Seconds | None = None
-    listed: tuple[ModelKey, Expected] | None = None
-
-    def look_ahead(self, swap: SwapCost) -> None:
-        """Sum up the longest way from its start to the end of its run, and the first model on it; followers first."""
-        uses = self.step.uses
-        last = uses[-1].key if uses else None
-        for each in self.followers:
-            onward = each.tail + (swap(last, each.enters) if last and each.enters else 0.0)
-            if onward >= self.tail:
-                self.tail, self.enters = onward, each.enters
-        self.tail += self.step.think + sum(use.calls * use.seconds for use in uses)
-        self.tail += sum(swap(one.key, other.key) for one, other in pairwise(uses))
-        if uses:
-            self.enters = uses[0].key
-
-    def next_use(self) -> Use | None:
-        """The use its next request is believed to be of."""
-        for use in self.step.uses:
-            if use.calls - self.made.get(use.key, 0) >= LIKELY:
-                return use
-        return None
-
-    def left(self, use: Use) -> Seconds:
-        """Seconds of a use that it will still ask for, as believed."""
-        return 0.0 if self.ended else max(0.0, use.calls - self.made.get(use.key, 0)) * use.seconds
-
 
 UNANNOUNCED: Final[Mapping[str, Stage]] = MappingProxyType({})
 """The stages of a run that has not said what it will do."""
@@ -278,30 +201,24 @@ class Programs:
             if not heading:
                 self._work[use.key] = 0.0  # exactly: what is left over of many sums is nobody's work
 
-    def submitted(self, run: str, step: str, request: int, key: ModelKey, seconds: Seconds, now: Seconds) -> None:
+    def submitted(self, run: str, step: str, request: RequestId, key: ModelKey, seconds: Seconds, now: Seconds) -> None:
         """A step has asked."""
         program = self.program(run)
         program.asked += seconds
         program.left += seconds
         program.under_way += 1
         if stage := self._stage(run, step):
-            stage.began = now if stage.began is None else stage.began
-            if stage.free_since is not None:
-                stage.think += LEARN * (now - stage.free_since - stage.think)
-                stage.free_since = None
-            stage.made[key] = stage.made.get(key, 0) + 1
-            stage.queued.add(request)
+            stage.ask(request, key, now)
             self._count(program, stage)
             self._refresh(program, stage, now)
 
-    def granted(self, run: str, step: str, request: int, key: ModelKey, ends_at: Seconds, now: Seconds) -> None:
+    def granted(self, run: str, step: str, request: RequestId, key: ModelKey, ends_at: Seconds, now: Seconds) -> None:
         """A step's request runs, and is believed to end then."""
         if stage := self._stage(run, step):
-            stage.queued.discard(request)
-            stage.running[request] = _Call(key, now, ends_at)
+            stage.call(request, key, ends_at, now)
             self._refresh(self._programs[run], stage, now)
 
-    def withdrawn(self, run: str, step: str, request: int, seconds: Seconds, now: Seconds) -> None:
+    def withdrawn(self, run: str, step: str, request: RequestId, seconds: Seconds, now: Seconds) -> None:
         """A step's request has ended, or left the queue; `seconds` is how long it was believed to take."""
         program = self._programs.get(run)
         if program is None:
@@ -309,12 +226,7 @@ class Programs:
         program.left = max(0.0, program.left - seconds)
         program.under_way = max(0, program.under_way - 1)
         if stage := self._stage(run, step):
-            stage.queued.discard(request)
-            call = stage.running.pop(request, None)
-            if call is not None and call.key in stage.pace:
-                stage.pace[call.key] += LEARN * (now - call.began - stage.pace[call.key])
-            if not stage.queued and not stage.running:
-                stage.free_since = now
+            stage.leave(request, now)
             self._refresh(program, stage, now)
 
     # -- beliefs ----------------------------------------------------------------------------------------------------
@@ -343,7 +255,7 @@ class Programs:
             each = program.stages[first[1]]
             if each.ended or (doubtful and doubtful[0] == first):
                 continue
-            ends_at, asks_at, use = self._belief(each, now)
+            ends_at, asks_at, use = each.belief(now)
             if use is None or asks_at is None:
                 self._unlist(each)
             else:
@@ -352,26 +264,6 @@ class Programs:
                 each.ends_at = ends_at
                 for follower in each.followers:
                     heappush(doubtful, (follower.place, follower.step.name))
-
-    @staticmethod
-    def _belief(stage: Stage, now: Seconds) -> tuple[Seconds | None, Seconds | None, Use | None]:
-        """When a step ends, when it asks next, and for what; None where that is not believed to be soon."""
-        use, think = stage.next_use(), stage.think
-        if stage.queued:
-            return None, None, None
-        if stage.running:
-            free = max(call.ends_at for call in stage.running.values())
-            return (free, None, None) if use is None else (None, free + think, use)
-        if stage.began is not None:
-            if stage.made:  # between two requests, or after the last
-                return (now, None, None) if use is None else (None, now + think, use)
-            start = stage.began
-        else:
-            starts = [each.ends_at for each in stage.before]
-            if any(moment is None for moment in starts):
-                return None, None, None
-            start = max((moment for moment in starts if moment is not None), default=now)
-        return (start + think, None, None) if use is None else (None, start + think, use)
 
     def _list(self, stage: Stage, key: ModelKey, expected: Expected) -> None:
         if stage.listed != (key, expected):

@@ -18,10 +18,10 @@ Reads no clock and does no I/O. What is loaded, drained and granted first is the
 from __future__ import annotations
 
 from dataclasses import replace
-from math import inf
 from typing import TYPE_CHECKING, Final, assert_never
 
 from vwt_agents.core.actions import Action, Grant, Load, Reject, Unload
+from vwt_agents.core.admission import admit, hopeless, kept_out, too_late, unknown
 from vwt_agents.core.events import (
     Announced,
     BudgetSet,
@@ -49,24 +49,17 @@ from vwt_agents.core.events import (
     Woken,
 )
 from vwt_agents.core.program_aware import ProgramAware
-from vwt_agents.core.queue import Waiting
-from vwt_agents.core.specs import REQUEST_CLASSES, ModelKey, RequestClass
+from vwt_agents.core.specs import REQUEST_CLASSES
 from vwt_agents.core.state import Pressure, Residency, State
-from vwt_agents.core.steps import CALL_S, believable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from vwt_agents.core.placement import Placement, Policy
-    from vwt_agents.core.programs import Program
-    from vwt_agents.core.state import Model
+    from vwt_agents.core.specs import ModelKey, RequestClass
     from vwt_agents.types import Seconds
 
-__all__ = ["DEADLINE", "KEPT_OUT", "UNLOAD_RETRY", "Scheduler"]
-
-DEADLINE: Final = "deadline passed"
-KEPT_OUT: Final = "others have kept it out"
-"""How the reason of a Reject begins when the request waited past its deadline."""
+__all__ = ["LOAD_RETRY", "UNLOAD_RETRY", "Scheduler"]
 
 UNLOAD_RETRY: Final[Seconds] = 5.0
 """Seconds until an unload that failed is tried again."""
@@ -79,15 +72,6 @@ SAME_WAIT: Final[Seconds] = 5.0
 
 PATIENCE: Final[Seconds] = 600.0
 """How long requests wait for memory that others hold before they are rejected."""
-
-FAIR_SHARE: Final[Seconds] = 900.0
-"""Seconds of model time after which a run goes behind those that asked for less."""
-
-SHORT: Final[Seconds] = 30.0
-"""Runs with less left than this are all as short as can be; above it, sizes are told apart by factors of two."""
-
-LATE: Final = 3.0
-"""A request that has waited this many times its class's `max_wait` goes before all that have not."""
 
 LEARN: Final = 0.5
 """The weight of the last load in how long the next is believed to take."""
@@ -220,43 +204,12 @@ class Scheduler:
         state = self._state
         if event.request in state.waiting or event.request in state.leases:
             raise ValueError(f"request {event.request} was submitted already and has not ended; use a new id")
-        if event.key not in state.models:
-            known = ", ".join(map(str, sorted(state.models))) or "none"
-            self._actions.append(Reject(event.request, f"{event.key} is not registered; registered: {known}"))
-            return
-        self._doubtful.add(event.key)
-        lane = self._patient if event.tier == "large" else event.klass
-        program = state.programs.program(event.run)
-        believed = state.programs.seconds(event.run, event.step, event.key)
-        seconds = believable(event.seconds, believable(believed, CALL_S))
-        state.enqueue(
-            Waiting(
-                event.request,
-                event.key,
-                event.run,
-                event.step,
-                lane,
-                since=state.now,
-                due=state.now + self._max_wait[lane],
-                late=state.now + LATE * self._max_wait[lane],
-                rank=self._rank(program, lane, seconds, state.programs.tail(event.run, event.step)),
-                seconds=seconds,
-                prefix=event.prefix,
-                deadline=event.deadline if event.deadline is not None and event.deadline < inf else None,
-            )
-        )
-
-    @staticmethod
-    def _rank(
-        program: Program, lane: RequestClass, seconds: Seconds, tail: Seconds
-    ) -> tuple[int, int, int, int, Seconds]:
-        """A request's place in line. People are served in the order in which they came; of the other runs one with half
-        as much left goes first, which is what makes runs short on average; of about equal ones the oldest does, and of
-        its requests the one with the longest way to its end.
-        """
-        level = int(program.asked // FAIR_SHARE)
-        size = 0 if lane == "interactive" else int(max(program.left, seconds) / SHORT).bit_length()
-        return REQUEST_CLASSES.index(lane), level, size, program.order, -tail
+        if event.key in state.models:
+            self._doubtful.add(event.key)
+            lane = self._patient if event.tier == "large" else event.klass
+            state.enqueue(admit(state, event, lane, self._max_wait[lane]))
+        else:
+            self._actions.append(Reject(event.request, unknown(state, event.key)))
 
     def _apply_residency(self, event: ResidencyEvent) -> None:
         """Only what answers the residency's phase counts; a report that came too late changes nothing."""
@@ -310,10 +263,10 @@ class Scheduler:
 
     def _give_up(self) -> None:
         """Reject the requests whose deadline has passed while they waited."""
-        now = self._state.now
-        while (waiting := self._state.soonest_deadline()) and waiting.deadline is not None and waiting.deadline <= now:
-            self._state.withdraw(waiting.request)
-            self._actions.append(Reject(waiting.request, f"{DEADLINE} after waiting {now - waiting.since:.0f} s"))
+        state, now = self._state, self._state.now
+        while (waiting := state.soonest_deadline()) and waiting.deadline is not None and waiting.deadline <= now:
+            state.withdraw(waiting.request)
+            self._actions.append(Reject(waiting.request, too_late(state, waiting)))
 
     def _lose_patience(self) -> None:
         """Note since when others have kept out a model that requests wait for; reject these once that was too long."""
@@ -327,14 +280,7 @@ class Scheduler:
             elif model.starved_since is None:
                 model.starved_since = state.now
             elif state.now >= model.starved_since + self._patience:
-                self._reject_all(key, self._kept_out(model))
-
-    def _kept_out(self, model: Model) -> str:
-        state, spec, waited = self._state, model.spec, self._state.now - (model.starved_since or 0.0)
-        others = (
-            f"of the {state.budget(spec.device)} MiB of {spec.device} others take {state.occupied(spec.device)} MiB"
-        )
-        return f"{spec.key} needs {spec.footprint} MiB, and for {waited:.0f} s {KEPT_OUT}: {model.why or others}"
+                self._reject_all(key, kept_out(state, model))
 
     def _plan(self) -> None:
         """Until nothing is left to do: 1. reject what can never be granted; 2. let go of what has idled long enough, or
@@ -347,7 +293,7 @@ class Scheduler:
             # 1
             if self._doubtful:
                 for key in sorted(self._doubtful & self._state.wanted.keys()):
-                    if reason := self._never(key):
+                    if reason := hopeless(self._state, key):
                         self._reject_all(key, reason)
                 self._doubtful.clear()
             for device in self._state.devices:
@@ -359,15 +305,6 @@ class Scheduler:
             # 4
             while (request := self._policy.next_grant(self._state)) is not None:
                 self._actions.append(Grant(request, self._state.lease(request)))
-
-    def _never(self, key: ModelKey) -> str | None:
-        if self._state.closing:
-            return "closing"
-        spec = self._state.models[key].spec
-        budget = self._state.budget(spec.device)
-        if spec.footprint <= budget:
-            return None
-        return f"{key} needs {spec.footprint} MiB, budget of {spec.device} is {budget} MiB"
 
     def _expire(self, device: str) -> None:
         if not self._state.closing:
