@@ -374,6 +374,37 @@ def test_the_verdict_of_a_run_is_bad_as_soon_as_one_that_counts_is() -> None:
     assert find_verdict({"early": bad, "left": Carrier(good)}, graph) is good
     assert find_verdict({"early": good, "left": bad, "right": good}, graph) is bad
     assert find_verdict({"early": good, "left": good, "right": [Carrier(good), bad, good]}, graph) is bad
+    assert find_verdict({"right": {"a": good, "b": bad}}, graph) is bad
+    assert find_verdict({"right": [[good], [Carrier(good), {"a": (good, bad)}]]}, graph) is bad
+
+
+TOO_DEEP = """
+from vwt_agents import Pipeline
+
+pipeline = Pipeline("deep")
+
+
+@pipeline.stage
+async def deep() -> list:
+    found = []
+    for _ in range(10_000):
+        found = [found]
+    return found
+
+
+@pipeline.stage
+async def beside() -> str:
+    return "beside"
+"""
+
+
+async def test_a_value_that_cannot_be_written_down_is_no_output_of_its_run(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    result = await App().run(job(tmp_path, server, TOO_DEEP))
+    assert (result.status, result.exit_code) == ("bad", 1)
+    assert "stage 'deep' returned what cannot be written down" in str(result.error)
+    assert "deep" not in result.outputs
 
 
 async def test_what_a_run_measured_is_what_the_next_plan_says(tmp_path: Path, server: OllamaServer) -> None:

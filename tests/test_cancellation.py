@@ -39,6 +39,7 @@ class World:
     def __init__(self, dispatcher: Dispatcher, endpoint: ScriptedEndpoint) -> None:
         self.dispatcher = dispatcher
         self.endpoint = endpoint
+        self.gate = endpoint.hold("call", MODEL)
 
     def agent(self, **settings: Any) -> Agent:
         route = Route("s", "coder", "small", "here", MODEL, "gpu0", 2048, 1, 300, "", "small")
@@ -87,7 +88,6 @@ async def opened() -> AsyncIterator[World]:
     async with Dispatcher(scheduler, {"here": endpoint}) as dispatcher:
         dispatcher.set_budget("gpu0", 1000)
         dispatcher.serve(Serving(ModelSpec(ModelKey("here", MODEL), "gpu0", 300, 1), num_ctx=2048))
-        endpoint.hold("call", MODEL)
         yield World(dispatcher, endpoint)
 
 
@@ -176,6 +176,28 @@ async def test_a_stage_that_reaches_a_limit_ends_the_calls_of_the_others() -> No
         with pytest.raises(LimitReached, match="3 calls made"):
             await world.runner(wide(4), spent).run({})
         assert len(world.endpoint.calls) <= 3
+        await world.check_free()
+
+
+@pytest.mark.parametrize("limits", [RunLimits(max_tokens=1), RunLimits(max_seconds=1e-9)], ids=str)
+async def test_calls_that_wait_are_not_made_once_those_before_them_have_used_up_the_run(limits: RunLimits) -> None:
+    pipeline = Pipeline("map")
+
+    @pipeline.stage
+    async def several(coder: Agent) -> list[str]:
+        return await coder.map(["a", "b", "c", "d"])
+
+    async with opened() as world:
+        async with anyio.create_task_group() as tasks:
+
+            async def run() -> None:
+                with pytest.raises(LimitReached, match="tokens used|model time used"):
+                    await world.runner(pipeline, Spent(limits)).run({})
+
+            tasks.start_soon(run)
+            await world.queued(3)
+            world.gate.set()
+        assert len(world.endpoint.calls) == 1
         await world.check_free()
 
 

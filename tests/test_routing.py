@@ -32,12 +32,13 @@ from routing_worlds import (
 )
 
 from vwt_agents.errors import EndpointUnavailable, LicenceRefused, ModelMissing, Rejected, VwtError
+from vwt_agents.routing import Offer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vwt_agents.config import Settings
-    from vwt_agents.routing import ModelOffer, Offer, Plan
+    from vwt_agents.routing import ModelOffer, Plan
 
 
 ALL_7B = ollama(CODER, MISTRAL, CHAT, BIG)
@@ -174,7 +175,8 @@ def test_without_any_model_on_ollama_the_error_has_the_command_that_brings_one()
         "mistral:latest is not installed on ollama; neural-chat:latest is not installed on ollama"
     )
     assert caught.value.hint == (
-        "ollama pull qwen2.5-coder:7b   (or: python -m vwt_agents models pull qwen2.5-coder:7b)"
+        "ollama pull qwen2.5-coder:7b   (or: python -m vwt_agents models pull qwen2.5-coder:7b); "
+        "or name in [tiers.small] one that it has: python -m vwt_agents models"
     )
 
 
@@ -208,6 +210,33 @@ def test_without_ollama_both_tiers_fall_to_the_embedded_engine_and_one_line_says
     assert found.notes == (
         "ollama does not answer (connection refused): using embedded instead (qwen2.5-coder:0.5b, smollm2:135m)",
     )
+
+
+def test_an_ollama_without_any_model_of_the_tiers_is_passed_over_like_one_that_does_not_answer() -> None:
+    offers = {**embedded(TINY, HALF), "ollama": Offer("ollama", answers=True, detail="Ollama 0.9", empty=True)}
+    found = plan(PLAIN, offers)
+    assert {route.endpoint for route in found.routes.values()} == {"embedded"}
+    assert found.notes == (
+        (
+            "ollama has none of the models in agents.toml (`ollama pull qwen2.5-coder:7b` would bring one): "
+            "using embedded instead (qwen2.5-coder:0.5b, smollm2:135m)"
+        ),
+    )
+
+
+def test_an_ollama_with_one_model_of_any_tier_is_not_passed_over_for_a_tier_it_has_nothing_for() -> None:
+    offers = {**ollama(CODER), "embedded": offer("embedded", TINY, HALF)}
+    with pytest.raises(ModelMissing, match=r"tiers\.large has no model") as caught:
+        plan(PROMOTED, offers)
+    assert "ollama pull qwen2.5-coder:14b" in (caught.value.hint or "")
+    assert "or name in [tiers.large] one that it has" in (caught.value.hint or "")
+
+
+def test_with_nothing_in_its_place_the_empty_ollama_says_what_to_pull() -> None:
+    offers = {"ollama": Offer("ollama", answers=True, empty=True), "embedded": offer("embedded", answers=False)}
+    with pytest.raises(ModelMissing) as caught:
+        plan(PLAIN, offers)
+    assert "ollama pull qwen2.5-coder:7b" in (caught.value.hint or "")
 
 
 def test_without_any_endpoint_the_error_names_each_and_what_it_said() -> None:

@@ -385,6 +385,67 @@ async def deep() -> Any:
     return found
 
 
+async def left_generator() -> str:
+    async def pieces() -> AsyncIterator[str]:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.sleep_forever)
+            yield "piece"
+
+    async for piece in pieces():
+        return piece
+    return ""
+
+
+async def open_scope() -> str:
+    anyio.CancelScope().__enter__()
+    return "with a scope that is open"
+
+
+async def open_scopes() -> str:
+    anyio.CancelScope(deadline=anyio.current_time() + 3600).__enter__()
+    await anyio.create_task_group().__aenter__()
+    await anyio.lowlevel.checkpoint()
+    return "with two of them"
+
+
+LEFT_OPEN = pytest.mark.parametrize("body", [left_generator, open_scope, open_scopes])
+
+
+@LEFT_OPEN
+@pytest.mark.parametrize("policy", [{}, {"timeout": "1h"}, {"deadline": "1h", "retries": 1, "backoff": "1ms"}], ids=str)
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_stage_that_leaves_a_scope_open_has_failed_and_all_scopes_around_it_hold(
+    staged: Staged, body: Body, policy: dict[str, Any], beside: bool
+) -> None:
+    with anyio.CancelScope():  # which could not be left otherwise
+        with pytest.raises(StageFailed, match="stage 'bad' has left a cancel scope or a task group open .*py:"):
+            await staged.run(pipeline_of(body, beside=beside, **policy))
+    assert staged.status["bad"] == "failed"
+    assert staged.board.stages["bad"].retries == policy.get("retries", 0)
+
+
+@LEFT_OPEN
+async def test_a_try_that_left_a_scope_open_is_no_fault_of_the_next(staged: Staged, body: Body) -> None:
+    tries: list[str] = []
+
+    async def once() -> str:
+        tries.append("try")
+        return await body() if len(tries) == 1 else "the second"
+
+    assert (await staged.run(pipeline_of(once, beside=False, retries=1, backoff="1ms")))["bad"] == "the second"
+
+
+async def test_an_error_beside_an_open_scope_is_the_failure(staged: Staged) -> None:
+    async def raises() -> str:
+        await open_scope()
+        raise ValueError("itself")
+
+    with anyio.CancelScope():
+        with pytest.raises(StageFailed, match="ValueError: itself"):
+            await staged.run(single(raises))
+
+
 @pytest.mark.parametrize("body", [looped, deep])
 async def test_a_value_that_cannot_be_written_down_fails_its_stage(staged: Staged, body: Body) -> None:
     with pytest.raises(StageFailed, match="stage 'only' returned what cannot be written down: ValueError: ") as failed:

@@ -29,16 +29,31 @@ ENDED_WELL: Final[frozenset[StageStatus]] = frozenset({"done", "kept", "cached",
 
 
 class CallLine(Heard):
-    """One model call in flight, which hears its answer: when the first piece came, and how many have come since."""
+    """One model call in flight, which hears its answer: when the first piece came, and how many have come since. `may_begin`
+    raises where the call, once it has a slot, may not be made any more.
+    """
 
-    __slots__ = ("_clock", "agent", "first", "model")
+    __slots__ = ("_clock", "_may_begin", "agent", "first", "model")
 
-    def __init__(self, agent: str, model: str, on_chunk: OnChunk | None, clock: Callable[[], Seconds]) -> None:
+    def __init__(
+        self,
+        agent: str,
+        model: str,
+        on_chunk: OnChunk | None,
+        clock: Callable[[], Seconds],
+        may_begin: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(on_chunk)
+        self._may_begin = may_begin
         self.agent = agent
         self.model = model
         self.first: Seconds | None = None
         self._clock = clock
+
+    def begins(self) -> None:
+        """It has a slot."""
+        if self._may_begin is not None:
+            self._may_begin()
 
     def __call__(self, chunk: Chunk) -> None:
         """One piece more."""

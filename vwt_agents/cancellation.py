@@ -2,7 +2,8 @@
 
 A CancelledError has two senders. A scope or a task that is cancelled sends one to be obeyed; and whoever awaits a task that
 was cancelled by somebody gets one too, though nobody told him to stop. Task groups take the second for the first, and what
-raised it is gone without a word. Owns how the two are told apart, and what a turn did to its own task.
+raised it is gone without a word. Owns how the two are told apart, and what a turn did to its own task: cancelled it, or left
+scopes open in it, which no scope around them could be left with.
 """
 
 from __future__ import annotations
@@ -10,27 +11,42 @@ from __future__ import annotations
 import asyncio
 import math
 from contextvars import ContextVar
-from typing import Any, Final
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-__all__ = ["STEPS", "Steps", "cancelled_itself", "closing", "take_back", "told_to_stop"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "STEPS",
+    "Steps",
+    "cancelled_itself",
+    "close_left_open",
+    "closing",
+    "take_back",
+    "take_left_open",
+    "told_to_stop",
+]
 
 
 class Steps:
     """The steps of one turn in the task that does them: how often they have asked for that very task to be cancelled.
 
     `before` are all requests that the task had when the step at work began, `own` those of the steps before it. `closing`: the
-    turn is being thrown away.
+    turn is being thrown away. `scope` is the innermost cancel scope around the turn; `left_open`: it had left others open.
     """
 
-    __slots__ = ("before", "closing", "own", "task")
+    __slots__ = ("before", "closing", "left_open", "own", "scope", "task")
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
         self.before = task.cancelling()
         self.own = 0
         self.closing = False
+        self.scope = _innermost(task)
+        self.left_open = False
 
     def asked(self) -> int:
         """How often, so far; to be called within a step."""
@@ -77,3 +93,49 @@ async def take_back() -> None:
     except asyncio.CancelledError:
         if told_to_stop():
             raise
+
+
+def close_left_open(outer: anyio.CancelScope | None = None) -> None:
+    """Cancel and close the scopes that the turn has left open within `outer`, a scope of its runner's, or within any; to be
+    called where it has opened none that is still to be left.
+    """
+    steps = STEPS.get()
+    if steps is None or asyncio.current_task() is not steps.task:
+        return
+    until = steps.scope if outer is None else outer
+    inner = _innermost(steps.task)
+    if inner is until or not _is_within(inner, until):
+        return
+    while inner is not None and inner is not until:
+        inner.cancel()  # what still runs in it has nobody who waits for it
+        inner.__exit__(None, None, None)
+        inner = _innermost(steps.task)
+    steps.left_open = True
+
+
+def take_left_open() -> bool:
+    """Whether the turn had left scopes open since this was last asked."""
+    steps = STEPS.get()
+    if steps is None or not steps.left_open:
+        return False
+    steps.left_open = False
+    return True
+
+
+def _innermost(task: asyncio.Task[Any]) -> anyio.CancelScope | None:
+    state = _states().get(task)
+    return state.cancel_scope if state is not None else None
+
+
+def _is_within(inner: Any, outer: anyio.CancelScope | None) -> bool:
+    while inner is not None and inner is not outer:
+        inner = inner._parent_scope  # noqa: SLF001 - as below
+    return inner is outer
+
+
+@cache
+def _states() -> Mapping[asyncio.Task[Any], Any]:
+    """What anyio knows of each task. It has no public way to ask for it; one that keeps it elsewhere is asked for nothing."""
+    from anyio._backends import _asyncio
+
+    return getattr(_asyncio, "_task_states", {})

@@ -162,6 +162,7 @@ class Dispatcher:
                 lease = self.lease(self._key(request), _want(request, deadline))
                 try:
                     await lease.granted
+                    heard.begins()
                     if deadline is None:
                         response = await self._endpoints[request.endpoint].call(request, heard)
                     else:

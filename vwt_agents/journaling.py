@@ -74,7 +74,8 @@ class JournalingCaller:
         self._spent.begin()
         request = replace(request, call=self._spent.calls)
         started, now = self._clock(), datetime.now(UTC)
-        line = CallLine(request.labels.get("agent", ""), request.model, on_chunk, self._clock)
+        may_begin = self._spent.go_on if self._spent.runs_up else None
+        line = CallLine(request.labels.get("agent", ""), request.model, on_chunk, self._clock, may_begin)
         self._line.call_began(line)
         keys = bound(agent=line.agent, call=request.call)
         try:

@@ -1,8 +1,8 @@
 """RunLimits and Spent: what a run may ask of its models, and what it has asked. Pure accounting, without a clock.
 
 A call counts from the moment it is asked for, so that calls side by side never exceed `max_calls`. Its tokens and seconds
-are only known once it is over, so calls under way may carry a run beyond `max_tokens` and `max_seconds`. Answers from the
-journal are never counted: a resumed run may spend its limits anew.
+are only known once it is over, so calls that hold slots may carry a run beyond `max_tokens` and `max_seconds`; those that
+wait for one are not made any more. Answers from the journal are never counted: a resumed run may spend its limits anew.
 """
 
 from __future__ import annotations
@@ -51,10 +51,19 @@ class Spent:
 
     def begin(self) -> None:
         """Count one more call; LimitReached, and nothing counted, where the run may make none."""
-        if (found := self._reached()) is not None:
-            name, words = found
-            raise LimitReached(f"the run has reached its limit: {words}", hint=_how_to_go_on(name))
+        _refuse(self._reached())
         self.calls += 1
+
+    def go_on(self) -> None:
+        """Let a call be made that was counted, and has waited since; LimitReached where others have used up its run's tokens or
+        seconds meanwhile.
+        """
+        _refuse(self._run_up())
+
+    @property
+    def runs_up(self) -> bool:
+        """Whether there is a limit that calls may reach while others wait."""
+        return self.limits.max_tokens is not None or self.limits.max_seconds is not None
 
     def end(self, tokens: int, seconds: Seconds) -> None:
         """Count what a call took that is over, however it ended."""
@@ -70,6 +79,10 @@ class Spent:
         limits = self.limits
         if limits.max_calls is not None and self.calls >= limits.max_calls:
             return "max_calls", f"{_counted(self.calls, 'call')} made, max_calls is {limits.max_calls}"
+        return self._run_up()
+
+    def _run_up(self) -> tuple[str, str] | None:
+        limits = self.limits
         if limits.max_tokens is not None and self.tokens >= limits.max_tokens:
             return "max_tokens", f"{_counted(self.tokens, 'token')} used, max_tokens is {limits.max_tokens}"
         if limits.max_seconds is not None and self.seconds >= limits.max_seconds:
@@ -86,6 +99,12 @@ class Spent:
         }
         set_ = {name: limit for name in used if (limit := getattr(self.limits, name)) is not None}
         return {name: {"used": used[name], "limit": limit} for name, limit in set_.items()}
+
+
+def _refuse(found: tuple[str, str] | None) -> None:
+    if found is not None:
+        name, words = found
+        raise LimitReached(f"the run has reached its limit: {words}", hint=_how_to_go_on(name))
 
 
 def deadline_passed(deadline: Seconds, running: Sequence[str]) -> LimitReached:

@@ -176,6 +176,9 @@ class Heard:
         if self._on_chunk is not None:
             self._on_chunk(chunk)
 
+    def begins(self) -> None:
+        """The call has a slot and is to be made now; raises what forbids that."""
+
     @property
     def final(self) -> bool:
         """Whether what was said has been seen by somebody."""

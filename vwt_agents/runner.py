@@ -24,6 +24,7 @@ import anyio
 from vwt_agents.approval import ASKING
 from vwt_agents.approvals import Approvals
 from vwt_agents.board import ENDED_WELL
+from vwt_agents.cancellation import close_left_open
 from vwt_agents.core import Announced, RunEnded, StepBegan, StepEnded
 from vwt_agents.crew import Crew
 from vwt_agents.errors import NotApproved, StageFailed, VwtError
@@ -288,12 +289,14 @@ class Runner:
                 value = self._wiring.called(turn, node, items, index)
                 if inspect.isawaitable(value):
                     value = await (value if stage.timeout is None else _in_time(turn, stage, value))
+                close_left_open()
                 check_result(stage, value)
             if items is None:
                 await self._end(node, value)
             elif items.take(index, value):
                 await self._end(node, items.taken())
         except BaseException as error:  # noqa: BLE001 - it becomes the run's own failure
+            close_left_open()
             await self._fail(node, await mine(stage, error, turn.item), turn.item)
 
     async def _forgiven(self, turn: Turn, node: Node, items: Items | None, index: int) -> Any:

@@ -10,7 +10,7 @@ import inspect
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final
 
-from vwt_agents.cancellation import cancelled_itself, closing, take_back, told_to_stop
+from vwt_agents.cancellation import cancelled_itself, closing, take_back, take_left_open, told_to_stop
 from vwt_agents.errors import StageFailed, VwtError, words_of
 from vwt_agents.pipeline import Place
 
@@ -30,6 +30,7 @@ async def mine(stage: Stage, error: BaseException, item: str = "") -> Exception:
 
     Raised is what is no failure of the stage: an interrupt, a cancellation of the run, the end of a stage thrown away.
     """
+    take_left_open()  # it ends by this error, not by that
     if isinstance(error, Exception) and not cancelled_itself():
         return error
     if closing() or _has(error, KeyboardInterrupt) or (_has(error, asyncio.CancelledError) and told_to_stop()):
@@ -41,9 +42,16 @@ async def mine(stage: Stage, error: BaseException, item: str = "") -> Exception:
 
 
 def check_result(stage: Stage, value: Any) -> None:
-    """Raise what is wrong with a stage that has returned: its value has not been awaited, or it has cancelled its task."""
+    """Raise what is wrong with a stage that has returned: its value has not been awaited, it has cancelled its task, or it
+    has left scopes open in it.
+    """
     if cancelled_itself():
         raise asyncio.CancelledError
+    if take_left_open():
+        hint = "an async generator that holds one has to be closed where it is not read to its end: `async with aclosing(...)`"
+        raise StageFailed(
+            f"stage {stage.name!r} has left a cancel scope or a task group open ({stage.where})", hint=hint
+        )
     if isinstance(value, _UNFINISHED):
         if isinstance(value, CoroutineType | GeneratorType):
             value.close()

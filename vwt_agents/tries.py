@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
 
+from vwt_agents.cancellation import close_left_open
 from vwt_agents.errors import (
     JournalError,
     LimitReached,
@@ -120,6 +121,7 @@ class Turn:
                 yield scope
             finally:
                 self._limits.remove(scope)
+                close_left_open(scope)
 
     @contextmanager
     def _standing_still(self) -> Iterator[None]:

@@ -77,8 +77,11 @@ class Walk:
         return [name for name in names if self.nodes[name].status == "skipped"]
 
     def given(self) -> dict[str, Any]:
-        """What the stages that ended well gave, by name, in the graph's order; those that were skipped gave nothing."""
-        there = (name for name, node in self.nodes.items() if name in self.values and node.status != "skipped")
+        """What the stages that ended well gave, by name, in the graph's order. Nothing gave one that was skipped, nor one
+        whose value could not be written down.
+        """
+        nothing = {"failed", "skipped"}
+        there = (name for name, node in self.nodes.items() if name in self.values and node.status not in nothing)
         return {name: self.values[name] for name in there}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Served
+from serving import Served, served
 from two_models import CONFIG, MODELS
 
 from vwt_agents.cli import run_cli
@@ -206,6 +206,27 @@ def test_doctor_judges_a_tier_by_the_endpoint_that_runs_would_use(here: Served, 
     del here.server.models["small:1b"]
     levels = {one["what"]: one["level"] for one in data(capsys, "doctor", code=3)["findings"]}
     assert (levels["models of tier small"], levels["models of tier large"]) == ("missing", "ok")
+
+
+def test_an_ollama_with_none_of_the_models_is_passed_over_and_doctor_says_so(here: Served, capsys: Capture) -> None:
+    with served() as spare:
+        here.server.models.clear()
+        here.server.models["mine:8b"] = ServedModel(100)
+        instead = 'otherwise = { endpoint = "spare", models = ["small:1b", "large:2b"] }\n'
+        Path("agents.toml").write_text(
+            CONFIG.format(budget="4 GiB", url=here.server.url)
+            .replace('["small:1b"]\n', '["small:1b"]\n' + instead)
+            .replace('["large:2b"]\n', '["large:2b"]\n' + instead)
+            .replace("[tiers.small]", f'[endpoints.spare]\nkind = "ollama"\nurl = "{spare.server.url}"\n[tiers.small]')
+        )
+        code, _out, err = called(capsys, "run", "two.py")
+        assert code == 0, err
+        assert "has none of the models in agents.toml (`ollama pull " in err
+        assert (here.server.calls, len(spare.server.calls) > 0) == ([], True)
+        findings = {one["what"]: one for one in data(capsys, "doctor", code=0)["findings"]}
+        assert findings["models of tier small"]["level"] == "ok"
+        note = next(one for one in findings.values() if "none of the models" in one["detail"])
+        assert (note["level"], "ollama pull small:1b" in note["fix"]) == ("note", True)
 
 
 def test_models_without_a_command_lists_as_json_too(here: Served, capsys: Capture) -> None:

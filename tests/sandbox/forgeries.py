@@ -436,4 +436,26 @@ FORGERIES: dict[str, Forgery] = {
     "a message in the lines of the code": Forgery(
         "def f(x):\n    raise ValueError('no')  # must be positive", _MATCH, fools_pytest=False
     ),
+    "an object with nothing in its difference to anything": Forgery(
+        "class D:\n    def __sub__(self, o): return self\n    def __len__(self): return 0\ndef f(x): return D()",
+        "from m import f\n\n\ndef test_one():\n    assert not f(1) - {1, 2}\n",
+        same_process=False,
+    ),
+    "an object whose difference has no items": Forgery(
+        "class D:\n    def __xor__(self, o): return self\n    def __iter__(self): return iter(())\ndef f(x): return D()",
+        "from m import f\n\n\ndef test_one():\n    assert list(f(1) ^ {1, 2}) == []\n",
+        same_process=False,
+    ),
+    "a context that swallows what keeps a test from asserting": Forgery(
+        "class Timer:\n    def __enter__(self): return self\n    def __exit__(self, kind, *why): return kind is not None\n"
+        "def f(x): raise ValueError",
+        _WITH,
+        same_process=False,
+    ),
+    "a context that swallows what comes before an assertion": Forgery(
+        "class Timer:\n    def __enter__(self): return self\n    def __exit__(self, kind, *why): return kind is not None\n"
+        "def f(x): raise ValueError",
+        "from m import Timer, f\n\n\ndef test_one():\n    with Timer():\n        got = f(1)\n        assert got == 2\n",
+        same_process=False,
+    ),
 }

@@ -599,4 +599,18 @@ TYPICAL: dict[str, Pair] = {
         "from m import Spans\n\n\ndef test_spans():\n    a, b = Spans((5, 7), (1, 3)), Spans((4, 4))\n    assert a == ((1, 3), (5, 7)) and b == ((4, 4),)\n    assert (a | b).spans == ((1, 3), (4, 4), (5, 7))\n",
         ("tuple(sorted(spans))", "tuple(spans)"),
     ),
+    "errors_that_a_context_swallows": Pair(
+        "class Ignore:\n    def __init__(self, *kinds):\n        self.kinds, self.seen = kinds, []\n    def __enter__(self):\n        return self\n"
+        "    def __exit__(self, kind, error, trace):\n        if kind is None or not issubclass(kind, self.kinds):\n            return False\n        self.seen.append(str(error))\n        return True\n"
+        "def parse(text):\n    return int(text)\n",
+        "import pytest\nfrom m import Ignore, parse\n\n\ndef test_swallows():\n    with Ignore(ValueError) as ignore:\n        assert parse('1') == 1\n        parse('x')\n"
+        "    assert len(ignore.seen) == 1 and 'x' in ignore.seen[0]\n\n\ndef test_lets_through():\n    with pytest.raises(KeyError):\n        with Ignore(ValueError):\n            raise KeyError('k')\n",
+        ("issubclass(kind, self.kinds)", "issubclass(kind, Exception)"),
+    ),
+    "what_is_left_of_a_bag": Pair(
+        "class Bag:\n    def __init__(self, items):\n        self.items = list(items)\n    def __sub__(self, items):\n        return Bag(one for one in self.items if one not in items)\n"
+        "    def __len__(self):\n        return len(self.items)\n    def __iter__(self):\n        return iter(self.items)\n",
+        "from m import Bag\n\n\ndef test_left():\n    bag = Bag('abc')\n    assert len(bag - ['a']) == 2\n    assert list(bag - 'bc') == ['a'] and not bag - 'abc'\n",
+        ("if one not in items", "if one in items"),
+    ),
 }

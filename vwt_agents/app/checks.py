@@ -83,10 +83,18 @@ def _endpoints(world: World) -> list[Finding]:
     fallback = {tier.otherwise.endpoint for tier in world.settings.tiers.values() if tier.otherwise is not None}
     for name, health in world.health.items():
         endpoint = world.settings.endpoints[name]
+        covered = name in in_use and any(world.health.get(other) and world.health[other].ok for other in fallback)
+        if health.ok and covered and name not in fallback and world.offers[name].empty:
+            detail = (
+                f"{health.detail}; it has none of the models in agents.toml: the tiers fall back to the embedded engine"
+            )
+            pull = f"ollama pull {world.settings.listed(name)[0]}"
+            own = "or name in [tiers.*] a model that it has: python -m vwt_agents models"
+            findings.append(Finding(f"endpoint {name}", "note", detail, f"{pull}   ({own})"))
+            continue
         if health.ok:
             findings.append(Finding(f"endpoint {name}", "ok", health.detail))
             continue
-        covered = name in in_use and any(world.health.get(other) and world.health[other].ok for other in fallback)
         fix = (
             place_hint(endpoint, world.settings)
             if misplaced(endpoint, world.settings, world.devices)
@@ -109,7 +117,7 @@ async def _models(world: World) -> list[Finding]:
 
 
 def _models_of(world: World, tier: TierName, rows: list[dict[str, Any]]) -> Finding:
-    """What a run would find for this tier: on its endpoint, or on its `otherwise` only where that does not answer."""
+    """What a run would find for this tier: on its endpoint, or on its `otherwise` only where that is of no use."""
     way, what = _way(world, tier), f"models of tier {tier}"
     order = [canonical(model) for model in way.models]
     here = [row for row in rows if tier in row["tiers"] and row["endpoint"] == way.endpoint]
@@ -132,8 +140,9 @@ def _models_of(world: World, tier: TierName, rows: list[dict[str, Any]]) -> Find
 
 def _way(world: World, tier: TierName) -> TierSettings:
     settings = world.settings.tiers[tier]
-    health = world.health.get(settings.endpoint)
-    return settings if settings.otherwise is None or (health is not None and health.ok) else settings.otherwise
+    health, offer = world.health.get(settings.endpoint), world.offers.get(settings.endpoint)
+    useful = health is not None and health.ok and not (offer is not None and offer.empty)
+    return settings if settings.otherwise is None or useful else settings.otherwise
 
 
 def _fix(world: World, way: TierSettings, here: list[dict[str, Any]]) -> str | None:

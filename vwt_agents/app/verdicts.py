@@ -16,7 +16,8 @@ __all__ = ["find_verdict", "unproven"]
 def find_verdict(values: Mapping[str, Any], graph: Graph) -> Verdict | None:
     """The verdict a run stands by: of those that count the first that is bad, else the last; None where there is none.
 
-    A stage has a verdict where its value is one or carries one as `.verdict`; where it ran once per item, each item may.
+    A stage has a verdict where its value is one or carries one as `.verdict`; of a list, a tuple or a dict each one may,
+    however deep it lies.
     A stage's verdicts count unless a later one, of a stage that stands on it, has taken their place.
     """
     found = {name: verdicts for name in values if (verdicts := list(_verdicts(values[name])))}
@@ -69,7 +70,9 @@ def _lacks_verdict(stage: Stage, values: Mapping[str, Any]) -> bool:
 def _verdicts(value: Any) -> Iterator[Verdict]:
     from vwt_agents.sandbox.judge import Verdict
 
-    for one in value if isinstance(value, list | tuple) else (value,):
-        carried = one if isinstance(one, Verdict) else getattr(one, "verdict", None)
-        if isinstance(carried, Verdict):
-            yield carried
+    carried = value if isinstance(value, Verdict) else getattr(value, "verdict", None)
+    if isinstance(carried, Verdict):
+        yield carried
+    elif isinstance(value, list | tuple | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _verdicts(one)

@@ -143,7 +143,8 @@ async def open_world(
     say: Callable[[str], None] | None = None,
     outside: Outside = THIS_MACHINE,
 ) -> AsyncIterator[World]:
-    """Open and probe the endpoints the tiers name; a tier's `otherwise` only where its endpoint does not answer.
+    """Open and probe the endpoints the tiers name; a tier's `otherwise` only where its endpoint does not answer, or
+    has no model of any tier.
 
     With `everything`, every endpoint of agents.toml is opened: for a look around. Nothing is started that agents.toml
     would have started on demand.
@@ -162,8 +163,12 @@ async def open_world(
     async with world.stack as stack:
         first = list(settings.endpoints) if everything else [tier.endpoint for tier in settings.tiers.values()]
         await _open(world, stack, first)
-        silent = [tier for tier in settings.tiers.values() if not world.health[tier.endpoint].ok and tier.otherwise]
-        await _open(world, stack, [tier.otherwise.endpoint for tier in silent if tier.otherwise])
+        silent = [
+            tier.otherwise.endpoint
+            for tier in settings.tiers.values()
+            if tier.otherwise and (not world.health[tier.endpoint].ok or world.offers[tier.endpoint].empty)
+        ]
+        await _open(world, stack, silent)
         world.set_budgets(measured_budgets(settings, world.devices, await evictable(world)))
         yield world
 
@@ -203,11 +208,14 @@ async def _look(world: World, name: str, models: Iterable[str] | None = None) ->
     world.health[name] = health
     offers: dict[str, ModelOffer] = {}
     unknown: set[str] = set()
+    wanted = tuple(dict.fromkeys(world.settings.listed(name) if models is None else models))
+    missing = 0
     if health.ok:
-        for model in dict.fromkeys(world.settings.listed(name) if models is None else models):
+        for model in wanted:
             try:
                 info = await endpoint.describe(model)
             except ModelMissing:
+                missing += 1
                 continue
             except EndpointAsleep:
                 unknown.add(model)
@@ -219,7 +227,13 @@ async def _look(world: World, name: str, models: Iterable[str] | None = None) ->
             world.infos[name, model] = info
             offers[model] = offer_of(world, name, model, info)
     world.offers[name] = Offer(
-        name, health.ok, health.detail, MappingProxyType(offers), health.asleep, frozenset(unknown)
+        name,
+        health.ok,
+        health.detail,
+        MappingProxyType(offers),
+        health.asleep,
+        frozenset(unknown),
+        empty=missing == len(wanted) > 0,
     )
 
 

@@ -209,12 +209,18 @@ class _Decision:
             tiers = [tier for tier, pool in self.pools.items() if pool.instead_of == silent]
             here = {self.pools[tier].endpoint.name: None for tier in tiers}
             models = {pick.model.name: None for pick in picks if pick.tier in tiers}
-            offer = self.offers.get(silent)
-            detail = f" ({offer.detail})" if offer is not None and offer.detail else ""
-            told[f"{silent} does not answer{detail}: using {', '.join(here)} instead ({', '.join(models)})"] = None
+            told[f"{self._why(silent)}: using {', '.join(here)} instead ({', '.join(models)})"] = None
         told.update(dict.fromkeys(self._starts(uses)))
         told.update({note: None for pick in picks for note in pick.notes})
         self.notes = {**told, **self.notes}
+
+    def _why(self, silent: str) -> str:
+        """Why an endpoint is of no use."""
+        offer = self.offers.get(silent)
+        if offer is not None and offer.empty:
+            first = self.settings.listed(silent)[0]
+            return f"{silent} has none of the models in agents.toml (`ollama pull {first}` would bring one)"
+        return f"{silent} does not answer" + (f" ({offer.detail})" if offer is not None and offer.detail else "")
 
     def _starts(self, uses: Iterable[Use]) -> Iterator[str]:
         """A note on each endpoint that a route leads to and that is not running yet."""

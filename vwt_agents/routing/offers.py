@@ -116,7 +116,8 @@ class Offer:
     """What a probe of an endpoint found: does it answer, one sentence for people, and its models by name.
 
     An endpoint whose server is started when it is needed answers too: `asleep` is True until then, and `unknown` are the
-    models of which nobody can say whether it has them.
+    models of which nobody can say whether it has them. `empty`: it was asked for every model that agents.toml would have it
+    serve, and has none.
     """
 
     endpoint: str
@@ -125,6 +126,7 @@ class Offer:
     models: Mapping[str, ModelOffer] = field(default_factory=lambda: MappingProxyType({}))
     asleep: bool = False
     unknown: frozenset[str] = frozenset()
+    empty: bool = False
 
     def find(self, model: str) -> ModelOffer | None:
         """The model of that name, compared as Ollama does: whatever the case, `latest` where there is no tag."""

@@ -73,15 +73,26 @@ class _Candidate:
 
 
 def open_pool(tier: TierSettings, settings: Settings, offers: Mapping[str, Offer], budgets: Mapping[str, Mib]) -> Pool:
-    """The tier's models where they can be had now; its `otherwise` when its endpoint does not answer.
+    """The tier's models where they can be had now; its `otherwise` when its endpoint does not answer, or answers and has no
+    model of any tier.
 
-    EndpointUnavailable when neither does.
+    EndpointUnavailable when neither answers.
     """
     silent: list[str] = []
+    spare = offers.get(tier.otherwise.endpoint) if tier.otherwise is not None else None
     for way in (tier, tier.otherwise):
         if way is None:
             continue
         offer = offers.get(way.endpoint)
+        if (
+            way is tier
+            and offer is not None
+            and offer.empty
+            and spare is not None
+            and spare.answers
+            and not spare.empty
+        ):
+            continue
         if offer is not None and offer.answers:
             endpoint = settings.endpoints[way.endpoint]
             instead_of = tier.endpoint if way is tier.otherwise else None
@@ -95,7 +106,7 @@ def open_pool(tier: TierSettings, settings: Settings, offers: Mapping[str, Offer
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A tier on an endpoint that answers; `instead_of` names the one that did not, where this is an `otherwise`."""
+    """A tier on an endpoint that answers; `instead_of` names the one that is of no use, where this is an `otherwise`."""
 
     tier: TierSettings
     endpoint: EndpointSettings
@@ -201,7 +212,8 @@ class Pool:
         message = f"agents.{agent.name}: {self.name} has no model that can be used: {'; '.join(passed.values())}"
         pull = self._pull_hint(missing[0]) if missing else ""
         if not refused:
-            return ModelMissing(message, hint=pull)
+            own = f"; or name in [{self.name}] one that it has: python -m vwt_agents models"
+            return ModelMissing(message, hint=pull + own if self.endpoint.kind == "ollama" else pull)
         accept = ", ".join(f'"{name}"' for name in (*self.licences.accept, refused[0].name))
         hint = f"if you agree to its licence, say so in agents.toml: [licences] accept = [{accept}]"
         return LicenceRefused(message, hint=f"{hint}; or {pull}" if pull else hint)

@@ -25,6 +25,7 @@ __all__ = [
     "ask",
     "connect",
     "doubt",
+    "guarded",
     "lost",
     "made_here",
     "note",
@@ -68,6 +69,7 @@ class Link:
         self.before = 0
         self.made: dict[str, list[list[int]]] = {}
         self.worked: dict[str, list[list[int]]] = {}
+        self.guarded: dict[str, list[list[int]]] = {}
         self.classes: dict[int, Any] = {}
         self.things: dict[int, Any] = {}
 
@@ -184,6 +186,16 @@ def made_here() -> bool:
 def worked_here() -> bool:
     """Whether the line of a test that is running works with what the tests made themselves, as `worked_lines` has read it."""
     return _is_line_of(_links[0].worked)
+
+
+def guarded(trace: Any) -> bool:
+    """Whether an exception came up on a line of a test that stands before an assertion in the same `with`, or is one."""
+    while trace is not None:
+        ranges = _links[0].guarded.get(trace.tb_frame.f_code.co_filename, ())
+        if any(first <= trace.tb_lineno <= last for first, last in ranges):
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def _is_line_of(lines: dict[str, list[list[int]]]) -> bool:

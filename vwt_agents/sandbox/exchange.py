@@ -115,6 +115,7 @@ class Exchange(Coder):
             known = object.__new__(cls)
             object.__setattr__(known, "vwt_id", number)
             object.__setattr__(known, "vwt_derived", False)
+            object.__setattr__(known, "vwt_differs", False)
             self.link.things[number] = known
         return known
 

@@ -29,6 +29,7 @@ __all__ = [
     "held_by",
     "of_code",
     "refuse_derived",
+    "refuse_difference",
     "refuse_order",
 ]
 
@@ -136,9 +137,12 @@ class Handle(metaclass=ClassMeta):
     """An object of the code, by number."""
 
     vwt_made = True
-    __slots__ = ("__weakref__", "vwt_derived", "vwt_id")
+    __slots__ = ("__weakref__", "vwt_derived", "vwt_differs", "vwt_id")
     vwt_id: int
     vwt_derived: bool
+    """It is what an operator made of a value of the tests."""
+    vwt_differs: bool
+    """That operator was `-`, `^`, `%` or the like: nothing in it, or nothing left of it, would say that two values agree."""
     vwt_base: type | None = None
     vwt_number = -1
     vwt_own_equality = False
@@ -277,6 +281,12 @@ def refuse_derived(self: Any, what: str) -> None:
     if self.vwt_derived:
         name = type(self).__name__
         doubt(f"{what}() of what a {name} of the code made of a value of the tests: it could answer what it was told")
+
+
+def refuse_difference(self: Any, what: str) -> None:
+    """Do not believe how much is in what an object says is the difference between it and a value of the tests."""
+    if self.vwt_differs:
+        refuse_derived(self, what)
 
 
 def _iterated(made: Any) -> Iterator[Any]:

@@ -16,7 +16,7 @@ from vwt_agents.sandbox.suite_files import names_of_code, parsed
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-__all__ = ["made_lines", "worked_lines"]
+__all__ = ["guarded_lines", "made_lines", "worked_lines"]
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _WORKING: Final = (ast.Add, ast.Mult, ast.MatMult, ast.Div, ast.FloorDiv, ast.BitOr, ast.BitAnd)
@@ -33,16 +33,40 @@ def made_lines(tests: Mapping[str, str], modules: Collection[str]) -> dict[str, 
 
 
 def worked_lines(tests: Mapping[str, str], modules: Collection[str]) -> dict[str, list[tuple[int, int]]]:
-    """For each test file the first and last lines of the statements whose operators all have such an object on one side.
-
-    None of them is one that tells how far two values differ, such as `-` and `%`.
-    """
+    """For each test file the first and last lines of the statements whose operators all have such an object on one side."""
     return {name: sorted(set(_File(tree, modules).worked_lines())) for name, tree in parsed(tests).items()}
+
+
+def guarded_lines(tests: Mapping[str, str]) -> dict[str, list[tuple[int, int]]]:
+    """For each test file the lines of a `with` from its first statement to the last that asserts something."""
+    found = {}
+    for name, tree in parsed(tests).items():
+        blocks = [one.body for one in ast.walk(tree) if isinstance(one, ast.With)]
+        ends = [
+            max((_end(node) for one in body for node in ast.walk(one) if _asserts(node)), default=0) for body in blocks
+        ]
+        found[name] = sorted({(body[0].lineno, end) for body, end in zip(blocks, ends, strict=True) if end})
+    return found
+
+
+def _asserts(node: ast.AST) -> bool:
+    match node:
+        case ast.Assert(test=test):
+            return not isinstance(test, ast.Constant)
+        case ast.Call(func=ast.Attribute(attr=name)):
+            return name.startswith("assert")
+        case _:
+            return False
+
+
+def _end(node: ast.AST) -> int:
+    return int(getattr(node, "end_lineno", 0) or 0)
 
 
 class _File:
     def __init__(self, tree: ast.Module, modules: Collection[str]) -> None:
         self.tree = tree
+        self.roots = {module.partition(".")[0] for module in modules}
         self.classes: set[str] = set()
         self.modules: set[str] = set()
         for here, there in names_of_code(ast.walk(tree), modules):
@@ -56,8 +80,18 @@ class _File:
         """What is called as a class is, and is neither made here nor Python's own."""
         called = {one.func.id for one in ast.walk(self.tree) if _calls_name(one)}  # type: ignore[attr-defined]
         bound = {one.id for one in ast.walk(self.tree) if isinstance(one, ast.Name) and _is_bound(one)}
-        own = {one.name for one in ast.walk(self.tree) if isinstance(one, ast.ClassDef)}
+        own = {one.name for one in ast.walk(self.tree) if isinstance(one, ast.ClassDef)} | self._of_others()
         return {name for name in called - bound - own if name[:1].isupper() and not hasattr(builtins, name)}
+
+    def _of_others(self) -> set[str]:
+        """Names that are imported from elsewhere than the code."""
+        imports = [one for one in ast.walk(self.tree) if isinstance(one, ast.Import | ast.ImportFrom)]
+        others = [
+            one
+            for one in imports
+            if not isinstance(one, ast.ImportFrom) or (one.module or "").partition(".")[0] not in self.roots
+        ]
+        return {alias.asname or alias.name.partition(".")[0] for one in others for alias in one.names}
 
     def lines(self) -> Iterator[tuple[int, int]]:
         """The lines of every comparison that has an object of the tests' making in it."""
@@ -83,10 +117,7 @@ class _File:
             for node in ast.walk(statement)
             if isinstance(node, ast.BinOp | ast.AugAssign)
         }
-        return bool(sides) and all(
-            isinstance(node.op, _WORKING) and any(self._is_made(one, known) for one in both)
-            for node, both in sides.items()
-        )
+        return bool(sides) and all(any(self._is_made(one, known) for one in both) for node, both in sides.items())
 
     def _known_in(self, function: _Function) -> set[str]:
         given = {one.arg for one in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)}

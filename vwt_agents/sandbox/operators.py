@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from vwt_agents.sandbox.asking import OURS, ask, doubt, worked_here
-from vwt_agents.sandbox.handles import Handle, contains, exactly, held_by, of_code, refuse_derived, refuse_order
+from vwt_agents.sandbox.asking import OURS, ask, doubt, guarded, worked_here
+from vwt_agents.sandbox.handles import (
+    Handle,
+    contains,
+    exactly,
+    held_by,
+    of_code,
+    refuse_derived,
+    refuse_difference,
+    refuse_order,
+)
 from vwt_agents.sandbox.wire import is_plain
 
 if TYPE_CHECKING:
@@ -36,6 +45,17 @@ def _judging(name: str, kind: type | None = None) -> Callable[..., Any]:
     return method
 
 
+def _counting(name: str) -> Callable[..., Any]:
+    """An operation that says what is in an object, which is nothing where that is a difference to what was expected."""
+
+    def method(self: Any) -> Any:
+        __tracebackhide__ = True
+        refuse_difference(self, name)
+        return ask(name, self)
+
+    return method
+
+
 def _unary(name: str) -> Callable[..., Any]:
     def method(self: Any) -> Any:
         __tracebackhide__ = True
@@ -62,9 +82,12 @@ def _derived(answer: Any, name: str) -> Any:
     objects = answer if type(answer) is tuple and len(answer) == _PAIR else (answer,)
     if not all(isinstance(one, Handle) for one in objects):
         doubt(f"`{name}` of an object of the code and a value of the tests gave plain data: it could be made to fit")
-    if (name if name in BINARY else name[1:]) not in WORKING or not worked_here():
-        for one in objects:
+    alike, made = (name if name in BINARY else name[1:]) in WORKING, worked_here()
+    for one in objects:
+        if not (alike and made):
             object.__setattr__(one, "vwt_derived", True)
+        if not (alike or made):
+            object.__setattr__(one, "vwt_differs", True)
     return answer
 
 
@@ -80,13 +103,18 @@ def _order(name: str) -> Callable[..., Any]:
     return method
 
 
-def _exit(self: Any, kind: Any, error: Any, _: Any) -> bool:
+def _exit(self: Any, kind: Any, error: Any, trace: Any) -> bool:
     __tracebackhide__ = True
     if isinstance(error, OURS):
         return False
     swallowed = ask("exit", self, kind, error, None)
-    # What a test asserts is not the code's to forgive.
-    return swallowed is True and isinstance(error, Exception) and not isinstance(error, AssertionError)
+    # What a test asserts is not the code's to forgive, nor what keeps it from asserting.
+    return (
+        swallowed is True
+        and isinstance(error, Exception)
+        and not isinstance(error, AssertionError)
+        and not guarded(trace)
+    )
 
 
 def _call(self: Any, *positional: Any, **named: Any) -> Any:
@@ -100,8 +128,8 @@ BINARY: Final = (
 )
 """Those that both sides of an operator may answer, also as `radd`, ..."""
 OPERATORS: Final[dict[str, Callable[..., Any]]] = {
-    **{name: _remote(name) for name in ("next", "getitem", "setitem", "delitem", "enter", "bytes", "reversed")},
-    **{name: _remote(name) for name in ("iter", "len")},
+    **{name: _remote(name) for name in ("next", "getitem", "setitem", "delitem", "enter", "bytes")},
+    **{name: _counting(name) for name in ("iter", "len", "reversed")},
     **{name: _judging(name) for name in ("abs", "round", "index", "trunc", "floor", "ceil", "complex")},
     "bool": _judging("bool", bool),
     "int": _judging("int", int),

@@ -29,16 +29,14 @@ __all__ = ["install", "main"]
 def install(fd: int, names: str, tests: str, tell: Callable[..., None]) -> None:
     """Make the code's modules, which the file `names` lists, importable here; requests go out on `fd`.
 
-    The file also lists the lines of the tests, which are in the folder `tests`, that compare what they made (`made_lines`), and
-    those that work with it (`worked_lines`).
+    The file also lists lines of the tests, which are in the folder `tests`: `made`, `worked` and `guarded` of `made_lines`.
     """
     with open(names, encoding="utf-8") as file:
         said = json.load(file)
     os.set_inheritable(fd, False)  # noqa: FBT003
     link = Link(fd, said["modules"], tell, Exchange)
-    link.made, link.worked = [
-        {os.path.join(tests, name): lines for name, lines in said[kind].items()} for kind in ("made", "worked")
-    ]
+    for kind in ("made", "worked", "guarded"):
+        setattr(link, kind, {os.path.join(tests, name): lines for name, lines in said[kind].items()})
     connect(link)
     teach()
     sys.meta_path.append(Finder(said["modules"], said["packages"]))
