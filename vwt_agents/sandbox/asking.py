@@ -179,12 +179,12 @@ def ask(what: str, *data: Any) -> Any:
 
 
 def made_here() -> bool:
-    """Whether the line of a test that is running compares what the tests made themselves, as `made_lines` has read it."""
+    """Whether the line of a test that is running compares what the tests made themselves, as `made_lines.py` has read it."""
     return _is_line_of(_links[0].made)
 
 
 def worked_here() -> bool:
-    """Whether the line of a test that is running works with what the tests made themselves, as `worked_lines` has read it."""
+    """Whether the line of a test that is running works with what the tests made themselves, as `made_lines.py` has read it."""
     return _is_line_of(_links[0].worked)
 
 

@@ -9,44 +9,63 @@ from __future__ import annotations
 
 import ast
 import builtins
-from typing import TYPE_CHECKING, Final
+import functools
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from vwt_agents.sandbox.suite_files import names_of_code, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-__all__ = ["guarded_lines", "made_lines", "worked_lines"]
+__all__ = ["lines_of_tests"]
 
+_Ranges: TypeAlias = tuple[tuple[int, int], ...]
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _WORKING: Final = (ast.Add, ast.Mult, ast.MatMult, ast.Div, ast.FloorDiv, ast.BitOr, ast.BitAnd)
 _SIMPLE: Final = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Assert, ast.Expr, ast.Return)
 _SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
-def made_lines(tests: Mapping[str, str], modules: Collection[str]) -> dict[str, list[tuple[int, int]]]:
-    """For each test file the first and last lines of what compares an object made by calling a class of the code.
+class _Lines(NamedTuple):
+    made: _Ranges
+    worked: _Ranges
+    guarded: _Ranges
 
-    A class is what is imported from the code, begins with a capital letter and is called.
+
+def lines_of_tests(tests: Mapping[str, str], modules: Collection[str]) -> dict[str, dict[str, _Ranges]]:
+    """By kind and test file, first and last lines. `made`: of what compares an object made by calling a class of the code;
+    `worked`: of the statements whose operators all have such an object on one side; `guarded`: of a `with` from its first
+    statement to the last that asserts something.
+
+    A class is what is imported from the code, begins with a capital letter and is called. `modules` are those of the code.
     """
-    return {name: sorted(set(_File(tree, modules).lines())) for name, tree in parsed(tests).items()}
+    found = {name: _read(name, text, frozenset(modules)) for name, text in tests.items()}
+    return {
+        kind: {name: getattr(lines, kind) for name, lines in found.items() if lines is not None}
+        for kind in _Lines._fields
+    }
 
 
-def worked_lines(tests: Mapping[str, str], modules: Collection[str]) -> dict[str, list[tuple[int, int]]]:
-    """For each test file the first and last lines of the statements whose operators all have such an object on one side."""
-    return {name: sorted(set(_File(tree, modules).worked_lines())) for name, tree in parsed(tests).items()}
+@functools.lru_cache(maxsize=64)
+def _read(name: str, text: str, modules: frozenset[str]) -> _Lines | None:
+    """The lines of one file: the same tests are read for every program that they judge."""
+    tree = parsed({name: text}).get(name)
+    if tree is None:
+        return None
+    file = _File(tree, modules)
+    return _Lines(_ranges(file.lines()), _ranges(file.worked_lines()), _ranges(_guarded(tree)))
 
 
-def guarded_lines(tests: Mapping[str, str]) -> dict[str, list[tuple[int, int]]]:
-    """For each test file the lines of a `with` from its first statement to the last that asserts something."""
-    found = {}
-    for name, tree in parsed(tests).items():
-        blocks = [one.body for one in ast.walk(tree) if isinstance(one, ast.With)]
-        ends = [
-            max((_end(node) for one in body for node in ast.walk(one) if _asserts(node)), default=0) for body in blocks
-        ]
-        found[name] = sorted({(body[0].lineno, end) for body, end in zip(blocks, ends, strict=True) if end})
-    return found
+def _ranges(lines: Iterable[tuple[int, int]]) -> _Ranges:
+    return tuple(sorted(set(lines)))
+
+
+def _guarded(tree: ast.Module) -> Iterator[tuple[int, int]]:
+    for block in ast.walk(tree):
+        if isinstance(block, ast.With):
+            ends = [_end(node) for one in block.body for node in ast.walk(one) if _asserts(node)]
+            if ends:
+                yield block.body[0].lineno, max(ends)
 
 
 def _asserts(node: ast.AST) -> bool:
@@ -170,9 +189,8 @@ class _File:
             if isinstance(node, ast.Assign) and self._is_made(node.value, known | made):
                 made.update(one.id for one in node.targets if isinstance(one, ast.Name))
                 continue
-            if not (
-                isinstance(node, ast.AugAssign) and isinstance(node.op, _WORKING)
-            ):  # that leaves what is like it there
+            # What such an operator leaves there is like what was there.
+            if not (isinstance(node, ast.AugAssign) and isinstance(node.op, _WORKING)):
                 other.update(one.id for one in _targets(node) if isinstance(one, ast.Name))
         return made - other
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from vwt_agents.errors import SandboxUnavailable
 from vwt_agents.sandbox.base import BOX, Backend, Limits, Mount, SandboxResult, python
-from vwt_agents.sandbox.made_lines import guarded_lines, made_lines, worked_lines
+from vwt_agents.sandbox.made_lines import lines_of_tests
 from vwt_agents.sandbox.program import package
 from vwt_agents.sandbox.pytest_inside import no_pytest, sites
 from vwt_agents.sandbox.records import Report, read_records
@@ -118,9 +118,8 @@ def _own_files(token: str, apart: tuple[Mapping[str, str], Mapping[str, str]] | 
     if apart is not None:
         code, tests = apart
         modules, packages = module_names(code)
-        names = {"modules": sorted(modules), "packages": sorted(packages), "made": made_lines(tests, modules)}
-        names |= {"worked": worked_lines(tests, modules), "guarded": guarded_lines(tests)}
-        files["code.json"] = json.dumps(names)
+        names = {"modules": sorted(modules), "packages": sorted(packages)}
+        files["code.json"] = json.dumps({**names, **lines_of_tests(tests, modules)})
     return files
 
 
