@@ -140,8 +140,8 @@ def _models_of(world: World, tier: TierName, rows: list[dict[str, Any]]) -> Find
 
 def _way(world: World, tier: TierName) -> TierSettings:
     settings = world.settings.tiers[tier]
-    health, offer = world.health.get(settings.endpoint), world.offers.get(settings.endpoint)
-    useful = health is not None and health.ok and not (offer is not None and offer.empty)
+    offer = world.offers.get(settings.endpoint)
+    useful = offer is not None and offer.useful
     return settings if settings.otherwise is None or useful else settings.otherwise
 
 

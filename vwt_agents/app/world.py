@@ -166,7 +166,7 @@ async def open_world(
         silent = [
             tier.otherwise.endpoint
             for tier in settings.tiers.values()
-            if tier.otherwise and (not world.health[tier.endpoint].ok or world.offers[tier.endpoint].empty)
+            if tier.otherwise and not world.offers[tier.endpoint].useful
         ]
         await _open(world, stack, silent)
         world.set_budgets(measured_budgets(settings, world.devices, await evictable(world)))

@@ -128,6 +128,11 @@ class Offer:
     unknown: frozenset[str] = frozenset()
     empty: bool = False
 
+    @property
+    def useful(self) -> bool:
+        """It answers, and has some model that it is asked for, as far as is known."""
+        return self.answers and not self.empty
+
     def find(self, model: str) -> ModelOffer | None:
         """The model of that name, compared as Ollama does: whatever the case, `latest` where there is no tag."""
         return next((offer for name, offer in self.models.items() if canonical(name) == canonical(model)), None)

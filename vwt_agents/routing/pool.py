@@ -84,14 +84,7 @@ def open_pool(tier: TierSettings, settings: Settings, offers: Mapping[str, Offer
         if way is None:
             continue
         offer = offers.get(way.endpoint)
-        if (
-            way is tier
-            and offer is not None
-            and offer.empty
-            and spare is not None
-            and spare.answers
-            and not spare.empty
-        ):
+        if way is tier and offer is not None and offer.empty and spare is not None and spare.useful:
             continue
         if offer is not None and offer.answers:
             endpoint = settings.endpoints[way.endpoint]
