@@ -190,8 +190,8 @@ class Execution:
                     await self._in_time(runner)
             finally:
                 self._judge(runner.values)
-        unproven = self._unproven(runner.values)
-        why = f"no verdict: {', '.join(unproven)} was skipped, or some of its items, or gave none" if unproven else None
+        owed = ", ".join(self._unproven)
+        why = f"no verdict: {owed} was skipped, or some of its items, or gave none" if owed else None
         self._end("good" if self._passed else "bad", 0 if self._passed else 1, why)
 
     def _approvals(self) -> Approvals:
@@ -236,11 +236,10 @@ class Execution:
     def _judge(self, values: Mapping[str, Any]) -> None:
         verdict = find_verdict(values, self.planned.graph)
         self.result.verdict = jsonable(verdict) if verdict is not None else None
-        self._passed = (verdict is None or verdict.passed) and not self._unproven(values)
+        statuses = {name: line.status for name, line in self.board.stages.items()}
+        self._unproven = unproven(self.planned.graph, statuses, values)
+        self._passed = (verdict is None or verdict.passed) and not self._unproven
         self.result.outputs = {name: jsonable(values[name]) for name in self.planned.graph.terminals if name in values}
-
-    def _unproven(self, values: Mapping[str, Any]) -> list[str]:
-        return unproven(self.planned.graph, {name: line.status for name, line in self.board.stages.items()}, values)
 
     def _end(self, status: Status, exit_code: int, error: str | None) -> None:
         self.result.status, self.result.exit_code, self.result.error = status, exit_code, error

@@ -115,8 +115,9 @@ class Sightings:
             for key, model in state.models.items()
             if key.endpoint == name and (key in state.residencies or model.left_at >= seen.at)
         }
-        resources = {holder.resource for holder in ledger.holders}
-        named = {(holder.resource.server, canonical(holder.name)) for holder in ledger.holders}
+        holders = ledger.holders
+        resources = {holder.resource for holder in holders}
+        named = {(holder.resource.server, canonical(holder.name)) for holder in holders}
         listed = {canonical(model): model for model in self._world.settings.listed(name)}
         for model, residence in seen.residences.items():
             resource = resource_of(self._world, name, listed.get(model, model))

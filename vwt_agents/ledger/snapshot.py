@@ -10,7 +10,7 @@ from vwt_agents.ledger.books import Holder, Page, Want, holders, loading, occupi
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vwt_agents.ledger.books import Claim, Resource
+    from vwt_agents.ledger.books import Resource
     from vwt_agents.types import Mib, Seconds
 
 __all__ = ["Snapshot"]
@@ -62,8 +62,3 @@ class Snapshot:
         held = {claim.resource for page in (self.mine, *self.pages) if page.alive for claim in page.claims}
         left = holders(page for page in self.pages if not page.alive)
         return tuple(holder for holder in left if holder.resource.server == server and holder.resource not in held)
-
-    def shared_claim(self, resource: Resource) -> Claim | None:
-        """A claim of another living process on a resource; None where this process would have it for itself."""
-        claims = (page.held(resource) for page in self.pages if page.alive and resource.server)
-        return next((claim for claim in claims if claim is not None), None)
