@@ -69,9 +69,8 @@ class Crew:
     async def run(self) -> None:
         """Do what was added, and what that adds; returns early when it is stopped."""
         self._until = monotonic() + _SLICE_S
-        while (
-            len(self._ready) == 1 and not self._seatless
-        ):  # a chain so far: there is nobody to share with, so no task group is needed
+        # A chain so far: there is nobody to share with, so no task group is needed.
+        while len(self._ready) == 1 and not self._seatless:
             turn, limited = self._next()
             await _within(copy_context(), turn)
             if self._took_long(limited):

@@ -51,9 +51,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._delivered: dict[Path, None] | None = (
-            None  # until the first file: most stages wait for answers before that
-        )
+        # None until the first file: most stages wait for answers before that.
+        self._delivered: dict[Path, None] | None = None
 
     @property
     def delivered(self) -> list[Path]:

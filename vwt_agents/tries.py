@@ -102,9 +102,8 @@ class Turn:
     async def _ask(self, number: int, question: str, *, default: bool, patience: Seconds | None) -> Approval:
         name = self._node.name
         key = f"{name}[{self.item}]#{number}" if self.item else f"{name}#{number}"
-        if mark := self._host.mark(
-            self._node.stage
-        ):  # a yes is for what was shown: other code or values are another question
+        # A yes is for what was shown: other code or values are another question.
+        if mark := self._host.mark(self._node.stage):
             key = f"{key} of {mark[:_MARK]}"
         with self._standing_still():
             return await self._host.approvals.ask(key, self._node, question, default=default, patience=patience)

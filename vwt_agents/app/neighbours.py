@@ -199,9 +199,8 @@ class Neighbours:
         for name, endpoint in list(self._ledgered.items()):
             if endpoint.device not in short or endpoint.kind != "ollama":
                 continue
-            with anyio.move_on_after(
-                ANSWER_S
-            ):  # what does not leave is told again at the next look: nobody looks meanwhile
+            # What does not leave is told again at the next look: nobody looks meanwhile.
+            with anyio.move_on_after(ANSWER_S):
                 await endpoint.reclaim(one_server(endpoint.url))
             for model, resource, mib in self._left_over(name, snapshot):
                 log.info("model.left_over", endpoint=name, model=model)

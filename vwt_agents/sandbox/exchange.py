@@ -22,9 +22,8 @@ __all__ = ["Exchange"]
 class Exchange(Coder):
     """One exchange, seen from the tests' side."""
 
-    deepest_taken = (
-        DEEPEST - 20
-    )  # so that what the code gave can be handed back to it: it may not make tests unsendable
+    # So that what the code gave can be handed back to it: it may not make tests unsendable.
+    deepest_taken = DEEPEST - 20
 
     def __init__(self, link: Link) -> None:
         super().__init__(link.held)

@@ -71,9 +71,8 @@ async def try_tests(
     from vwt_agents.sandbox.folders import stage_folder, write_files
 
     token = secrets.token_hex(8)
-    mib = (
-        2 * sum(len(text) for texts in (code, tests) for text in texts.values()) / 1e6
-    )  # a letter may be several bytes
+    letters = sum(len(text) for texts in (code, tests) for text in texts.values())
+    mib = 2 * letters / 1e6  # a letter may be several bytes
     with stage_folder(mib) as stage:
         mounts = (
             Mount(_package(backend, stage, "standing-in" if isolated else "driving"), _TRUSTED),

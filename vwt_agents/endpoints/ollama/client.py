@@ -169,10 +169,9 @@ class OllamaClient:
                     if on_chunk is not None:
                         on_chunk(Chunk(text))
                 if part.done:
-                    with contextlib.suppress(
-                        Exception
-                    ):  # the answer is complete, whatever is wrong with the rest of it
-                        async for _ in parts:  # read to its end, its connection is used again
+                    # Read to its end, its connection is used again; the answer is complete, whatever is wrong with the rest.
+                    with contextlib.suppress(Exception):
+                        async for _ in parts:
                             pass
                     if thought and not texts and part.done_reason == "length":
                         raise _only_thought(request, part.usage.output_tokens)

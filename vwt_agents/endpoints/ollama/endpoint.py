@@ -65,9 +65,7 @@ class OllamaEndpoint:
         self.url = server_url(url)
         self._client = OllamaClient(self.url)
         self._spelling: dict[str, str] = {}
-        self._shown: dict[
-            str, str
-        ] = {}  # of our models, those that the server lists under another tag of their weights
+        self._shown: dict[str, str] = {}  # our models that the server lists under another tag of their weights
         self._sizes: dict[str, Mib] = {}
         self._held: dict[str, int] = {}
         self._leaving: set[str] = set()
