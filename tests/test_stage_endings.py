@@ -446,6 +446,19 @@ async def test_an_error_beside_an_open_scope_is_the_failure(staged: Staged) -> N
             await staged.run(single(raises))
 
 
+async def test_of_an_error_with_a_very_long_text_its_begin_and_its_end_are_told(staged: Staged) -> None:
+    async def long() -> str:
+        raise ValueError(f"begin {'x' * 1_000_000} end")
+
+    with pytest.raises(StageFailed) as failed:
+        await staged.run(single(long))
+    said = failed.value.message
+    assert "ValueError: begin xxx" in said
+    assert "x end (" in said
+    assert "998010 characters left out" in said
+    assert len(said) < 2500
+
+
 @pytest.mark.parametrize("body", [looped, deep])
 async def test_a_value_that_cannot_be_written_down_fails_its_stage(staged: Staged, body: Body) -> None:
     with pytest.raises(StageFailed, match="stage 'only' returned what cannot be written down: ValueError: ") as failed:
