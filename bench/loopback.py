@@ -34,6 +34,10 @@ def _reply(kind: str, *pieces: bytes) -> bytes:
 CHAT = _reply("application/x-ndjson", *(json.dumps(part).encode() + b"\n" for part in ANSWER))
 DONE = _reply("application/json", json.dumps({"model": MODEL, "response": "", "done": True}).encode())
 
+SHOWN = _reply(
+    "application/json", json.dumps({"model_info": {}, "details": {}, "capabilities": ["completion"]}).encode()
+)
+
 
 class Stub(asyncio.Protocol):
     """One connection; requests come one after the other."""
@@ -62,6 +66,8 @@ class Stub(asyncio.Protocol):
             return CHAT
         if path == b"/api/ps":
             return _reply("application/json", json.dumps({"models": [LOADED] if Stub.loaded else []}).encode())
+        if path == b"/api/show":
+            return SHOWN
         Stub.loaded = json.loads(body or b"{}").get("keep_alive") != 0
         return DONE
 

@@ -148,7 +148,7 @@ def _innermost(task: asyncio.Task[Any]) -> anyio.CancelScope | None:
 
 def _is_within(inner: Any, outer: anyio.CancelScope | None) -> bool:
     while inner is not None and inner is not outer:
-        inner = inner._parent_scope  # noqa: SLF001 - as below
+        inner = getattr(inner, "_parent_scope", None)  # as below
     return inner is outer
 
 
