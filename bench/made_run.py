@@ -63,5 +63,5 @@ def many_calls(count: int, *, words: Sequence[str], each: int = 300) -> tuple[En
         answer = Response(said[1], "coder:7b", "here", usage=Usage(each, each, 5, wait_s=0.05, load_s=0.0))
         began = BEGAN + timedelta(seconds=number / 10)
         entry = call_entry("r", request, answer, name="many", key=str(number), started_at=began, seconds=0.5)
-        entries.append(replace(entry, seq=number + 1))
+        entries.append(entry._replace(seq=number + 1))
     return tuple(entries)

@@ -46,7 +46,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def stage(run: str, value: str = "1", **changes) -> Entry:
-    return replace(Entry(run, "stage", "draft", fingerprint=fingerprint(value), seconds=1.5, payload=value), **changes)
+    return Entry(run, "stage", "draft", fingerprint=fingerprint(value), seconds=1.5, payload=value)._replace(**changes)
 
 
 def query(path: Path, sql: str) -> list[tuple]:
@@ -92,8 +92,8 @@ async def test_an_entry_is_read_as_it_was_written(path):
     )
     async with Journal.open(path) as journal:
         run = await journal.new_run("p")
-        assert [await journal.append(replace(entry, run=run)) for _ in range(2)] == [1, 2]
-        assert await journal.entries(run) == (replace(entry, run=run, seq=1), replace(entry, run=run, seq=2))
+        assert [await journal.append(entry._replace(run=run)) for _ in range(2)] == [1, 2]
+        assert await journal.entries(run) == (entry._replace(run=run, seq=1), entry._replace(run=run, seq=2))
 
 
 async def test_an_entry_without_payload_or_time_gets_the_time_of_the_append(path):
@@ -341,10 +341,10 @@ async def test_an_appender_that_is_cancelled_leaves_a_whole_entry(path):
         run = await journal.new_run("p")
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await journal.append(replace(entry, run=run))
+            await journal.append(entry._replace(run=run))
         assert scope.cancelled_caught
     (read,) = await JournalReader(path).entries(run)
-    assert replace(read, started_at=None) == replace(entry, run=run, seq=1)
+    assert read._replace(started_at=None) == entry._replace(run=run, seq=1)
 
 
 async def test_closing_writes_what_waits_then_refuses_more(path):

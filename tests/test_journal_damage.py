@@ -26,6 +26,7 @@ from vwt_agents.journal.contents import ContentFiles
 from vwt_agents.journal.pages import Pages, read_log
 from vwt_agents.journal.repair import Repaired, repair
 from vwt_agents.journal.salvage import LOST
+from vwt_agents.journal.sums import entry_sum
 
 NOW = datetime(2026, 11, 25, 17, 45, tzinfo=UTC)
 RUNS = 24
@@ -189,6 +190,13 @@ async def test_a_letter_changed_in_a_short_answer_is_found_and_never_read(path):
     ]
     async with Journal.open(path) as journal:
         assert await journal.append(Entry(run, "event", "goes on")) == 3
+
+
+def test_an_entry_has_the_sum_it_always_had():
+    brief = ("stage", "s5", "", b"\xab" * 32, "done", 1_790_000_000_000_000, 4.1234567891e-05, 1, b"1", None)
+    odd = ("call", "caf\xe9 \U0001f600 it's", "k\ud800", None, "failed", -5, None, None, None, b"t1:x-")
+    assert entry_sum(1 << 32 | 5, brief, []) == 3550034131  # as written by versions before this test
+    assert entry_sum(7 << 32 | 1, odd, [b"\x00" * 32, b"d" * 32]) == 725485025
 
 
 async def test_a_frame_damaged_in_the_midst_of_the_log_is_found_and_those_after_it_are_saved(path, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -11,9 +12,10 @@ import pytest
 from vwt_agents.board import Board, StageLine
 from vwt_agents.entries import request_fingerprint
 from vwt_agents.errors import CallFailed, LimitReached
+from vwt_agents.journal import Journal
 from vwt_agents.journaling import JournalingCaller
 from vwt_agents.limits import RunLimits, Spent, deadline_passed
-from vwt_agents.messages import Chunk, Message, OnChunk, Request, Response, Usage
+from vwt_agents.messages import Chunk, Heard, Message, OnChunk, Request, Response, Usage
 
 REQUEST = Request("here", "small:1b", (Message("user", "hello"),), num_ctx=2048)
 
@@ -185,6 +187,22 @@ async def test_calls_under_way_may_carry_a_run_beyond_its_tokens_and_then_none_f
     with pytest.raises(LimitReached, match="20 tokens used"):
         await run.call(REQUEST)
     assert model.calls == 2
+
+
+async def test_a_call_that_waited_until_it_was_too_late_is_not_written_down_as_one_that_failed(tmp_path: Path) -> None:
+    class Late:
+        async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
+            spent.end(10, 0.0)
+            Heard.by(on_chunk).begins()
+            raise AssertionError("it was made")
+
+    spent = Spent(RunLimits(max_tokens=10))
+    async with Journal.open(tmp_path / "journal.db") as journal:
+        run = await journal.new_run("p")
+        late = JournalingCaller(Late(), journal, run, StageLine("s", ("coder",), ()), Board(), {}, spent=spent)
+        with pytest.raises(LimitReached, match="10 tokens used"):
+            await late.call(REQUEST)
+        assert list(await journal.entries(run)) == []
 
 
 async def test_a_replayed_answer_costs_nothing_and_is_given_beyond_every_limit() -> None:

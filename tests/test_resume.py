@@ -234,9 +234,7 @@ async def test_a_journal_cut_after_any_entry_is_gone_on_with_without_asking_twic
     entries = (await runs.journal.entries(runs.run_id))[:cut]
     runs.run_id = await runs.journal.new_run("diamond")
     for entry in entries:
-        await runs.journal.append(
-            type(entry)(**{name: getattr(entry, name) for name in entry.__slots__} | {"run": runs.run_id})
-        )
+        await runs.journal.append(entry._replace(run=runs.run_id))
     switch.done.clear()
     caller = Calls()
     assert await runs.resume(diamond(switch), caller) == whole

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -84,10 +83,10 @@ async def test_a_run_without_the_cache_leaves_its_result_for_the_next(runs: Stag
 async def test_a_result_counts_from_when_it_was_made_whoever_used_it_since(runs: Staged) -> None:
     await runs.run(asking())
     (made,) = [entry for entry in await runs.journal.entries(runs.run_id, "stage") if entry.name == "greeting"]
-    old = replace(made, run=await runs.journal.new_run("p"), started_at=datetime.now(UTC) - timedelta(days=6))
+    old = made._replace(run=await runs.journal.new_run("p"), started_at=datetime.now(UTC) - timedelta(days=6))
     async with Journal.open(runs.journal.path.with_name("other.db")) as journal:
         elsewhere = Staged(journal, runs.path)
-        await journal.append(replace(old, run=await journal.new_run("p")))
+        await journal.append(old._replace(run=await journal.new_run("p")))
         await elsewhere.run(asking("7d"))
         assert elsewhere.status["greeting"] == "cached"
         await elsewhere.run(asking("5d"))

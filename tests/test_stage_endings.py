@@ -385,6 +385,66 @@ async def deep() -> Any:
     return found
 
 
+async def failed_group() -> str:
+    async def fails() -> None:
+        await anyio.lowlevel.checkpoint()
+        raise LookupError("within")
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(fails())
+        tasks.create_task(asyncio.sleep(60))
+    return "never"
+
+
+async def caught_group() -> str:
+    try:
+        return await failed_group()
+    except* LookupError:
+        pass
+    return "caught"
+
+
+GROUP_POLICIES = pytest.mark.parametrize("policy", [{}, {"timeout": "1h"}, {"on_error": "skip"}], ids=str)
+
+
+@GROUP_POLICIES
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("body", [failed_group, caught_group])
+async def test_a_task_group_that_cancelled_its_task_is_no_cancellation_of_the_run(
+    staged: Staged, body: Body, policy: dict[str, Any], beside: bool
+) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    with anyio.CancelScope() as around:
+        if body is caught_group:
+            assert (await staged.run(pipeline_of(body, beside=beside, **policy)))["after"] == "after caught"
+        elif "on_error" in policy:
+            await staged.run(pipeline_of(body, beside=beside, **policy))
+            assert staged.status["bad"] == "skipped"
+        else:
+            with pytest.raises(StageFailed, match="stage 'bad' raised LookupError: within"):
+                await staged.run(pipeline_of(body, beside=beside, **policy))
+        assert task.cancelling() == 0
+        around.cancel()
+        await anyio.lowlevel.checkpoint()
+    assert around.cancelled_caught
+
+
+async def test_the_deadline_of_a_stage_ends_it_after_a_try_with_a_failed_task_group(staged: Staged) -> None:
+    tries: list[str] = []
+
+    async def hangs_at_last() -> str:
+        tries.append("try")
+        if len(tries) == 1:
+            return await failed_group()
+        await anyio.sleep_forever()
+        return "never"
+
+    bad = pipeline_of(hangs_at_last, beside=False, deadline="50ms", retries=1, backoff="1ms")
+    with pytest.raises(StageFailed, match="not done within its deadline of 0.05 s"):
+        await staged.run(bad)
+
+
 async def left_generator() -> str:
     async def pieces() -> AsyncIterator[str]:
         async with anyio.create_task_group() as tasks:
@@ -444,6 +504,19 @@ async def test_an_error_beside_an_open_scope_is_the_failure(staged: Staged) -> N
     with anyio.CancelScope():
         with pytest.raises(StageFailed, match="ValueError: itself"):
             await staged.run(single(raises))
+
+
+async def test_of_an_error_with_a_very_long_text_its_begin_and_its_end_are_told(staged: Staged) -> None:
+    async def long() -> str:
+        raise ValueError(f"begin {'x' * 1_000_000} end")
+
+    with pytest.raises(StageFailed) as failed:
+        await staged.run(single(long))
+    said = failed.value.message
+    assert "ValueError: begin xxx" in said
+    assert "x end (" in said
+    assert "998010 characters left out" in said
+    assert len(said) < 2500
 
 
 @pytest.mark.parametrize("body", [looped, deep])

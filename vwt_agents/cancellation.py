@@ -25,6 +25,7 @@ __all__ = [
     "cancelled_itself",
     "close_left_open",
     "closing",
+    "forget_spent",
     "take_back",
     "take_left_open",
     "told_to_stop",
@@ -34,15 +35,16 @@ __all__ = [
 class Steps:
     """The steps of one turn in the task that does them: how often they have asked for that very task to be cancelled.
 
-    `before` are all requests that the task had when the step at work began, `own` those of the steps before it. `closing`: the
-    turn is being thrown away. `scope` is the innermost cancel scope around the turn; `left_open`: it had left others open.
+    `base` are all requests that the task had when the turn began, `before` when the step at work did, `own` those of the steps
+    before it. `closing`: the turn is being thrown away. `scope` is the innermost cancel scope around the turn; `left_open`: it
+    had left others open.
     """
 
-    __slots__ = ("before", "closing", "left_open", "own", "scope", "task")
+    __slots__ = ("base", "before", "closing", "left_open", "own", "scope", "task")
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
-        self.before = task.cancelling()
+        self.base = self.before = task.cancelling()
         self.own = 0
         self.closing = False
         self.scope = _innermost(task)
@@ -93,6 +95,23 @@ async def take_back() -> None:
     except asyncio.CancelledError:
         if told_to_stop():
             raise
+
+
+def forget_spent() -> None:
+    """Undo requests to cancel the turn's task that it has had, and has ended without a cancellation all the same; not those
+    of a scope around it.
+
+    asyncio.TaskGroup cancels the task it is in when one of its own fails, and before Python 3.13 it does not always undo that:
+    no scope around the turn would stop at its own cancellation any more.
+    """
+    steps = STEPS.get()
+    if steps is None or steps.task.cancelling() <= steps.base or asyncio.current_task() is not steps.task:
+        return
+    if anyio.current_effective_deadline() == -math.inf:
+        return
+    for _ in range(steps.task.cancelling() - steps.base - steps.asked()):
+        steps.task.uncancel()
+        steps.before -= 1
 
 
 def close_left_open(outer: anyio.CancelScope | None = None) -> None:

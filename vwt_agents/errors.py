@@ -37,7 +37,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -242,12 +242,21 @@ class AnswerInvalid(RunError):
     """The model's answer did not fit the asked type, also after it was told why."""
 
 
+_MOST_SAID: Final = 2000
+"""Characters: an error may hold a program's whole output, which is no message."""
+
+
 def words_of(error: BaseException) -> str:
-    """An error as `Type: text`, the type alone where it has no text, or one that cannot be made."""
+    """An error as `Type: text`, the type alone where it has no text, or one that cannot be made; of a text that is very long,
+    how it begins and how it ends.
+    """
     try:
         said = str(error)
     except Exception as fault:  # noqa: BLE001 - whatever a stranger's __str__ does
         said = f"(its text could not be made: {type(fault).__name__})"
+    if len(said) > _MOST_SAID:
+        left_out = len(said) - _MOST_SAID
+        said = f"{said[: _MOST_SAID // 2]} [... {left_out} characters left out ...] {said[-_MOST_SAID // 2 :]}"
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 

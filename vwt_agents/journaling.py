@@ -14,7 +14,7 @@ import anyio
 
 from vwt_agents.board import Board, CallLine, StageLine
 from vwt_agents.entries import call_entry, request_fingerprint
-from vwt_agents.errors import VwtError
+from vwt_agents.errors import LimitReached, VwtError
 from vwt_agents.eventlog import bound, get_logger
 from vwt_agents.messages import Chunk
 
@@ -81,6 +81,8 @@ class JournalingCaller:
         try:
             answer = await self._caller.call(request, line)
             self._log_answer(answer, started)
+        except LimitReached:
+            raise  # it waited, and was never made
         except VwtError as error:
             self._log_failure(request, error, started)
             await self._keep(request, error.message, started, now)

@@ -10,7 +10,7 @@ import inspect
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final
 
-from vwt_agents.cancellation import cancelled_itself, closing, take_back, take_left_open, told_to_stop
+from vwt_agents.cancellation import cancelled_itself, closing, forget_spent, take_back, take_left_open, told_to_stop
 from vwt_agents.errors import StageFailed, VwtError, words_of
 from vwt_agents.pipeline import Place
 
@@ -32,6 +32,7 @@ async def mine(stage: Stage, error: BaseException, item: str = "") -> Exception:
     """
     take_left_open()  # it ends by this error, not by that
     if isinstance(error, Exception) and not cancelled_itself():
+        forget_spent()
         return error
     if closing() or _has(error, KeyboardInterrupt) or (_has(error, asyncio.CancelledError) and told_to_stop()):
         raise error
@@ -47,6 +48,7 @@ def check_result(stage: Stage, value: Any) -> None:
     """
     if cancelled_itself():
         raise asyncio.CancelledError
+    forget_spent()
     if take_left_open():
         hint = "an async generator that holds one has to be closed where it is not read to its end: `async with aclosing(...)`"
         raise StageFailed(

@@ -26,6 +26,7 @@ from vwt_agents.errors import (
     UsageError,
     VwtError,
 )
+from vwt_agents.stage_failures import failure_of, too_slow
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -122,6 +123,12 @@ class Turn:
                 self._limits.remove(scope)
                 close_left_open(scope)
 
+    async def in_time(self, stage: Stage, value: Awaitable[Any]) -> Any:
+        """What the value gives within the stage's `timeout`; StageFailed where that is over first."""
+        with self.limited(stage.timeout):
+            return await value
+        raise too_slow(stage)
+
     @contextmanager
     def _standing_still(self) -> Iterator[None]:
         """From the first question that is open to the last: a body may ask several at once."""
@@ -165,13 +172,12 @@ class Turn:
         stage: Stage,
         body: Callable[[], Awaitable[Any]],
         *,
-        failure: Callable[[Exception], VwtError],
         failed: Callable[[VwtError, Seconds], Awaitable[None]],
         seed: int,
     ) -> Any:
         """What the body gives, in as many tries as the stage's policy has; its last failure is raised.
 
-        `failure` makes an error ours; `failed` is told of each that is tried again, with the pause before that.
+        `failed` is told of each that is tried again, with the pause before that.
         """
         policy = stage.policy
         with self.limited(policy.deadline):
@@ -179,7 +185,7 @@ class Turn:
                 try:
                     return await body()
                 except Exception as error:
-                    caught = failure(error)
+                    caught = failure_of(stage, error, self.item)
                     if self.retry >= policy.retries or isinstance(caught, _HOPELESS):
                         raise caught from error
                 self.retry += 1

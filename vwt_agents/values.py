@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["decode", "encode", "jsonable"]
 
@@ -33,13 +34,22 @@ def _whole(digits: str) -> int | str:
 
 def encode(value: Any) -> str:
     """Compact JSON with the keys in their order; NaN and infinities become strings, bytes base64."""
-    from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
-
+    pydantic = _pydantic()
     try:
-        return to_json(value, fallback=_fallback, bytes_mode="base64", inf_nan_mode="strings").decode()
-    except PydanticSerializationError:  # half a surrogate pair, which a model may well answer with
-        plain = to_jsonable_python(value, fallback=_fallback, bytes_mode="base64", inf_nan_mode="strings")
+        return cast(
+            "str", pydantic.to_json(value, fallback=_fallback, bytes_mode="base64", inf_nan_mode="strings").decode()
+        )
+    except pydantic.PydanticSerializationError:  # half a surrogate pair, which a model may well answer with
+        plain = pydantic.to_jsonable_python(value, fallback=_fallback, bytes_mode="base64", inf_nan_mode="strings")
         return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+
+
+@functools.cache
+def _pydantic() -> Any:
+    """Imported with the first value, and once: to ask for names of a package again takes as long as to encode a short one."""
+    import pydantic_core
+
+    return pydantic_core
 
 
 def _fallback(value: Any) -> Any:

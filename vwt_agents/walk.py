@@ -10,7 +10,8 @@ import types
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin
 
-from vwt_agents.board import StageLine, StageStatus
+from vwt_agents.board import ENDED_WELL, StageLine, StageStatus
+from vwt_agents.errors import StageFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,6 +61,13 @@ class Walk:
     def is_needed(self, node: Node) -> bool:
         """Whether any stage needs what this one gives."""
         return bool(self._followers[node.name])
+
+    def check_all_ended(self) -> None:
+        """StageFailed for a stage that is gone without an end: the run must not be called good without it."""
+        lost = [node for node in self.nodes.values() if node.status not in ENDED_WELL]
+        if lost:
+            names = ", ".join(repr(node.name) for node in lost)
+            raise StageFailed(f"of stages {names} neither a result nor a failure is known ({lost[0].stage.where})")
 
     def lost(self, node: Node) -> list[str]:
         """The skipped stages that it cannot do without: a parameter that may be None is None instead."""

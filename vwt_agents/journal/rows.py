@@ -70,12 +70,7 @@ class EntryRow(NamedTuple):
     run: str
     columns: tuple[str, str, str, bytes | None, str, int, float | None, int | None, bytes | None, bytes | None]
     longs: tuple[tuple[int, bool, bytes], ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes of its payload and texts."""
-        *_, payload, texts = self.columns
-        return len(payload or b"") + len(texts or b"") + sum(len(raw) for _, _, raw in self.longs)
+    size: int  # bytes of its payload and texts
 
 
 def micros(when: datetime) -> int:
@@ -100,9 +95,11 @@ def entry_row(entry: Entry) -> EntryRow:
     mark = bytes.fromhex(entry.fingerprint) or None
     longs: list[tuple[int, bool, bytes]] = []
     room = _ROW
+    size = 0
     is_text = payload = texts = None
     if entry.payload is not None:
         is_text, payload = isinstance(entry.payload, str), _raw(entry.payload)
+        size = len(payload)
         if len(payload) > _INLINE:
             longs.append((0, is_text, payload))
             is_text = payload = None
@@ -112,6 +109,7 @@ def entry_row(entry: Entry) -> EntryRow:
         short: list[Text] = []
         for position, value in enumerate(entry.texts, 1):
             raw = _raw(value)
+            size += len(raw)
             if len(raw) > min(_INLINE, room):
                 longs.append((position, isinstance(value, str), raw))
                 short.append((False, None))
@@ -122,7 +120,7 @@ def entry_row(entry: Entry) -> EntryRow:
     seconds = None if entry.seconds is None else float(entry.seconds)
     flag = None if is_text is None else int(is_text)
     columns = (entry.kind, entry.name, entry.key, mark, entry.status, started, seconds, flag, payload, texts)
-    return EntryRow(entry.run, columns, tuple(longs))
+    return EntryRow(entry.run, columns, tuple(longs), size)
 
 
 class Numbers:
@@ -153,7 +151,7 @@ class Numbers:
 
 def insert_entry(connection: sqlite3.Connection, row: EntryRow, numbers: Numbers, files: ContentFiles) -> int:
     """The entry's number in its run. One statement, if all its values are short and the run is known."""
-    digests = [digest_of(raw) for _, _, raw in row.longs]
+    digests = [digest_of(raw) for _, _, raw in row.longs] if row.longs else ()
     try:
         number = numbers.insert(connection, row, digests)
     except sqlite3.IntegrityError:  # somebody else has written to this run

@@ -46,10 +46,13 @@ def parted(data: bytes) -> list[Text]:
 
 def entry_sum(number: int, columns: Sequence[object], digests: Iterable[bytes]) -> int:
     """Of an entry: its number, its columns from kind to texts, and the digests of its long values in their order."""
-    *head, payload, texts = columns
-    total = zlib.crc32(b"%d%a" % (number, head))
-    for data in (payload or b"", b"/", texts or b"", *digests):
-        total = zlib.crc32(data, total)  # type: ignore[arg-type] # bytes, all of them
+    # As `ascii` of the list of the first eight, put together by hand: it is needed for every entry.
+    kind, name, key, mark, status, started, seconds, flag, payload, texts = columns
+    head = f"{number}[{kind!r}, {name!r}, {key!r}, {mark!r}, {status!r}, {started!r}, {seconds!r}, {flag!r}]"
+    total = zlib.crc32(head.encode("ascii", "backslashreplace"))
+    total = zlib.crc32(b"%b/%b" % (payload or b"", texts or b""), total)  # type: ignore[str-format] # bytes, both
+    for digest in digests:
+        total = zlib.crc32(digest, total)
     return total
 
 

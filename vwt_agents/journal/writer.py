@@ -7,7 +7,7 @@ again one by one.
 Who commits is the only choice. Waking a thread and being woken by it costs several times a small commit, so brief jobs
 are committed on the event loop, all that one turn of it brought in one transaction. The thread does what may keep the
 loop waiting: long jobs, every commit under synchronous FULL (an fsync), waiting while another process writes, and
-moving the log into the database (checkpoints). Jobs stay in the order in which they came.
+moving the log into the database (checkpoints), beside commits that go on. Jobs stay in the order in which they came.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import anyio
 
 from vwt_agents.errors import JournalError, VwtError
+from vwt_agents.journal.checkpoints import LOG_SIZE, Checkpointer
 from vwt_agents.migrations import migrate
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ _T = TypeVar("_T")
 _MOST_JOBS: Final = 256  # in one transaction, so that a flood can't hold the first caller back for long
 _BUSY_S: Final = 5.0  # how long another process may keep it locked
 _CHECKPOINT_EVERY: Final = 256  # transactions; of small ones, some 3 MiB of log
-_LOG_SIZE: Final = 4 << 20  # bytes; what a burst has made longer is given back
 _HINTS: Final = {
     sqlite3.SQLITE_FULL: "make room on the disk, or choose another folder with VWT_STATE",
     sqlite3.SQLITE_BUSY: "another process has kept it locked for 5 s: see which vwt_agents is running",
@@ -70,17 +70,17 @@ class Size(Enum):
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """Work for the writer, and the future its caller awaits. It may be done twice, after a rollback."""
+    """Work for the writer, and the future its caller awaits, if he has to. It may be done twice, after a rollback."""
 
     work: Callable[[sqlite3.Connection], Any]
-    future: asyncio.Future[Any]
     size: Size
+    future: asyncio.Future[Any] | None = None
     result: Any = None
     error: BaseException | None = None
 
     def resolve(self) -> None:
         """In the caller's loop: hand over what came out, unless the caller has left."""
-        if self.future.done():
+        if self.future is None or self.future.done():
             return
         if self.error is None:
             self.future.set_result(self.result)
@@ -111,7 +111,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
         self._committing = threading.Lock()  # held by whoever uses the connection
-        self._since_checkpoint = 0
+        self._checkpointed = 0  # transactions before the last checkpoint
 
     async def start(self) -> None:
         """Open the file, bring its tables up to date and start the thread."""
@@ -127,10 +127,11 @@ class Writer:
         """What `work` returned, once it is committed. Accepted before the first wait, so a cancelled caller's work is
         done too. It may be done twice, after a rollback. `at_once`: on the spot where it can be, with nobody else's.
         """
-        loop = asyncio.get_running_loop()
-        job = _Job(work, loop.create_future(), size)
+        job = _Job(work, size)
         if at_once and size is not Size.LONG and self._idle and self._commit_now([job]):
             return cast("_T", job.result)
+        loop = asyncio.get_running_loop()
+        job.future = loop.create_future()
         with self._lock:
             if self._ended is not None:
                 raise JournalError(f"the journal {self._path} could not be written: {self._ended}")
@@ -145,9 +146,8 @@ class Writer:
 
     @property
     def _idle(self) -> bool:
-        """Whether a commit on the loop would go before nobody's."""
-        with self._lock:
-            return not (self._ended or self._full or self._queued or self._brief)
+        """Whether a commit on the loop would go before nobody's. Without the lock: what comes later is later."""
+        return not (self._ended or self._full or self._queued or self._brief)
 
     def _hand_over(self, jobs: Sequence[_Job]) -> None:
         """To the thread, after what came before; the lock is held."""
@@ -177,7 +177,7 @@ class Writer:
             done = self._ended is None and self._transaction(self._connection, jobs, patience=0.0) is None
         finally:
             self._committing.release()
-        if self._since_checkpoint == _CHECKPOINT_EVERY:
+        if self.transactions - self._checkpointed == _CHECKPOINT_EVERY:
             self._queue.put(_Word.CHECKPOINT)
         return done
 
@@ -199,7 +199,7 @@ class Writer:
                 connection.execute("PRAGMA busy_timeout = 5000")
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file: `runs gc` gives back in steps
                 connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute(f"PRAGMA journal_size_limit = {_LOG_SIZE}")
+                connection.execute(f"PRAGMA journal_size_limit = {LOG_SIZE}")
                 connection.execute(f"PRAGMA synchronous = {'FULL' if self._full else 'NORMAL'}")
                 connection.execute("PRAGMA foreign_keys = ON")
                 connection.execute("PRAGMA wal_autocheckpoint = 0")  # a commit on the loop must not be the one to do it
@@ -214,6 +214,7 @@ class Writer:
 
     def _run(self, connection: sqlite3.Connection) -> None:
         jobs: list[_Job] | None = []
+        log = Checkpointer(self._path, self._committing)
         try:
             while (jobs := self._next()) is not None:
                 if jobs:
@@ -222,12 +223,13 @@ class Writer:
                     with self._lock:
                         self._queued -= len(jobs)
                     _resolve(jobs)
-                if self._since_checkpoint >= _CHECKPOINT_EVERY:
-                    with self._committing:
-                        self._checkpoint(connection)
+                if self.transactions - self._checkpointed >= _CHECKPOINT_EVERY:
+                    self._checkpointed = self.transactions
+                    log.checkpoint()
         except BaseException as error:  # noqa: BLE001 -- a dead thread must tell whoever waits, whatever killed it
             self._die(error, jobs or [])
         finally:
+            log.close()
             with self._committing, suppress(sqlite3.Error):
                 connection.close()
 
@@ -274,14 +276,7 @@ class Writer:
                 self._on_rollback()
                 connection.execute("ROLLBACK")
         self.transactions += 1
-        self._since_checkpoint += 1
         return None
-
-    def _checkpoint(self, connection: sqlite3.Connection) -> None:
-        """Move the log into the database, as far as readers allow; what stays is moved with the next one."""
-        self._since_checkpoint = 0
-        with suppress(sqlite3.Error):
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _die(self, error: BaseException, jobs: list[_Job]) -> None:
         with self._lock:
@@ -315,7 +310,8 @@ def _resolve(jobs: list[_Job], here: asyncio.AbstractEventLoop | None = None) ->
     """Wake the callers, once per event loop; `here` is the one that is running."""
     by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
     for job in jobs:
-        by_loop.setdefault(job.future.get_loop(), []).append(job)
+        if job.future is not None:
+            by_loop.setdefault(job.future.get_loop(), []).append(job)
     for loop, theirs in by_loop.items():
         if loop is here:
             _resolve_here(theirs)
