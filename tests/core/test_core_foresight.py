@@ -23,9 +23,10 @@ from vwt_agents.core import (
 )
 from vwt_agents.core.future import ELSEWHERE, MOST, future
 from vwt_agents.core.playing import Move, play
-from vwt_agents.core.steps import Step
+from vwt_agents.core.steps import CALL_S, Step
 
 FAR = ModelKey("there", "far")
+BIG = ModelKey("here", "big")
 
 
 def seen(core):
@@ -191,9 +192,36 @@ def test_a_model_comes_into_free_room_before_it_is_asked_for():
     assert ends(core, Move(1)) == (8.0, 8.0, 5.0)
 
 
+def test_what_follows_a_step_that_has_ended_comes_at_once():
+    core = Core(A)
+    core.resident(A)
+    core.post(Announced("run", chain(("think", None, 7.0), ("call", A, 2.0))), StepBegan("run", "think"))
+    core.post(StepEnded("run", "think"), after=3.0)
+    assert ends(core, None)[0] == 2.0
+
+
 def test_a_step_that_waits_for_two_is_believed_to_come_after_both():
     core = Core(A)
     core.resident(A)
     both = (Step("one", think=2.0), Step("other", think=5.0), Step("call", (Use(A, 1.0),), after=("one", "other")))
     core.post(Announced("run", both), StepBegan("run", "one"), StepBegan("run", "other"))
     assert ends(core, None)[0] == 6.0
+
+
+def test_a_play_holds_an_idle_model_for_what_comes_sooner_than_half_a_swap_takes():
+    core = Core(A, B)
+    core.resident(A)
+    soon = (Step("lint", think=0.5), *chain(("think", None, 1.0), ("call", A, 1.0)))
+    core.post(Announced("run", soon), StepBegan("run", "lint"), StepBegan("run", "think"))
+    core.ask(1, B, run="other", seconds=1.0)
+    assert ends(core, None)[0] == 1.0 + 1.0 + 5.0 + 1.0
+
+
+def test_a_play_lets_as_many_models_go_as_the_next_one_takes():
+    core = Core(A, B, budget=10_000)
+    core.resident(A)
+    core.ask(1, B, seconds=1.0)
+    core.post(Loaded(B), after=5.0)
+    core.post(Registered(ModelSpec(BIG, "gpu0", 10_000, 1, load_s=20.0)))
+    core.ask(2, BIG, run="other", seconds=3.0)
+    assert ends(core, None)[0] == CALL_S + 20.0 + 3.0

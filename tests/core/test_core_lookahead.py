@@ -392,6 +392,22 @@ def test_a_queue_forgets_those_who_left_however_many_they_were():
     assert (len(queue), queue.kept() < 500) == (0, True)
 
 
+def test_what_is_said_of_a_run_that_nobody_announced_changes_nothing():
+    core = Core(A)
+    assert core.post(StepBegan("nobody", "step"), StepEnded("nobody", "step"), RunEnded("nobody")) == []
+    assert len(core.scheduler.state.programs) == 0
+
+
+def test_a_run_that_is_over_leaves_nothing_to_come_whether_its_steps_had_ended_or_not():
+    core = Core(A)
+    core.post(Announced("run", chain(("one", A, 4.0), ("other", A, 2.0))), StepBegan("run", "one"))
+    core.post(StepEnded("run", "one"), after=4.0)
+    programs = core.scheduler.state.programs
+    assert (programs.work(A), len(programs.expected(A))) == (2.0, 1)
+    core.post(RunEnded("run"))
+    assert (programs.work(A), list(programs.expected(A)), len(programs)) == (0.0, [], 0)
+
+
 # -- what is learned ------------------------------------------------------------------------------------------------
 
 
@@ -408,6 +424,14 @@ def test_what_a_step_does_corrects_what_was_believed_of_it():
     assert [each.at for each in programs.expected(A)] == [core.now + 15.0 + 3.0], (
         "a thought of 5 s where 1 s was believed"
     )
+
+
+def test_a_request_that_left_before_it_ran_says_nothing_of_how_long_such_a_request_takes():
+    core = Core(A)
+    core.post(Announced("run", (Step("loop", (Use(A, 10.0, calls=5.0),)),)))
+    core.ask(1, A, step="loop")
+    core.post(Cancelled(1), after=60.0)
+    assert core.scheduler.state.programs.seconds("run", "loop", A) == 10.0
 
 
 def test_calls_side_by_side_are_one_stretch_of_work_and_not_thought_between():

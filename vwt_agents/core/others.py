@@ -46,11 +46,7 @@ def make_way(
     if pressure.due > state.now:
         return NOTHING
     victims = _share(state, device, need, [r for r in movable if r.draining or visit_end(r) <= state.now])
-    if not victims:
-        return NOTHING
-    if all(victim.idle for victim in victims):
-        return _leave(victims, why)
-    return Placement(drain=frozenset(victim.key for victim in victims))
+    return _leave(victims, why) if victims else NOTHING
 
 
 def _give_back(
@@ -63,13 +59,9 @@ def _give_back(
     for residency in state.owed(device):
         asked = state.asked_back(residency.key)
         assert asked is not None
-        if residency in idle:
+        overstays = asked.due <= state.now and (residency.draining or visit_end(residency) <= state.now)
+        if residency in idle or (residency in movable and overstays):
             return _leave((residency,), f"another process waits for {asked.wanted}")
-        overstays = residency.draining or visit_end(residency) <= state.now
-        if residency in movable and asked.due <= state.now and overstays:
-            if residency.idle:
-                return _leave((residency,), f"another process waits for {asked.wanted}")
-            return Placement(drain=frozenset({residency.key}))
     return NOTHING
 
 
@@ -82,4 +74,8 @@ def _share(state: State, device: str, need: Mib, candidates: Sequence[Residency]
 
 
 def _leave(victims: Sequence[Residency], why: str) -> Placement:
-    return Placement(unload=tuple(victim.key for victim in victims), why=why)
+    """Together, once all are idle, so that none goes in vain; until then they are drained."""
+    keys = tuple(victim.key for victim in victims)
+    if all(victim.idle for victim in victims):
+        return Placement(unload=keys, why=why)
+    return Placement(drain=frozenset(keys))
