@@ -89,6 +89,24 @@ async def test_an_unknown_option_is_named_with_the_known_ones() -> None:
         await coder.ask("Do it.", temperatur=1)
 
 
+async def test_one_text_where_several_belong_is_not_taken_for_its_characters() -> None:
+    coder, recorder, _ = agent("yes")
+    with pytest.raises(TypeError, match=r"'coder': given are several texts: write \[text\] for one"):
+        await coder.ask("Do it.", given="the task")
+    with pytest.raises(TypeError, match="prompts are several texts"):
+        await coder.map("Do it.")
+    assert recorder.requests == []
+
+
+async def test_a_prompt_that_is_no_text_is_said() -> None:
+    coder, _, _ = agent("yes")
+    nothing: Any = None
+    with pytest.raises(TypeError, match="'coder': a prompt, and what is given, is text, not NoneType"):
+        await coder.ask(nothing)
+    with pytest.raises(TypeError, match="is text, not NoneType"):
+        await coder.ask("Do it.", given=["task", nothing])
+
+
 async def test_a_misspelt_priority_or_deadline_is_named_too() -> None:
     coder, _, _ = agent("yes")
     with pytest.raises(TypeError, match="prioirty; did you mean 'priority'"):

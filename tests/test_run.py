@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -126,11 +127,19 @@ def test_a_folder_nothing_can_be_written_in_is_said_before_the_run() -> None:
         RunFolder(Path("/proc")).make()
 
 
-@pytest.mark.parametrize("name", ["report.md", "log.jsonl", "./result.json"])
+@pytest.mark.parametrize("name", ["report.md", "log.jsonl", "./result.json", "report.md/mine"])
 async def test_a_stage_does_not_write_over_the_runs_own_files(journal: Journal, tmp_path: Path, name: str) -> None:
     made, _ = await run(journal, tmp_path)
     with pytest.raises(UsageError, match="writes a file of that name itself"):
         await made.deliver({name: "mine"})
+
+
+async def test_what_is_delivered_is_text(journal: Journal, tmp_path: Path) -> None:
+    made, _ = await run(journal, tmp_path)
+    bytes_: Any = b"bytes"
+    with pytest.raises(TypeError, match="cannot deliver 'b.txt': a text is needed, not bytes"):
+        await made.deliver({"a.txt": "text", "b.txt": bytes_})
+    assert not (tmp_path / "a.txt").exists()
 
 
 def test_a_file_that_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path) -> None:

@@ -247,9 +247,14 @@ class Agent:
         **options: Any,
     ) -> list[Any]:
         """One answer to each prompt, in order, asked side by side as slots allow; `deadline` is that of each."""
-        asked = list(prompts)
+        asked = list(self._texts("prompts", prompts))
         how = {"given": given, "priority": priority, "deadline": deadline, **options}
         return await side_by_side(lambda index: self.ask(asked[index], returns, **how), len(asked))
+
+    def _texts(self, name: str, texts: Iterable[str]) -> Iterable[str]:
+        if isinstance(texts, str):  # also one of these is a sequence of texts, to a type checker: its characters
+            raise TypeError(f"agent {self.name!r}: {name} are several texts: write [text] for one")
+        return texts
 
     def _terms(self, priority: Priority | None, deadline: str | Seconds | None) -> _Terms:
         """What is said of one call, over the agent's own; ValueError where it is no class, or no time."""
@@ -271,7 +276,9 @@ class Agent:
         terms: _Terms,
         options: dict[str, Any],
     ) -> Request:
-        parts = [*given, prompt]
+        parts: list[Any] = [*self._texts("given", given), prompt]
+        if wrong := [type(part).__name__ for part in parts if not isinstance(part, str)]:
+            raise TypeError(f"agent {self.name!r}: a prompt, and what is given, is text, not {wrong[0]}")
         if shape.instruction:
             parts.append(shape.instruction)
         messages = [Message("user", "\n\n".join(part.strip("\n") for part in parts))]

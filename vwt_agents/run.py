@@ -239,8 +239,10 @@ class Run:
 
         The journal has them too, so that a run that is resumed, forked or answered from the cache has the same files.
         """
-        for name in files:
-            if str(PurePosixPath(name)) in _OURS:
+        for name, text in files.items():
+            if not isinstance(text, str):
+                raise TypeError(f"cannot deliver {name!r}: a text is needed, not {type(text).__name__}")
+            if _OURS.intersection(PurePosixPath(name).parts[:1]):
                 raise UsageError(
                     f"cannot deliver {name!r}: the run writes a file of that name itself", hint="rename it"
                 )
