@@ -115,6 +115,11 @@ class Progress:
         node.note = f"from run {found.run}"
         self._origins = {**(self._origins or {}), node.name: found}
 
+    @property
+    def untold(self) -> bool:
+        """Whether there is something for `tell_origins` to write."""
+        return self._origins is not None
+
     async def tell_origins(self) -> None:
         """Write down which results are those of other runs, if any is that was not before."""
         if self._origins and self._recall is not None:

@@ -314,7 +314,8 @@ class Runner:
         self._walk.values[node.name] = value
         await self._progress.ended(node, status, value, at_once=self._crew.alone)
         followers = self._advance(self._walk.freed(node))
-        await self._progress.tell_origins()
+        if self._progress.untold:
+            await self._progress.tell_origins()
         for follower in followers:
             self._begin(follower)
 
