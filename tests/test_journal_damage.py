@@ -298,7 +298,7 @@ async def test_the_commands_say_what_is_wrong_and_what_was_lost(path, capsys, mo
         code = run_cli(["runs", *argv])
         return code, capsys.readouterr().out
 
-    path.write_bytes(path.read_bytes().replace(b"s6", b"s9"))
+    path.write_bytes(path.read_bytes().replace(b"stages6", b"stages9"))  # kind and name; a time or a sum may be "s6"
 
     def damaged() -> None:
         code, out = command("check")
