@@ -133,26 +133,26 @@ class Problem:
         model, tails = self.model, [0] * len(self.workload.jobs)
         for job in reversed(self.workload.jobs):
             for each in job.after:
-                tails[each] = max(tails[each], _tenths(job.seconds) + tails[job.id])
+                tails[each] = max(tails[each], tenths(job.seconds) + tails[job.id])
         for job in self.workload.jobs:
-            last = self.horizon - _tenths(job.seconds) - tails[job.id]
-            self.starts[job.id] = model.new_int_var(_tenths(job.release), last, f"start{job.id}")
+            last = self.horizon - tenths(job.seconds) - tails[job.id]
+            self.starts[job.id] = model.new_int_var(tenths(job.release), last, f"start{job.id}")
             for each in job.after:
-                model.add(self.starts[job.id] >= self.starts[each] + _tenths(self.workload.jobs[each].seconds))
-            model.add(self.makespan >= self.starts[job.id] + _tenths(job.seconds) + tails[job.id])
+                model.add(self.starts[job.id] >= self.starts[each] + tenths(self.workload.jobs[each].seconds))
+            model.add(self.makespan >= self.starts[job.id] + tenths(job.seconds) + tails[job.id])
 
     def _add_stays(self, name: str, count: int) -> None:
         """The stays of one model, in order of time, and each of its calls in one of them."""
         model, spec = self.model, self.workload.model(name)
-        takes = _tenths(spec.load_s)
+        takes = tenths(spec.load_s)
         calls = [job for job in self.workload.jobs if job.model == name]
         model.add_cumulative(
-            [model.new_fixed_size_interval_var(self.starts[job.id], _tenths(job.seconds), "") for job in calls],
+            [model.new_fixed_size_interval_var(self.starts[job.id], tenths(job.seconds), "") for job in calls],
             [1] * len(calls),
             spec.slots,
         )
         self.loads[name] = []
-        others = [_tenths(other.load_s) for other in self.workload.models if other is not spec]
+        others = [tenths(other.load_s) for other in self.workload.models if other is not spec]
         between = min(others, default=0)
         held_by: list[list[Any]] = []
         before: tuple[Any, Any] | None = None
@@ -174,7 +174,7 @@ class Problem:
             for job, held in zip(calls, held_by[-1], strict=True):
                 model.add_implication(held, there)
                 model.add(self.starts[job.id] >= load + takes).only_enforce_if(held)
-                model.add(self.starts[job.id] + _tenths(job.seconds) <= end).only_enforce_if(held)
+                model.add(self.starts[job.id] + tenths(job.seconds) <= end).only_enforce_if(held)
         for job, stays in zip(calls, zip(*held_by, strict=True), strict=True):
             model.add_exactly_one(stays)
             self._stay[job.id] = sum(number * each for number, each in enumerate(stays))
@@ -204,13 +204,13 @@ class Problem:
 
     def _hint(self, hint: Schedule) -> None:
         for job, start in hint.starts.items():
-            self.model.add_hint(self.starts[job], _tenths(start))
+            self.model.add_hint(self.starts[job], tenths(start))
         for name, loads in self.loads.items():
             begins = sorted(start for model, start, _ in hint.loads if model == name)
             for number, (there, load) in enumerate(loads):
                 self.model.add_hint(there, number < len(begins))
                 if number < len(begins):
-                    self.model.add_hint(load, max(0, _tenths(begins[number])))
+                    self.model.add_hint(load, max(0, tenths(begins[number])))
 
     def schedule(self, value: Any) -> Schedule:
         """A solution's schedule, in seconds."""
@@ -224,7 +224,8 @@ class Problem:
         return Schedule(starts, tuple(sorted(loads, key=lambda load: load[1])))
 
 
-def _tenths(seconds: float) -> int:
+def tenths(seconds: float) -> int:
+    """Seconds on the solver's grid."""
     return round(seconds * TENTHS)
 
 

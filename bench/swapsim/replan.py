@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from swapsim.optimum import Problem
+from swapsim.optimum import Problem, tenths
 from swapsim.schedule import Schedule, faults
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["plannable", "replanned"]
 
-TENTHS: Final = 10
 SLACK_S: Final = 80.0
 """Seconds after a release within which all that is known of can be done, however badly."""
 
@@ -63,14 +62,14 @@ def _plan(workload: Workload, jobs: Sequence[Job], done: Schedule, now: float) -
     problem = Problem(known, Schedule(dict.fromkeys(range(len(jobs)), now + SLACK_S), ()))
     model = problem.model
     model.clear_hints()
-    begun = round(now * TENTHS)
+    begun = tenths(now)
     for number, job in enumerate(jobs):
         if job.id in done.starts:
-            model.add(problem.starts[number] == round(done.starts[job.id] * TENTHS))
+            model.add(problem.starts[number] == tenths(done.starts[job.id]))
         else:
             model.add(problem.starts[number] >= begun)
     for name, stays in problem.loads.items():
-        loaded = [round(start * TENTHS) for loaded, start, _ in done.loads if loaded == name]
+        loaded = [tenths(start) for loaded, start, _ in done.loads if loaded == name]
         for number, (there, load) in enumerate(stays):
             if number < len(loaded):
                 model.add(there == 1)
@@ -80,7 +79,7 @@ def _plan(workload: Workload, jobs: Sequence[Job], done: Schedule, now: float) -
     to_come = [problem.starts[number] for number, job in enumerate(jobs) if job.id not in done.starts]
     mean = MEAN // max(1, len(to_come)) * sum(to_come)
     model.clear_objective()
-    model.minimize(1000 * problem.makespan + mean + round(1000 * LOAD_S * TENTHS) * sum(problem.used))
+    model.minimize(1000 * problem.makespan + mean + tenths(1000 * LOAD_S) * sum(problem.used))
     solver = cp_model.CpSolver()
     solver.parameters.max_time_in_seconds = SOLVE_S
     solver.parameters.num_workers = 1
