@@ -6,27 +6,34 @@ import gzip
 import random
 import shutil
 import sqlite3
+import struct
 import subprocess
 import sys
+import zlib
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vwt_agents.cli import run_cli
 from vwt_agents.entries import Entry, RunRecord, fingerprint
 from vwt_agents.errors import JournalError
-from vwt_agents.journal import Journal, JournalReader
+from vwt_agents.journal import Journal, JournalReader, rows
 from vwt_agents.journal.checking import check
 from vwt_agents.journal.contents import ContentFiles
 from vwt_agents.journal.pages import Pages, read_log
 from vwt_agents.journal.repair import Repaired, repair
 from vwt_agents.journal.salvage import LOST
-from vwt_agents.journal.sums import entry_sum
+from vwt_agents.journal.sums import entry_sum, is_sum_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 NOW = datetime(2026, 11, 25, 17, 45, tzinfo=UTC)
 RUNS = 24
@@ -195,8 +202,86 @@ async def test_a_letter_changed_in_a_short_answer_is_found_and_never_read(path):
 def test_an_entry_has_the_sum_it_always_had():
     brief = ("stage", "s5", "", b"\xab" * 32, "done", 1_790_000_000_000_000, 4.1234567891e-05, 1, b"1", None)
     odd = ("call", "caf\xe9 \U0001f600 it's", "k\ud800", None, "failed", -5, None, None, None, b"t1:x-")
-    assert entry_sum(1 << 32 | 5, brief, []) == 3550034131  # as written by versions before this test
-    assert entry_sum(7 << 32 | 1, odd, [b"\x00" * 32, b"d" * 32]) == 725485025
+    longs = [b"\x00" * 32, b"d" * 32]
+    assert entry_sum(1 << 32 | 5, brief, []) == 5589794559  # as written by versions before this test
+    assert entry_sum(7 << 32 | 1, odd, longs) == 5764084341
+    assert is_sum_of(3550034131, 1 << 32 | 5, brief, [])  # and up to version 5 of the tables
+    assert is_sum_of(725485025, 7 << 32 | 1, odd, longs)
+
+
+WORDS = st.text(st.characters(codec=None), max_size=6)
+NUMBERS = st.integers(-(2**63), 2**63 - 1)
+BYTES = st.none() | st.binary(max_size=6)
+COLUMNS = st.tuples(
+    *(WORDS, WORDS, WORDS, BYTES, WORDS, NUMBERS, st.none() | st.floats(allow_nan=False)),
+    *(st.sampled_from((None, 0, 1)), BYTES, BYTES),
+)
+STRAYS = st.none() | NUMBERS | st.floats(allow_nan=False) | WORDS | BYTES
+
+
+@given(number=NUMBERS, columns=COLUMNS, column=st.integers(0, 9), stray=STRAYS, worded=st.booleans())
+def test_whatever_a_column_has_become_its_entry_is_what_was_written_only_if_nothing_changed(
+    number, columns, column, stray, worded
+):
+    total = worded_sum(number, columns) if worded else entry_sum(number, columns, ())
+    assert is_sum_of(total, number, columns, ())
+    changed = (*columns[:column], stray, *columns[column + 1 :])
+    same = packed(columns[column]) == packed(stray)
+    if column == 6 and not worded and isinstance(stray, int):
+        same = packed(columns[column]) == packed(float(stray))  # as SQLite keeps a whole number of seconds
+    if column > 7 and worded:
+        same = (columns[column] or b"") == (stray or b"")
+    assert is_sum_of(total, number, changed, ()) == same
+
+
+@given(columns=COLUMNS, column=st.sampled_from((0, 1, 2, 8)), at=st.integers(0, 6))
+def test_text_that_has_moved_to_the_next_column_is_found(columns, column, at):
+    here, there = columns[column], columns[column + 1]
+    if here is None or there is None or not here[at:] or not isinstance(there, type(here)):
+        return
+    moved = (*columns[:column], here[:at], here[at:] + there, *columns[column + 2 :])
+    assert not is_sum_of(entry_sum(1, columns, ()), 1, moved, ())
+
+
+def worded_sum(number: int, columns: tuple[Any, ...], digests: Iterable[bytes] = ()) -> int:
+    """As up to version 5 of the tables."""
+    kind, name, key, mark, status, started, seconds, flag, payload, texts = columns
+    head = f"{number}[{kind!r}, {name!r}, {key!r}, {mark!r}, {status!r}, {started!r}, {seconds!r}, {flag!r}]"
+    total = zlib.crc32(head.encode("ascii", "backslashreplace"))
+    total = zlib.crc32(b"%b/%b" % (payload or b"", texts or b""), total)
+    for digest in digests:
+        total = zlib.crc32(digest, total)
+    return total
+
+
+def packed(value: Any) -> Any:
+    """A value by which two that SQLite tells apart differ."""
+    return (
+        (type(value).__name__, struct.pack("<d", value)) if isinstance(value, float) else (type(value).__name__, value)
+    )
+
+
+async def test_a_journal_of_version_5_is_checked_by_its_own_sums_and_gone_on_with(path, monkeypatch):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(rows, "entry_sum", worded_sum)
+        await filled(path, 3)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 5")
+    before = await told(path)
+    async with Journal.open(path) as journal:
+        run = await journal.new_run("p")
+        await journal.append(Entry(run, "call", "draft", texts=("the question", "the answer is 42")))
+    report = check(path)
+    assert (report.sound, report.entries) == (True, 28)
+    data = path.read_bytes()
+    for text, where in (
+        (b"the answer is 42", f"entry 1 of run {run}"),
+        (b'{"values":0}', "run 20261125-000000-p-0000"),
+    ):
+        path.write_bytes(data.replace(text, text.swapcase()))
+        assert where in {one.where for one in check(path).damage}
+    path.write_bytes(data)
+    assert {name: whole for name, whole in (await told(path)).items() if name != run} == before
 
 
 async def test_a_frame_damaged_in_the_midst_of_the_log_is_found_and_those_after_it_are_saved(path, tmp_path):

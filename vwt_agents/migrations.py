@@ -127,7 +127,7 @@ _SHORT_TEXTS: Final = (
         is_text     INTEGER,             -- of the payload; NULL: there is none, or it is in parts
         payload     BLOB,
         texts       BLOB,                -- the texts, one after the other; those that are long are in parts
-        sum         INTEGER,             -- crc32 of all the entry says; NULL: of an earlier version
+        sum         INTEGER,             -- see journal/sums.py; NULL: of an earlier version
         run         INTEGER GENERATED ALWAYS AS (id >> 32) VIRTUAL REFERENCES runs (n),
         seq         INTEGER GENERATED ALWAYS AS (id & 4294967295) VIRTUAL
     ) STRICT""",
@@ -154,7 +154,17 @@ _SHORT_TEXTS: Final = (
 # A result that other runs may use is found by its key; the entries of all other stages have none.
 _CACHED_STAGES: Final = ("CREATE INDEX stages_by_key ON entries (key) WHERE kind = 'stage' AND key <> ''",)
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _SHORT_PAYLOADS, _MEASUREMENTS, _SHORT_TEXTS, _CACHED_STAGES)
+# Entries are summed as bytes from here on. Old sums stay and count; an older vwt_agents would take the new ones for damage.
+_SUMS_OF_BYTES: Final = ()
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    _FIRST,
+    _SHORT_PAYLOADS,
+    _MEASUREMENTS,
+    _SHORT_TEXTS,
+    _CACHED_STAGES,
+    _SUMS_OF_BYTES,
+)
 
 
 def version_of(connection: sqlite3.Connection, path: Path, *, newest: int = len(MIGRATIONS)) -> int:

@@ -18,7 +18,7 @@ from vwt_agents.journal.connecting import damaged, open_to_read
 from vwt_agents.journal.contents import ContentFiles, unpacked
 from vwt_agents.journal.measurements import all_measurements
 from vwt_agents.journal.rows import SEQ, micros, moment, unknown_run
-from vwt_agents.journal.sums import entry_sum, parted
+from vwt_agents.journal.sums import is_sum_of, parted
 from vwt_agents.journal.writer import as_journal_error
 from vwt_agents.processes import ProcessMark
 
@@ -185,7 +185,8 @@ class JournalReader:
         number, *columns = rows[0][:11]
         kind, name, key, mark, status, started_at, seconds, is_text, payload, joined = columns
         longs = [row[12:] for row in rows if row[12] is not None]
-        if rows[0][11] not in {None, entry_sum(number, columns, [long[3] or b"" for long in longs])}:
+        total = rows[0][11]
+        if total is not None and not is_sum_of(total, number, columns, [long[3] or b"" for long in longs]):
             raise damaged(self.path, f"entry {number & SEQ} of run {run} is not what was written")
         found = {position: self._value(*long) for position, *long in longs if texts or not position}
         short = parted(joined) if texts and joined is not None else []

@@ -86,41 +86,42 @@ def moment(stamp: int) -> datetime:
 
 def entry_row(entry: Entry) -> EntryRow:
     """The rows of an entry; ValueError for a fingerprint that is not hex or a time without a zone."""
-    if entry.started_at is None:
+    run, kind, name, key, mark, status, started_at, seconds, value, given, _ = entry
+    if started_at is None:
         started = time.time_ns() // 1000
-    elif entry.started_at.tzinfo is None:
-        raise ValueError(f"started_at={entry.started_at!r} has no time zone; journal times are UTC")
+    elif started_at.tzinfo is None:
+        raise ValueError(f"started_at={started_at!r} has no time zone; journal times are UTC")
     else:
-        started = micros(entry.started_at)
-    mark = bytes.fromhex(entry.fingerprint) or None
+        started = micros(started_at)
     longs: list[tuple[int, bool, bytes]] = []
     room = _ROW
     size = 0
     is_text = payload = texts = None
-    if entry.payload is not None:
-        is_text, payload = isinstance(entry.payload, str), _raw(entry.payload)
+    if value is not None:
+        is_text, payload = isinstance(value, str), _raw(value)
         size = len(payload)
         if len(payload) > _INLINE:
             longs.append((0, is_text, payload))
             is_text = payload = None
         else:
             room -= len(payload)
-    if entry.texts:
+    if given:
         short: list[Text] = []
-        for position, value in enumerate(entry.texts, 1):
-            raw = _raw(value)
+        for position, text in enumerate(given, 1):
+            raw = _raw(text)
             size += len(raw)
             if len(raw) > min(_INLINE, room):
-                longs.append((position, isinstance(value, str), raw))
+                longs.append((position, isinstance(text, str), raw))
                 short.append((False, None))
             else:
-                short.append((isinstance(value, str), raw))
+                short.append((isinstance(text, str), raw))
                 room -= len(raw)
         texts = joined(short)
-    seconds = None if entry.seconds is None else float(entry.seconds)
-    flag = None if is_text is None else int(is_text)
-    columns = (entry.kind, entry.name, entry.key, mark, entry.status, started, seconds, flag, payload, texts)
-    return EntryRow(entry.run, columns, tuple(longs), size)
+    columns = (
+        *(kind, name, key, bytes.fromhex(mark) or None, status, started, None if seconds is None else float(seconds)),
+        *(None if is_text is None else int(is_text), payload, texts),
+    )
+    return EntryRow(run, columns, tuple(longs), size)
 
 
 class Numbers:

@@ -12,7 +12,7 @@ from vwt_agents.entries import EntryKind, RunStatus
 from vwt_agents.errors import JournalError
 from vwt_agents.journal.contents import digest_of, unpacked
 from vwt_agents.journal.rows import moment
-from vwt_agents.journal.sums import entry_sum, parted, run_sum
+from vwt_agents.journal.sums import is_sum_of, parted, run_sum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -172,7 +172,7 @@ def entry_fault(row: EntryFields, parts: Sequence[PartRow], digests: Mapping[int
         elif part.data is None:
             return "a value of it is lost"
     if row.sum is not None:
-        same = row.sum == entry_sum(row.id, row[1:-1], longs)
+        same = is_sum_of(row.sum, row.id, row[1:-1], longs)
         return None if same else "it, or a value of it, is not what was written"
     return _unreadable(row, parts)
 
