@@ -26,9 +26,11 @@ __all__ = [
     "close_left_open",
     "closing",
     "forget_spent",
+    "innermost_scope",
     "take_back",
     "take_left_open",
     "told_to_stop",
+    "untouched",
 ]
 
 
@@ -42,12 +44,12 @@ class Steps:
 
     __slots__ = ("base", "before", "closing", "left_open", "own", "scope", "task")
 
-    def __init__(self, task: asyncio.Task[Any]) -> None:
+    def __init__(self, task: asyncio.Task[Any], scope: anyio.CancelScope | None) -> None:
         self.task = task
         self.base = self.before = task.cancelling()
         self.own = 0
         self.closing = False
-        self.scope = _innermost(task)
+        self.scope = scope
         self.left_open = False
 
     def asked(self) -> int:
@@ -57,6 +59,14 @@ class Steps:
 
 STEPS: Final[ContextVar[Steps | None]] = ContextVar("steps", default=None)
 """Set by who does a turn, in the turn's context."""
+
+
+def untouched() -> bool:
+    """Whether the turn has done nothing to its task, as nearly all do not: neither cancelled it nor left a scope open in it."""
+    steps = STEPS.get()
+    return steps is None or not (
+        steps.own or steps.left_open or steps.task.cancelling() or innermost_scope(steps.task) is not steps.scope
+    )
 
 
 def told_to_stop() -> bool:
@@ -122,13 +132,13 @@ def close_left_open(outer: anyio.CancelScope | None = None) -> None:
     if steps is None or asyncio.current_task() is not steps.task:
         return
     until = steps.scope if outer is None else outer
-    inner = _innermost(steps.task)
+    inner = innermost_scope(steps.task)
     if inner is until or not _is_within(inner, until):
         return
     while inner is not None and inner is not until:
         inner.cancel()  # what still runs in it has nobody who waits for it
         inner.__exit__(None, None, None)
-        inner = _innermost(steps.task)
+        inner = innermost_scope(steps.task)
     steps.left_open = True
 
 
@@ -141,7 +151,8 @@ def take_left_open() -> bool:
     return True
 
 
-def _innermost(task: asyncio.Task[Any]) -> anyio.CancelScope | None:
+def innermost_scope(task: asyncio.Task[Any]) -> anyio.CancelScope | None:
+    """The cancel scope that the task has entered last of those it is in; None where it is in none, or anyio does not tell."""
     state = _states().get(task)
     return state.cancel_scope if state is not None else None
 

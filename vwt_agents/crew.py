@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import anyio
 import anyio.lowlevel
 
-from vwt_agents.cancellation import STEPS, Steps
+from vwt_agents.cancellation import STEPS, Steps, innermost_scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterator
     from contextvars import Context
 
+    from anyio import CancelScope
     from anyio.abc import TaskGroup
 
 __all__ = ["Crew"]
@@ -70,9 +71,10 @@ class Crew:
         """Do what was added, and what that adds; returns early when it is stopped."""
         self._until = monotonic() + _SLICE_S
         # A chain so far: there is nobody to share with, so no task group is needed.
+        task, scope = _here()
         while len(self._ready) == 1 and not self._seatless:
             turn, limited = self._next()
-            await _within(copy_context(), turn)
+            await _within(copy_context(), turn, Steps(task, scope))
             if self._took_long(limited):
                 await self._pause()
         if self._ready:
@@ -107,11 +109,12 @@ class Crew:
 
     async def _work(self) -> None:
         self._workers += 1
+        task, scope = _here()
         while self._ready:
             if len(self._ready) > 1:
                 self._call()
             turn, limited = self._next()
-            await _within(copy_context(), turn)
+            await _within(copy_context(), turn, Steps(task, scope))
             if self._took_long(limited):
                 await self._pause()
         self._workers -= 1
@@ -148,12 +151,17 @@ class Crew:
             self._seats += 1
 
 
-@types.coroutine
-def _within(context: Context, coroutine: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
-    """Await the coroutine with `context` current in all its steps: what it sets is not seen by the task's next turn."""
+def _here() -> tuple[asyncio.Task[Any], CancelScope | None]:
+    """The current task, and the scope that turns done in it begin and end in."""
     task = asyncio.current_task()
     assert task is not None
-    steps = Steps(task)
+    return task, innermost_scope(task)
+
+
+@types.coroutine
+def _within(context: Context, coroutine: Coroutine[Any, Any, None], steps: Steps) -> Generator[Any, Any, None]:
+    """Await the coroutine with `context` current in all its steps: what it sets is not seen by the task's next turn."""
+    task = steps.task
     context.run(STEPS.set, steps)
     value: Any = None
     failed = False

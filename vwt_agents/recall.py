@@ -182,19 +182,8 @@ class Recall:
         if needed:
             self._gave(stage, b"skipped" if status == "skipped" else self._value_digest(stage, payload))
         key = self._cache_key(stage) if status == "done" and stage.policy.cache else ""
-        await self._journal.append(
-            Entry(
-                run=self._run,
-                kind="stage",
-                name=stage.name,
-                key=key,
-                fingerprint=self.mark(stage),
-                status=status,
-                seconds=seconds,
-                payload=payload,
-            ),
-            at_once=at_once,
-        )
+        entry = Entry(self._run, "stage", stage.name, key, self.mark(stage), status, None, seconds, payload)
+        await self._journal.append(entry, at_once=at_once)
 
     async def event(self, name: str, stage: Stage, item: str, **said: Any) -> None:
         """Write down something that happened to a stage."""
@@ -205,14 +194,14 @@ class Recall:
         """Of the stage's code, the values it needs and the inputs it is given: by their digests, however long they are."""
         known = self._marks.get(stage.name) if self._marks is not None else None
         if known is None:
-            mark = sha256(stage.fingerprint().encode())
+            parts = [stage.fingerprint().encode()]
             for need in stage.needs:
                 assert self._digests is not None
-                mark.update(self._digests[need])
+                parts.append(self._digests[need])
             for param in stage.params:
                 if param.role == "input":
-                    mark.update(self._inputs[param.source])
-            known = mark.hexdigest()
+                    parts.append(self._inputs[param.source])
+            known = sha256(b"".join(parts)).hexdigest()
             if self._marks is None:
                 self._marks = {}
             self._marks[stage.name] = known

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vwt_agents.approval import ASKING
 from vwt_agents.approvals import Approvals
-from vwt_agents.cancellation import close_left_open
+from vwt_agents.cancellation import close_left_open, untouched
 from vwt_agents.crew import Crew
 from vwt_agents.errors import NotApproved, VwtError
 from vwt_agents.eventlog import bind_here
@@ -29,7 +29,7 @@ from vwt_agents.past import Past
 from vwt_agents.pipeline import Fallback
 from vwt_agents.progress import Progress
 from vwt_agents.recall import Changed, Recall
-from vwt_agents.stage_failures import check_result, failure_of, mine
+from vwt_agents.stage_failures import check_result, check_turn, failure_of, mine
 from vwt_agents.tries import Turn, forgivable
 from vwt_agents.walk import LEFT_OUT, Node, Walk
 from vwt_agents.wiring import Items, Wiring
@@ -210,7 +210,9 @@ class Runner:
                 value = self._wiring.called(turn, node, items, index)
                 if inspect.isawaitable(value):
                     value = await (value if stage.timeout is None else turn.in_time(stage, value))
-                close_left_open()
+                if not untouched():
+                    close_left_open()
+                    check_turn(stage)
                 check_result(stage, value)
             if items is None:
                 await self._end(node, value)
@@ -229,6 +231,7 @@ class Runner:
                 value = self._wiring.called(turn, node, items, index)
                 if inspect.isawaitable(value):
                     value = await turn.in_time(stage, value)
+                check_turn(stage)
                 check_result(stage, value)
             except BaseException as error:
                 failure = await mine(stage, error, turn.item)

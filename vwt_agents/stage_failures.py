@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from vwt_agents.graph import Stage
 
-__all__ = ["called_by", "check_result", "failure_of", "mine", "too_slow"]
+__all__ = ["called_by", "check_result", "check_turn", "failure_of", "mine", "too_slow"]
 
 
 _UNFINISHED: Final = (CoroutineType, AsyncGeneratorType, GeneratorType, asyncio.Future)
@@ -42,10 +42,8 @@ async def mine(stage: Stage, error: BaseException, item: str = "") -> Exception:
     return failure
 
 
-def check_result(stage: Stage, value: Any) -> None:
-    """Raise what is wrong with a stage that has returned: its value has not been awaited, it has cancelled its task, or it
-    has left scopes open in it.
-    """
+def check_turn(stage: Stage) -> None:
+    """Raise what is wrong with a stage that has returned: it has cancelled its task, or left scopes open in it."""
     if cancelled_itself():
         raise asyncio.CancelledError
     forget_spent()
@@ -54,6 +52,10 @@ def check_result(stage: Stage, value: Any) -> None:
         raise StageFailed(
             f"stage {stage.name!r} has left a cancel scope or a task group open ({stage.where})", hint=hint
         )
+
+
+def check_result(stage: Stage, value: Any) -> None:
+    """StageFailed for a stage that has returned what is still to be awaited or read."""
     if isinstance(value, _UNFINISHED):
         if isinstance(value, CoroutineType | GeneratorType):
             value.close()

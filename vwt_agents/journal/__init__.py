@@ -131,10 +131,11 @@ class Journal(JournalReader):
         turn of the event loop share a commit; `at_once` is for who knows that no other is about to come.
         """
         row = rows.entry_row(entry)
+        work = partial(rows.insert_entry, row=row, numbers=self._numbers, files=self._files)
         size = Size.LONG if row.size > _BRIEF else Size.BRIEF if row.longs else Size.STATEMENT
-        return await self._writer.do(
-            lambda connection: rows.insert_entry(connection, row, self._numbers, self._files), size, at_once=at_once
-        )
+        if at_once and size is Size.STATEMENT and (number := self._writer.here(work)) is not None:
+            return number
+        return await self._writer.do(work, size)
 
     async def remember(self, measurement: Measurement) -> Measurement:
         """Keep what a model was measured to take; the measurement that counts now under the same conditions."""

@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 
@@ -121,15 +121,31 @@ class Writer:
         self._thread = threading.Thread(target=self._run, args=(connection,), name="vwt-journal", daemon=True)
         self._thread.start()
 
-    async def do(
-        self, work: Callable[[sqlite3.Connection], _T], size: Size = Size.LONG, *, at_once: bool = False
-    ) -> _T:
+    def here(self, statement: Callable[[sqlite3.Connection], _T]) -> _T | None:
+        """What a single statement gave, committed on the spot; None where it has to wait its turn, or something was wrong
+        with it: `do` it, then.
+        """
+        # Without the lock: what comes later is later.
+        if self._ended or self._full or self._queued or self._brief or self._connection is None:
+            return None
+        if not self._committing.acquire(blocking=False):
+            return None
+        try:
+            given = statement(self._connection)
+        except Exception:  # noqa: BLE001 - whoever does it again will say what it is
+            self._on_rollback()
+            return None
+        finally:
+            self._committing.release()
+        self.transactions += 1
+        self._checkpoint_in_time()
+        return given
+
+    async def do(self, work: Callable[[sqlite3.Connection], _T], size: Size = Size.LONG) -> _T:
         """What `work` returned, once it is committed. Accepted before the first wait, so a cancelled caller's work is
-        done too. It may be done twice, after a rollback. `at_once`: on the spot where it can be, with nobody else's.
+        done too. It may be done twice, after a rollback.
         """
         job = _Job(work, size)
-        if at_once and size is not Size.LONG and self._idle and self._commit_now([job]):
-            return cast("_T", job.result)
         loop = asyncio.get_running_loop()
         job.future = loop.create_future()
         with self._lock:
@@ -143,11 +159,6 @@ class Writer:
                     loop.call_soon(self._commit_here)
         result: _T = await job.future
         return result
-
-    @property
-    def _idle(self) -> bool:
-        """Whether a commit on the loop would go before nobody's. Without the lock: what comes later is later."""
-        return not (self._ended or self._full or self._queued or self._brief)
 
     def _hand_over(self, jobs: Sequence[_Job]) -> None:
         """To the thread, after what came before; the lock is held."""
@@ -177,9 +188,12 @@ class Writer:
             done = self._ended is None and self._transaction(self._connection, jobs, patience=0.0) is None
         finally:
             self._committing.release()
+        self._checkpoint_in_time()
+        return done
+
+    def _checkpoint_in_time(self) -> None:
         if self.transactions - self._checkpointed == _CHECKPOINT_EVERY:
             self._queue.put(_Word.CHECKPOINT)
-        return done
 
     async def close(self) -> None:
         """Do what waits, then end the thread and close the file."""
