@@ -185,7 +185,7 @@ def test_on_the_embedded_engine_the_first_of_the_list_is_pulled_when_none_is_ins
     found = plan(PLAIN, catalogue)
     route = found.routes["draft", "coder"]
     assert (route.model, route.needs_pull) == ("smollm2:135m", True)
-    assert "python -m vwt_agents models pull smollm2:135m" in route.reason
+    assert "smollm2:135m was not there yet: the run pulls it first, as `models pull smollm2:135m` does" in route.reason
     assert [spec.needs_pull for spec in found.specs] == [True]
 
 

@@ -302,7 +302,7 @@ def _remarks(model: ModelOffer, num_ctx: int) -> list[str]:
             f"{model.name} was trained for num_ctx {model.capped(num_ctx)}, less than the {num_ctx} asked for"
         )
     if not model.installed:
-        remarks.append(f"{model.name} has to be pulled first: python -m vwt_agents models pull {model.name}")
+        remarks.append(f"{model.name} was not there yet: the run pulls it first, as `models pull {model.name}` does")
     if not model.licence.strip():
         remarks.append(f"{model.name}: its endpoint names no licence")
     return remarks
