@@ -180,7 +180,7 @@ def test_a_missing_file_and_one_that_is_not_text_are_told(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"lines": 1,}', ":1:13: is not JSON: Expecting property name enclosed in double quotes"),
+        ('{"lines" 1}', ":1:10: is not JSON: Expecting ':' delimiter"),
         ("[1]", ": is not a JSON object"),
     ],
 )
@@ -188,7 +188,7 @@ def test_a_broken_inputs_file_is_told_with_its_line(content: str, message: str, 
     file = tmp_path / "inputs.json"
     file.write_text(content)
     found = fault("lines=1", file=file)
-    assert found.startswith(f"{file}{message.partition('Expecting')[0]}")
+    assert found.startswith(f"{file}{message}")
 
 
 def test_a_missing_inputs_file_is_told(tmp_path: Path) -> None:
