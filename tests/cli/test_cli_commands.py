@@ -287,6 +287,22 @@ def test_models_show_says_where_a_licence_can_be_read(
     assert "apache-2.0, https://huggingface.co/" in called(capsys, "models", "show", "smollm2:135m")[1]
 
 
+def test_models_show_says_a_model_once_with_all_the_endpoints_that_know_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("VWT_MODELS", str(tmp_path / "models"))
+    monkeypatch.chdir(tmp_path)
+    tier = '[tiers.small]\nendpoint = "here"\nmodels = ["smollm2:135m"]\n'
+    endpoints = '[endpoints.here]\nkind = "embedded"\n[endpoints.there]\nkind = "embedded"\nparallel = 2\n'
+    Path("agents.toml").write_text(endpoints + tier)
+    assert [row["endpoint"] for row in data(capsys, "models", "show", "smollm2:135m")] == ["here", "there"]
+    _code, out, _err = called(capsys, "models", "show", "smollm2:135m")
+    once = ["  here ", "  licence ", "  digest ", "  weights "]
+    each = ["  on           here, device cpu; tier small\n", "  on           there, device cpu; in no tier\n"]
+    assert out.splitlines().count("smollm2:135m") == 1
+    assert [out.count(part) for part in [*once, *each, "  fits "]] == [1, 1, 1, 1, 1, 1, 2]
+
+
 def test_models_say_what_was_measured_until_it_is_forgotten(here: Served, capsys: Capture) -> None:
     Path("agents.toml").write_text(Path("agents.toml").read_text().replace("cpu", "gpu0"))
     assert called(capsys, "run", "two.py", "--quiet")[0] == 0
