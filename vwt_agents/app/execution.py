@@ -193,8 +193,8 @@ class Execution:
                     await self._in_time(runner)
             finally:
                 self._judge(runner.values)
-        owed = ", ".join(self._unproven)
-        why = f"no verdict: {owed} was skipped, or some of its items, or gave none" if owed else None
+        owed = "; ".join(f"{stage} {did}" for stage, did in self._unproven.items())
+        why = f"no verdict: {owed}" if owed else None
         self._end("good" if self._passed else "bad", 0 if self._passed else 1, why)
 
     def _approvals(self) -> Approvals:
