@@ -259,6 +259,14 @@ def test_models_lists_what_tiers_name_first_and_what_is_not_there(here: Served, 
     assert "small:1b" in out
 
 
+def test_a_run_whose_models_are_not_there_says_what_is(here: Served, capsys: Capture) -> None:
+    del here.server.models["small:1b"]
+    here.server.models["smaller:1b"] = ServedModel(100)
+    code, _out, err = called(capsys, "plan", "two.py")
+    assert code == 3
+    assert "or name in [tiers.small] one that it has: smaller:1b, large:2b\n" in err
+
+
 def test_models_show_prints_one_model_and_knows_the_nearest_name(here: Served, capsys: Capture) -> None:
     [row] = data(capsys, "models", "show", "SMALL:1b")
     assert (row["model"], row["licence"], row["fits"]) == ("small:1b", "apache-2.0", True)

@@ -14,7 +14,7 @@ from vwt_agents.app.findings import Finding, Level
 from vwt_agents.app.inspection import look_at_servers
 from vwt_agents.app.matrix import model_matrix
 from vwt_agents.config import canonical
-from vwt_agents.errors import JournalError, VwtError
+from vwt_agents.errors import JournalError, VwtError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,8 +88,10 @@ def _endpoints(world: World) -> list[Finding]:
             detail = (
                 f"{health.detail}; it has none of the models in agents.toml: the tiers fall back to the embedded engine"
             )
-            pull = f"ollama pull {world.settings.listed(name)[0]}"
-            own = "or name in [tiers.*] a model that it has: python -m vwt_agents models"
+            first = world.settings.listed(name)[0]
+            pull = f"ollama pull {first}"
+            there = nearest(first, world.offers[name].others) or "python -m vwt_agents models"
+            own = f"or name in [tiers.*] a model that it has: {there}"
             findings.append(Finding(f"endpoint {name}", "note", detail, f"{pull}   ({own})"))
             continue
         if health.ok:
