@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +229,24 @@ def test_an_ollama_with_none_of_the_models_is_passed_over_and_doctor_says_so(her
         assert findings["models of tier small"]["level"] == "ok"
         note = next(one for one in findings.values() if "none of the models" in one["detail"])
         assert (note["level"], "ollama pull small:1b" in note["fix"]) == ("note", True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it has other numbers")
+def test_doctor_says_where_the_null_device_is_none_and_how_it_is_made_anew(
+    here: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
+) -> None:
+    def found(code: int) -> tuple[str, str, str]:
+        findings = {one["what"]: one for one in data(capsys, "doctor", code=code)["findings"]}
+        one = findings["null device"]
+        return one["level"], one["detail"], one["fix"]
+
+    assert found(0) == ("ok", "/dev/null", None)
+    null = tmp_path / "null"
+    null.write_text("what was thrown away")
+    monkeypatch.setattr(os, "devnull", str(null))
+    level, detail, fix = found(3)
+    assert (level, fix) == ("missing", f"as root: rm -f {null}; mknod -m 666 {null} c 1 3")
+    assert f"{null} is a regular file" in detail
 
 
 def test_models_without_a_command_lists_as_json_too(here: Served, capsys: Capture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from pathlib import Path
@@ -43,6 +44,7 @@ async def check_all(world: World, *, load: bool = False) -> tuple[list[Finding],
         seen += await _loads(world, counted)
     findings = [
         _python(),
+        *_null_device(),
         *_devices(world),
         *_endpoints(world),
         *seen,
@@ -56,6 +58,18 @@ async def check_all(world: World, *, load: bool = False) -> tuple[list[Finding],
 
 def _python() -> Finding:
     return Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
+
+
+def _null_device() -> list[Finding]:
+    """Whether what is written there is thrown away: a file in its place breaks sandboxes, in ways that name anything else."""
+    if os.name != "posix":
+        return []
+    what, null = "null device", Path(os.devnull)
+    if null.is_char_device():
+        return [Finding(what, "ok", os.devnull)]
+    it = "is a regular file" if null.is_file() else "is no device" if null.exists() else "is not there"
+    fix = f"as root: rm -f {null}; mknod -m 666 {null} c 1 3" if sys.platform == "linux" else "restart this machine"
+    return [Finding(what, "missing", f"{null} {it}: programs and sandboxes that use it fail", fix)]
 
 
 def _devices(world: World) -> list[Finding]:
