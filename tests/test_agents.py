@@ -155,6 +155,40 @@ async def test_a_class_or_a_deadline_that_is_none_is_refused_before_the_call(ter
     assert recorder.requests == []
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"temperature": "hot"}, "agent 'coder': temperature: 'hot' is not a number"),
+        ({"temperature": "0.5"}, "temperature: '0.5' is not a number (without quotes: temperature = 0.5)"),
+        ({"temperature": 20}, "temperature: 20 should be at most 10"),
+        ({"top_p": 7}, "top_p: 7 should be at most 1"),
+        ({"top_p": float("nan")}, "top_p: nan should be"),
+        ({"seed": 1 << 80}, f"seed: {1 << 80} should be at most {2**32 - 2}"),
+        ({"num_predict": "many"}, "num_predict: 'many' is not a whole number"),
+        ({"num_predict": 0}, "num_predict: 0 should be at least 1"),
+        ({"stop": [1, 2]}, 'stop.0: 1 is not a text (in quotes: "1"); stop.1: 2 is not a text'),
+        ({"stop": 5}, "stop: 5 is not a list"),
+        ({"stop": [""]}, "stop.0: an empty text says nothing"),
+        ({"think": "deep"}, "think: 'deep' is not true, false, 'low', 'medium' or 'high'"),
+        ({"top_k": True}, "top_k: true is not a whole number"),
+    ],
+)
+async def test_an_option_that_no_engine_would_take_is_refused_before_the_call(options: Any, said: str) -> None:
+    coder, recorder, _ = agent("yes")
+    with pytest.raises(ValueError, match=re.escape(said)):
+        await coder.ask("x", **options)
+    assert recorder.requests == []
+
+
+async def test_options_of_a_call_may_be_unset_again_and_stops_are_given_as_any_series_of_texts() -> None:
+    coder, recorder, _ = agent("yes")
+    await coder.ask("x", temperature=None, stop=None)
+    await coder.ask("x", stop=("a", "b"), temperature=1)
+    await coder.ask("x", stop="a")
+    said = [(request.options.temperature, request.options.stop) for request in recorder.requests]
+    assert said == [(None, ()), (1, ("a", "b")), (0.2, ("a",))]
+
+
 async def test_prompts_that_begin_with_the_same_text_share_a_prefix() -> None:
     coder, recorder, _ = agent("yes")
     bare = Agent(AgentSettings("bare"), SMALL, caller=recorder, scope=StageScope("run", "s", 0))

@@ -460,11 +460,7 @@ async def test_a_run_whose_proof_was_skipped_is_bad_and_when_resumed_does_it_aga
     tmp_path: Path, server: OllamaServer
 ) -> None:
     result = await App().run(job(tmp_path, server, UNPROVEN))
-    assert (result.status, result.exit_code, result.error) == (
-        "bad",
-        1,
-        "no verdict: proven was skipped, or some of its items, or gave none",
-    )
+    assert (result.status, result.exit_code, result.error) == ("bad", 1, "no verdict: proven was skipped")
     (tmp_path / "pipeline.py").write_text(PROOF)
     assert (await App().run(await resumed(JournalReader(), result.run_id))).status == "good"
 
@@ -475,11 +471,10 @@ async def test_a_run_whose_proof_returned_no_verdict_is_bad(tmp_path: Path, serv
     assert "return await sandbox.test" in PROOF
     result = await App().run(job(tmp_path, server, PROOF.replace("return await sandbox.test", body)))
     assert (result.status, result.exit_code, result.verdict) == ("bad", 1, None)
-    assert (result.error or "").startswith("no verdict: proven ")
+    assert result.error == "no verdict: proven gave none"
 
 
-async def test_a_run_that_left_out_what_it_could_not_prove_is_bad(tmp_path: Path, server: OllamaServer) -> None:
-    text = """
+SEVERAL = """
 from vwt_agents import Pipeline, Verdict
 
 pipeline = Pipeline("several", defaults={"numbers": [0, 1]})
@@ -489,9 +484,40 @@ pipeline = Pipeline("several", defaults={"numbers": [0, 1]})
 async def proven(number: int) -> Verdict:
     return Verdict(passed=bool(1 / number), reason="yes", tests_run=1, tests_passed=1, tests_failed=0)
 """
-    result = await App().run(job(tmp_path, server, text))
+IN_ALL = """
+
+@pipeline.stage
+async def in_all(proven: list[Verdict]) -> Verdict:
+    return Verdict(passed=True, reason="yes", tests_run=1, tests_passed=1, tests_failed=0)
+"""
+
+
+async def test_a_run_that_left_out_what_it_could_not_prove_is_bad(tmp_path: Path, server: OllamaServer) -> None:
+    result = await App().run(job(tmp_path, server, SEVERAL))
     assert (result.status, result.stages[0].status) == ("bad", "partial")
+    assert result.error == "no verdict: proven left some of its items out"
     assert len(result.outputs["proven"]) == 1
+
+
+async def test_a_run_that_had_nothing_to_prove_says_that_it_verified_nothing(
+    tmp_path: Path, server: OllamaServer
+) -> None:
+    """Where no tests are a failure, no items to test are none the less."""
+    nothing = SEVERAL.replace("[0, 1]", "[]")
+    result = await App().run(job(tmp_path, server, nothing))
+    assert (result.status, result.exit_code, result.verdict) == ("bad", 1, None)
+    assert (result.error or "").startswith(
+        "no verdict: proven had no items, so it verified nothing (where that is fine"
+    )
+
+
+@pytest.mark.parametrize("more", ["", IN_ALL], ids=["it may give none", "a later verdict counts in its place"])
+async def test_a_run_may_have_nothing_to_prove_where_its_types_say_so(
+    tmp_path: Path, server: OllamaServer, more: str
+) -> None:
+    may = SEVERAL.replace("[0, 1]", "[]") + more
+    result = await App().run(job(tmp_path, server, may if more else may.replace("-> Verdict", "-> Verdict | None")))
+    assert (result.status, result.error) == ("good", None)
 
 
 async def test_a_run_of_which_all_is_done_is_resumed_to_the_same_end(tmp_path: Path, server: OllamaServer) -> None:

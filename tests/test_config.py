@@ -305,6 +305,15 @@ model = "a:8b"
             "2:1: agents.coder.num_ctx: '4096' is not a whole number (without quotes: num_ctx = 4096)",
         ),
         ("[agents.coder.options]\ntemperature = inf", "2:1: agents.coder.options.temperature: inf is not a finite number"),
+        ("[agents.coder.options]\ntemperature = 20", "2:1: agents.coder.options.temperature: 20 should be at most 10"),
+        (
+            "[agents.coder.options]\nseed = 1208925819614629174706176",
+            "2:1: agents.coder.options.seed: 1208925819614629174706176 should be at most 4294967294",
+        ),
+        (
+            "[agents.coder.options]\nnum_predict = 2147483648",
+            "2:1: agents.coder.options.num_predict: 2147483648 should be at most 2147483647",
+        ),
         (
             "[agents.coder]\ntemperature = 0",
             "2:1: agents.coder: unknown key 'temperature' (it goes in options = { temperature = ... })",

@@ -16,7 +16,7 @@ from vwt_agents.cli.runs import metrics
 from vwt_agents.entries import Entry, RunRecord, call_entry
 from vwt_agents.errors import UsageError
 from vwt_agents.messages import Message, Request, Response, Usage
-from vwt_agents.render.prometheus import prometheus_text, write_prometheus
+from vwt_agents.render.prometheus import prometheus_text
 from vwt_agents.render.tallies import TALLIED, Tallies
 
 parser = pytest.importorskip("prometheus_client.parser")
@@ -136,9 +136,18 @@ def test_a_pipe_is_written_to_and_not_replaced_by_a_file(tmp_path: Path) -> None
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
-def test_a_folder_that_is_not_there_is_an_error_with_its_name(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nowhere/vwt.prom: No such file or directory"):
-        write_prometheus([], Tallies({}), tmp_path / "nowhere/vwt.prom")
+def test_a_file_is_written_as_every_other_is(tmp_path: Path) -> None:
+    """In a folder that is made, where a link leads, and anew also where nothing has changed: a collector looks at its time."""
+    file, link = tmp_path / "node" / "vwt.prom", tmp_path / "link.prom"
+    assert CliRunner().invoke(metrics, ["--out", str(file)], standalone_mode=False).exit_code == 0
+    text = file.read_text()
+    os.utime(file, (1, 1))
+    link.symlink_to(file)
+    assert CliRunner().invoke(metrics, ["--out", str(link)], standalone_mode=False).exit_code == 0
+    assert (link.is_symlink(), file.read_text(), file.stat().st_mtime > 1) == (True, text, True)
+    failed = CliRunner().invoke(metrics, ["--out", str(file / "below.prom")], standalone_mode=False)
+    assert isinstance(failed.exception, UsageError)
+    assert "cannot write" in failed.exception.message
 
 
 def test_without_the_package_an_error_says_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:

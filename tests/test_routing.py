@@ -180,6 +180,23 @@ def test_without_any_model_on_ollama_the_error_has_the_command_that_brings_one()
     )
 
 
+def test_a_missing_model_names_what_the_endpoint_has_the_nearest_first_and_five_at_most() -> None:
+    there = frozenset({"qwen2.5-coder:3b", "zephyr:7b", "qwen2.5:7b", "a:1b", "b:1b", "c:1b", "d:1b"})
+    offers = {**ollama(), "ollama": replace(offer("ollama"), others=there)}
+    with pytest.raises(ModelMissing) as caught:
+        plan(PLAIN, offers)
+    said = (caught.value.hint or "").partition("one that it has: ")[2]
+    assert said.startswith("qwen2.5-coder:3b, qwen2.5:7b, ")
+    assert said.endswith(" and 2 more")
+    assert len(said.split(", ")) == 5
+
+
+def test_a_model_that_the_embedded_engine_does_not_know_names_those_it_can_pull() -> None:
+    offers = {**embedded(), "embedded": replace(offer("embedded"), others=frozenset({"smollm2:135m"}))}
+    with pytest.raises(ModelMissing, match=r"name one of them in \[tiers.small.otherwise\], such as smollm2:135m"):
+        plan(PLAIN, offers)
+
+
 def test_on_the_embedded_engine_the_first_of_the_list_is_pulled_when_none_is_installed() -> None:
     catalogue = embedded(replace(TINY, installed=False), replace(HALF, installed=False))
     found = plan(PLAIN, catalogue)

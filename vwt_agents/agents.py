@@ -7,6 +7,7 @@ queues, loads and answers. It holds no conversation: a prompt says all there is 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar, get_args, overload
@@ -23,7 +24,7 @@ from vwt_agents.stage_scope import seed_from
 from vwt_agents.types import parse_duration
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
     from vwt_agents.config import AgentSettings
     from vwt_agents.routing import Route
@@ -128,8 +129,8 @@ class Agent:
 
         `given` is what other prompts share (a task, a plan): it is put before `prompt`, byte for byte the same, so that
         the engine reuses what it has already read. `prefill` is the text the answer is made to begin with. `options` are
-        sampling options (`temperature`, `stop`, `num_predict`, ...) over the agent's own. An answer that does not fit is
-        asked for once more with the reason; then AnswerInvalid.
+        sampling options (`temperature`, `stop`, `num_predict`, ...) over the agent's own, within what agents.toml
+        takes (else ValueError). An answer that does not fit is asked for once more with the reason; then AnswerInvalid.
 
         `priority` is the class the call waits in, `deadline` the time it has for its wait and its answer, such as
         `"30s"`, or seconds; both over the agent's own. Past the deadline the call ends with CallTimeout.
@@ -325,9 +326,13 @@ class Agent:
             near = did_you_mean(min(unknown), possible)
             meant = f"; {near}" if near and near.startswith("did") else ""
             raise TypeError(f"agent {self.name!r}: no such option: {', '.join(sorted(unknown))}{meant}; known: {known}")
-        if "stop" in given:
-            stop = given["stop"] or ()
-            given = {**given, "stop": (stop,) if isinstance(stop, str) else tuple(stop)}
+        if "stop" in given and isinstance(stop := given["stop"], str | Iterable | None):
+            given = {**given, "stop": (stop,) if isinstance(stop, str) else tuple(stop or ())}
+        if given:
+            from vwt_agents.config.faults import option_faults  # pydantic, which who asks nothing can do without
+
+            if faults := option_faults(given):  # a server says so late, or not at all
+                raise ValueError(f"agent {self.name!r}: {'; '.join(faults)}")
         options = replace(self.settings.options, **given)
         if options.seed is not None:
             return options

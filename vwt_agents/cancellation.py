@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = [
+    "FROM_WITHIN",
     "STEPS",
     "Steps",
     "cancelled_itself",
@@ -59,6 +60,11 @@ class Steps:
 
 STEPS: Final[ContextVar[Steps | None]] = ContextVar("steps", default=None)
 """Set by who does a turn, in the turn's context."""
+
+
+FROM_WITHIN: Final[ContextVar[Callable[[], str] | None]] = ContextVar("from_within", default=None)
+"""Set by who owns the event loop: what user's code did to it, asked for by who was cancelled with all that runs there; empty
+for an end that was asked for from outside. Who is cancelled in a loop of another's cannot know."""
 
 
 def untouched() -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 __all__ = [
+    "TRIED",
     "Entry",
     "EntryKind",
     "RunLine",
@@ -32,6 +33,9 @@ __all__ = [
 EntryKind: TypeAlias = Literal["stage", "call", "attempt", "event"]
 RunStatus: TypeAlias = Literal["running", "good", "bad", "failed", "interrupted"]
 Value: TypeAlias = str | bytes
+
+TRIED: Final = frozenset({"done", "failed", "fallback", "partial"})
+"""How a stage ends whose body was begun, as a rule; of one that was skipped nobody can tell."""
 
 _USAGE: Final = tuple(field.name for field in fields(Usage))
 

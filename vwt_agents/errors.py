@@ -74,6 +74,7 @@ __all__ = [
     "VwtError",
     "WorldError",
     "did_you_mean",
+    "nearest",
     "words_of",
 ]
 
@@ -158,7 +159,9 @@ class EndpointAsleep(WorldError):
 
 
 class ModelMissing(WorldError):
-    """The endpoint does not have the model."""
+    """The endpoint does not have the model. `here` is what it has instead, where it was asked."""
+
+    here: tuple[str, ...] = ()
 
 
 class PullFailed(WorldError):
@@ -267,3 +270,10 @@ def did_you_mean(word: str, possible: Iterable[str]) -> str | None:
     if near:
         return f"did you mean {near[0]!r}?"
     return f"possible: {', '.join(names)}" if 0 < len(names) <= 12 else None
+
+
+def nearest(word: str, possible: Iterable[str], most: int = 5) -> str:
+    """The names most like a word, best first, and how many more there are: `a:7b, b:7b and 3 more`; empty for none."""
+    names = sorted(set(possible))
+    said = ", ".join(difflib.get_close_matches(word, names, n=most, cutoff=0.0))
+    return f"{said} and {len(names) - most} more" if len(names) > most else said

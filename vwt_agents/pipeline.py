@@ -151,7 +151,7 @@ class Pipeline:
         """Declare an `async def` as a stage, unchanged; usable as `@pipeline.stage` and `@pipeline.stage(...)`.
 
         `each` runs it once per item of a stage's result or an input, side by side, and its result is the list in order.
-        `timeout` is a duration such as `"90s"`, or seconds, for one run of the body.
+        `timeout` is a duration such as `"90s"`, or seconds, for one run of the body; heeded where that awaits.
 
         What becomes of a stage (or of each item) that fails: `retries` more tries, after pauses that begin with `backoff`
         and double; all of it within `deadline`; then, by `on_error`, the run fails, the stage is left out (`"skip"`), or

@@ -53,19 +53,31 @@ BODIES = {
 }
 
 
+def vwt(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "vwt_agents", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
 @pytest.mark.parametrize(("body", "words"), BODIES.values(), ids=BODIES.keys())
-def test_a_run_that_is_ended_from_within_is_bad_and_names_its_stage(
+def test_a_run_that_is_ended_from_within_is_bad_and_says_why_wherever_it_is_looked_up(
     body: str, words: tuple[str, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "p.py").write_text(PIPELINE.format(body=body))
-    command = [sys.executable, "-m", "vwt_agents"]
-    run = subprocess.run(
-        [*command, "run", "p.py", "--quiet"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
+    run = vwt(tmp_path, "run", "p.py", "--quiet", "--json", "--out", "out")
     assert run.returncode == 1, run.stderr
-    for word in ("'bad'", *words):
-        assert word in run.stdout + run.stderr
-    listed = subprocess.run(
-        [*command, "runs", "list", "--json"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert json.loads(listed.stdout)[0]["status"] in {"interrupted", "bad"}
+    printed = json.loads(run.stdout)
+    shown = vwt(tmp_path, "runs", "show", printed["run_id"]).stdout
+    assert json.loads((tmp_path / "out" / "result.json").read_text()) == printed
+    assert (printed["status"], printed["exit_code"]) == ("bad", 1)
+    assert shown.startswith(f"{printed['run_id']}: bad")
+    for word in ("'bad'", f"runs resume {printed['run_id']}", *words):
+        assert word in printed["error"]
+        assert word in run.stderr
+        assert word in shown
+
+
+def test_nothing_is_left_unawaited_where_a_stage_stops_the_event_loop(tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text(PIPELINE.format(body=BODIES["the loop is stopped"][0]))
+    run = vwt(tmp_path, "run", "p.py")
+    assert "never awaited" not in run.stderr
+    assert "error: the event loop was stopped from within" in run.stdout

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +231,24 @@ def test_an_ollama_with_none_of_the_models_is_passed_over_and_doctor_says_so(her
         assert (note["level"], "ollama pull small:1b" in note["fix"]) == ("note", True)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it has other numbers")
+def test_doctor_says_where_the_null_device_is_none_and_how_it_is_made_anew(
+    here: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
+) -> None:
+    def found(code: int) -> tuple[str, str, str]:
+        findings = {one["what"]: one for one in data(capsys, "doctor", code=code)["findings"]}
+        one = findings["null device"]
+        return one["level"], one["detail"], one["fix"]
+
+    assert found(0) == ("ok", "/dev/null", None)
+    null = tmp_path / "null"
+    null.write_text("what was thrown away")
+    monkeypatch.setattr(os, "devnull", str(null))
+    level, detail, fix = found(3)
+    assert (level, fix) == ("missing", f"as root: rm -f {null}; mknod -m 666 {null} c 1 3")
+    assert f"{null} is a regular file" in detail
+
+
 def test_models_without_a_command_lists_as_json_too(here: Served, capsys: Capture) -> None:
     assert data(capsys, "models") == data(capsys, "models", "list")
     code, _out, err = called(capsys, "models", "--json", "show", "small:1b")
@@ -259,6 +279,14 @@ def test_models_lists_what_tiers_name_first_and_what_is_not_there(here: Served, 
     assert "small:1b" in out
 
 
+def test_a_run_whose_models_are_not_there_says_what_is(here: Served, capsys: Capture) -> None:
+    del here.server.models["small:1b"]
+    here.server.models["smaller:1b"] = ServedModel(100)
+    code, _out, err = called(capsys, "plan", "two.py")
+    assert code == 3
+    assert "or name in [tiers.small] one that it has: smaller:1b, large:2b\n" in err
+
+
 def test_models_show_prints_one_model_and_knows_the_nearest_name(here: Served, capsys: Capture) -> None:
     [row] = data(capsys, "models", "show", "SMALL:1b")
     assert (row["model"], row["licence"], row["fits"]) == ("small:1b", "apache-2.0", True)
@@ -285,6 +313,22 @@ def test_models_show_says_where_a_licence_can_be_read(
     tier = '[tiers.small]\nendpoint = "here"\nmodels = ["smollm2:135m"]\n'
     Path("agents.toml").write_text(f'[endpoints.here]\nkind = "embedded"\n{tier}')
     assert "apache-2.0, https://huggingface.co/" in called(capsys, "models", "show", "smollm2:135m")[1]
+
+
+def test_models_show_says_a_model_once_with_all_the_endpoints_that_know_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("VWT_MODELS", str(tmp_path / "models"))
+    monkeypatch.chdir(tmp_path)
+    tier = '[tiers.small]\nendpoint = "here"\nmodels = ["smollm2:135m"]\n'
+    endpoints = '[endpoints.here]\nkind = "embedded"\n[endpoints.there]\nkind = "embedded"\nparallel = 2\n'
+    Path("agents.toml").write_text(endpoints + tier)
+    assert [row["endpoint"] for row in data(capsys, "models", "show", "smollm2:135m")] == ["here", "there"]
+    _code, out, _err = called(capsys, "models", "show", "smollm2:135m")
+    once = ["  here ", "  licence ", "  digest ", "  weights "]
+    each = ["  on           here, device cpu; tier small\n", "  on           there, device cpu; in no tier\n"]
+    assert out.splitlines().count("smollm2:135m") == 1
+    assert [out.count(part) for part in [*once, *each, "  fits "]] == [1, 1, 1, 1, 1, 1, 2]
 
 
 def test_models_say_what_was_measured_until_it_is_forgotten(here: Served, capsys: Capture) -> None:

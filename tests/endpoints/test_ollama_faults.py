@@ -133,6 +133,12 @@ async def test_a_missing_model_comes_with_the_command_that_brings_it(server, end
         assert_names(caught.value, server, "llama2:13b")
 
 
+async def test_a_model_that_cannot_be_described_comes_with_what_the_server_has_instead(server, endpoint):
+    with pytest.raises(ModelMissing, match=f"; it has {MODEL}") as caught:
+        await endpoint.describe("llama2:13b")
+    assert set(caught.value.here) == set(server.models)
+
+
 async def test_a_load_that_runs_out_of_memory_carries_the_servers_words(server, endpoint):
     server.fail("load", "oom")
     with pytest.raises(LoadFailed) as caught:

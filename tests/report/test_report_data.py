@@ -29,6 +29,7 @@ def test_a_page_can_be_made_of_a_journal_that_was_cut_after_any_entry(ran: Ran) 
         stages = {stage["name"]: stage["status"] for stage in data["stages"]}
         ended = {entry.name for entry in cut.entries if entry.kind == "stage"}
         assert {name for name, status in stages.items() if status == "done"} == ended
+        assert all(stage["attempts"] > 0 for stage in data["stages"] if stage["status"] in {"done", "running"})
 
 
 def test_each_call_says_when_it_was_asked_granted_and_ended_and_why_it_waited(ran: Ran) -> None:
@@ -48,9 +49,9 @@ def test_the_sums_are_those_of_the_run_s_own_result(ran: Ran) -> None:
         data["devices"][0]["peak"] == result["peak_mib"] <= result["budget_mib"] == data["devices"][0]["budget"][-1][1]
     )
     for stage, told in zip(data["stages"], result["stages"], strict=True):
-        names = ("name", "status", "calls", "in", "out")
+        names = ("name", "status", "attempts", "calls", "in", "out")
         assert [stage[name] for name in names] == [
-            told[name] for name in ("name", "status", "calls", "prompt_tokens", "output_tokens")
+            told[name] for name in ("name", "status", "attempts", "calls", "prompt_tokens", "output_tokens")
         ]
 
 

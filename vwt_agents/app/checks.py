@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from vwt_agents.app.findings import Finding, Level
 from vwt_agents.app.inspection import look_at_servers
 from vwt_agents.app.matrix import model_matrix
 from vwt_agents.config import canonical
-from vwt_agents.errors import JournalError, VwtError
+from vwt_agents.errors import JournalError, VwtError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +44,7 @@ async def check_all(world: World, *, load: bool = False) -> tuple[list[Finding],
         seen += await _loads(world, counted)
     findings = [
         _python(),
+        *_null_device(),
         *_devices(world),
         *_endpoints(world),
         *seen,
@@ -56,6 +58,18 @@ async def check_all(world: World, *, load: bool = False) -> tuple[list[Finding],
 
 def _python() -> Finding:
     return Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
+
+
+def _null_device() -> list[Finding]:
+    """Whether what is written there is thrown away: a file in its place breaks sandboxes, in ways that name anything else."""
+    if os.name != "posix":
+        return []
+    what, null = "null device", Path(os.devnull)
+    if null.is_char_device():
+        return [Finding(what, "ok", os.devnull)]
+    it = "is a regular file" if null.is_file() else "is no device" if null.exists() else "is not there"
+    fix = f"as root: rm -f {null}; mknod -m 666 {null} c 1 3" if sys.platform == "linux" else "restart this machine"
+    return [Finding(what, "missing", f"{null} {it}: programs and sandboxes that use it fail", fix)]
 
 
 def _devices(world: World) -> list[Finding]:
@@ -88,8 +102,10 @@ def _endpoints(world: World) -> list[Finding]:
             detail = (
                 f"{health.detail}; it has none of the models in agents.toml: the tiers fall back to the embedded engine"
             )
-            pull = f"ollama pull {world.settings.listed(name)[0]}"
-            own = "or name in [tiers.*] a model that it has: python -m vwt_agents models"
+            first = world.settings.listed(name)[0]
+            pull = f"ollama pull {first}"
+            there = nearest(first, world.offers[name].others) or "python -m vwt_agents models"
+            own = f"or name in [tiers.*] a model that it has: {there}"
             findings.append(Finding(f"endpoint {name}", "note", detail, f"{pull}   ({own})"))
             continue
         if health.ok:

@@ -25,6 +25,7 @@ from vwt_agents.app.standby import with_failover
 from vwt_agents.app.verdicts import find_verdict, unproven
 from vwt_agents.app.world import measuring
 from vwt_agents.approvals import Approvals
+from vwt_agents.cancellation import FROM_WITHIN
 from vwt_agents.core import Scheduler
 from vwt_agents.dispatcher import Dispatcher
 from vwt_agents.entries import fingerprint
@@ -101,9 +102,11 @@ class Execution:
                 # Nothing the user did: it is written down, and told with its traceback.
                 self._end("failed", 1, words_of(error))
                 raise
-            except BaseException:
-                self._end("interrupted", 130, None)
-                raise
+            except BaseException as error:
+                if (failure := self._ended_from_within(error)) is None:
+                    self._end("interrupted", 130, None)
+                    raise
+                self._end("bad", failure.exit_code, str(failure))
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._finish()
@@ -190,8 +193,8 @@ class Execution:
                     await self._in_time(runner)
             finally:
                 self._judge(runner.values)
-        owed = ", ".join(self._unproven)
-        why = f"no verdict: {owed} was skipped, or some of its items, or gave none" if owed else None
+        owed = "; ".join(f"{stage} {did}" for stage, did in self._unproven.items())
+        why = f"no verdict: {owed}" if owed else None
         self._end("good" if self._passed else "bad", 0 if self._passed else 1, why)
 
     def _approvals(self) -> Approvals:
@@ -243,6 +246,16 @@ class Execution:
 
     def _end(self, status: Status, exit_code: int, error: str | None) -> None:
         self.result.status, self.result.exit_code, self.result.error = status, exit_code, error
+
+    def _ended_from_within(self, error: BaseException) -> RunError | None:
+        """What a stage did to the event loop that all of them run in, where that is what ended them."""
+        asked = FROM_WITHIN.get()
+        why = asked() if asked is not None and isinstance(error, anyio.get_cancelled_exc_class()) else ""
+        if not why:
+            return None
+        cut = [repr(line.name) for line in self.board.stages.values() if line.status in {"stopped", "failed"}]
+        during = f", during stage{'s' if len(cut) > 1 else ''} {', '.join(cut)}" if cut else ""
+        return RunError(f"{why}{during}", hint=f"go on with it: python -m vwt_agents runs resume {self.id}")
 
     async def _finish(self) -> None:
         now = anyio.current_time()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from vwt_agents.graph import Graph, Stage
     from vwt_agents.sandbox.judge import Verdict
 
 __all__ = ["find_verdict", "unproven"]
+
+_IF_FINE: Final = "where that is fine, let it return `Verdict | None`"
 
 
 def find_verdict(values: Mapping[str, Any], graph: Graph) -> Verdict | None:
@@ -21,28 +23,47 @@ def find_verdict(values: Mapping[str, Any], graph: Graph) -> Verdict | None:
     A stage's verdicts count unless a later one, of a stage that stands on it, has taken their place.
     """
     found = {name: verdicts for name in values if (verdicts := list(_verdicts(values[name])))}
-    replaced: set[str] = set()
-    before: dict[str, set[str]] = {}
-    for stage in graph.stages:
-        before[stage.name] = set(stage.needs).union(*(before[need] for need in stage.needs))
-        if stage.name in found:
-            replaced |= before[stage.name]
+    replaced = _replaced(graph, found)
     counting = [verdict for name, verdicts in found.items() if name not in replaced for verdict in verdicts]
     return next((verdict for verdict in counting if not verdict.passed), counting[-1] if counting else None)
 
 
-def unproven(graph: Graph, statuses: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:
-    """The stages that would have had a verdict and were skipped, or one for each item, of which some were left out, or
-    that are to return a Verdict and did not: nobody may take the run for good without. `statuses` has what became of each
-    stage, `values` what it returned.
+def unproven(graph: Graph, statuses: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, str]:
+    """The stages that would have had a verdict, or one for each item, and have not all of them, each with why: nobody may
+    take the run for good without. `statuses` has what became of each stage, `values` what it returned.
+
+    A stage that had no items has verified nothing, which one that stands on it may make good by a verdict of its own.
     """
-    proving = [stage for stage in graph.stages if _has_verdict(stage.returns)]
-    left_out = [stage for stage in proving if stage.policy.on_error == "skip" and statuses[stage.name] == "partial"]
-    return [
-        stage.name
-        for stage in proving
-        if statuses[stage.name] == "skipped" or stage in left_out or _lacks_verdict(stage, values)
-    ]
+    found = {}
+    for stage in graph.stages:
+        if not _has_verdict(stage.returns):
+            continue
+        if statuses[stage.name] == "skipped":
+            found[stage.name] = "was skipped"
+        elif stage.policy.on_error == "skip" and statuses[stage.name] == "partial":
+            found[stage.name] = "left some of its items out"
+        elif _owes_verdict(stage) and stage.name in values:
+            given = values[stage.name] if stage.each is not None else [values[stage.name]]
+            if not given and stage.name not in _replaced(
+                graph, [name for name in values if any(_verdicts(values[name]))]
+            ):
+                found[stage.name] = f"had no items, so it verified nothing ({_IF_FINE})"
+            elif not all(_is_verdict(one) for one in given):
+                found[stage.name] = "gave none"
+    return found
+
+
+def _replaced(graph: Graph, judged: Collection[str]) -> set[str]:
+    """The stages that one of those stands on which came to a verdict: it counts in their place."""
+    replaced: set[str] = set()
+    if not judged:
+        return replaced
+    before: dict[str, set[str]] = {}
+    for stage in graph.stages:
+        before[stage.name] = set(stage.needs).union(*(before[need] for need in stage.needs))
+        if stage.name in judged:
+            replaced |= before[stage.name]
+    return replaced
 
 
 def _has_verdict(annotation: Any) -> bool:
@@ -57,14 +78,17 @@ def _has_verdict(annotation: Any) -> bool:
     return issubclass(annotation, Verdict) or "verdict" in getattr(annotation, "__annotations__", {})
 
 
-def _lacks_verdict(stage: Stage, values: Mapping[str, Any]) -> bool:
-    """Whether a stage that is to return a Verdict, no less, returned something else: a body without `return`, say."""
+def _owes_verdict(stage: Stage) -> bool:
+    """Whether the stage is to return a Verdict, no less: `Verdict | None` says that there may be nothing to judge."""
     from vwt_agents.sandbox.judge import Verdict
 
-    if stage.name not in values or not isinstance(stage.returns, type) or not issubclass(stage.returns, Verdict):
-        return False
-    given = values[stage.name] if stage.each is not None else [values[stage.name]]
-    return not all(isinstance(one, Verdict) for one in given)
+    return isinstance(stage.returns, type) and issubclass(stage.returns, Verdict)
+
+
+def _is_verdict(value: Any) -> bool:
+    from vwt_agents.sandbox.judge import Verdict
+
+    return isinstance(value, Verdict)
 
 
 def _verdicts(value: Any) -> Iterator[Verdict]:

@@ -210,12 +210,14 @@ async def _look(world: World, name: str, models: Iterable[str] | None = None) ->
     unknown: set[str] = set()
     wanted = tuple(dict.fromkeys(world.settings.listed(name) if models is None else models))
     missing = 0
+    others: set[str] = set()
     if health.ok:
         for model in wanted:
             try:
                 info = await endpoint.describe(model)
-            except ModelMissing:
+            except ModelMissing as error:
                 missing += 1
+                others.update(error.here)
                 continue
             except EndpointAsleep:
                 unknown.add(model)
@@ -234,6 +236,7 @@ async def _look(world: World, name: str, models: Iterable[str] | None = None) ->
         health.asleep,
         frozenset(unknown),
         empty=missing == len(wanted) > 0,
+        others=frozenset(others),
     )
 
 

@@ -68,7 +68,7 @@ def list_models(config: Path | None = None, as_json: bool = False) -> int:
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show_model(model: str, config: Path | None, as_json: bool) -> int:
-    """Show all that is known of one model, with the arithmetic of its footprint."""
+    """Show all that is known of one model, with its endpoints and the arithmetic of its footprint on each."""
     from vwt_agents.app import open_world
     from vwt_agents.app.matrix import model_matrix
     from vwt_agents.config import canonical
@@ -90,7 +90,7 @@ def show_model(model: str, config: Path | None, as_json: bool) -> int:
     if as_json:
         emit_json(found)
         return 0
-    click.echo("\n\n".join(model_text(row, width=terminal_width()) for row in found))
+    click.echo(model_text(found, width=terminal_width()))
     return 0
 
 

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Coroutine
     from types import FrameType
 
     import anyio
@@ -135,13 +137,23 @@ _PATIENCE: Final = 3.0
 
 
 class _Interrupts:
-    """What SIGINT and SIGTERM do while a command's coroutine runs: cancel it once; force the end when it does not come."""
+    """What SIGINT and SIGTERM do while a command's coroutine runs: cancel it once; force the end when it does not come.
+
+    `why` is what user's code did to the event loop that everything runs in, where that ends the command instead.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self.scope: anyio.CancelScope | None = None
         self.wake: Callable[[], object] | None = None
         self.first: float | None = None
+        self.why = ""
+
+    def from_within(self) -> str:
+        """What ended the command, asked by who was cancelled: empty where a signal did."""
+        if self.first is not None:
+            return ""
+        return self.why or "what runs here was cancelled from within, and by no signal"
 
     def __call__(self, _signal: int, _frame: FrameType | None) -> None:
         now = self._clock()
@@ -180,12 +192,15 @@ def run_async(work: Callable[[], Awaitable[T]]) -> T:
 
     import anyio
 
+    from vwt_agents.cancellation import FROM_WITHIN
+
     interrupts = _Interrupts()
 
     async def guarded() -> None:
         # A signal handler runs between two bytecodes: the loop may just be about to sleep, so it has to be woken.
         loop = asyncio.get_running_loop()
         interrupts.wake = lambda: loop.call_soon_threadsafe(lambda: None)
+        FROM_WITHIN.set(interrupts.from_within)
         try:
             with anyio.CancelScope() as interrupts.scope:
                 ended.append(await work())
@@ -195,28 +210,47 @@ def run_async(work: Callable[[], Awaitable[T]]) -> T:
     ended: list[T] = []
     with _handling(interrupts), redirect_stdout(sys.stderr):
         try:
-            anyio.run(guarded)
-        except (asyncio.CancelledError, RuntimeError, SystemExit) as error:
-            if interrupts.first is None and (why := _ended_from_within(error)):
-                from vwt_agents.errors import RunError
+            with asyncio.Runner() as runner:
+                _run_to_its_end(runner.get_loop(), guarded(), interrupts)
+        except asyncio.CancelledError:
+            interrupts.why = interrupts.from_within()
+    if ended:
+        return ended[0]
+    if interrupts.why:
+        from vwt_agents.errors import RunError
 
-                raise RunError(why) from error
-            if not isinstance(error, asyncio.CancelledError):
+        raise RunError(interrupts.why)
+    raise KeyboardInterrupt
+
+
+def _run_to_its_end(loop: AbstractEventLoop, work: Coroutine[Any, Any, None], interrupts: _Interrupts) -> None:
+    """Run it, also when the loop is stopped under it: then it is cancelled, as by a signal, and run on until all has ended.
+
+    A loop that is left where it stopped has all its tasks cancelled at once: who writes down how a run ended would be among
+    them, and would know no reason.
+    """
+    task = loop.create_task(work)
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except (RuntimeError, SystemExit) as error:
+            why = _stopped_by(error)
+            if not why or interrupts.scope is None:
                 raise
-    if not ended:
-        raise KeyboardInterrupt
-    return ended[0]
+            if interrupts.first is None:
+                interrupts.why = interrupts.why or why
+            if task.done():
+                return None
+            loop.call_soon(interrupts.scope.cancel)
 
 
-def _ended_from_within(error: BaseException) -> str:
+def _stopped_by(error: BaseException) -> str:
     """What user's code did to the event loop that everything runs in; empty for an error that is another's."""
     if isinstance(error, SystemExit):
         import traceback
 
         *_, last = traceback.extract_tb(error.__traceback__)
         return f"a task begun by a stage called exit({error.code!r}) ({last.filename}:{last.lineno})"
-    if not isinstance(error, RuntimeError):
-        return "what runs here was cancelled from within, and by no signal"
     return "the event loop was stopped from within" if str(error).startswith("Event loop stopped") else ""
 
 

@@ -18,7 +18,7 @@ from vwt_agents.cli.options import (
     run_async,
     terminal_width,
 )
-from vwt_agents.errors import RunError, VwtError
+from vwt_agents.errors import VwtError
 
 if TYPE_CHECKING:
     from vwt_agents.app import Job
@@ -90,13 +90,9 @@ def execute(job: Job, *, as_json: bool, quiet: bool, verbose: bool) -> int:
     except KeyboardInterrupt:
         click.echo(_how_to_go_on(), err=True)
         return INTERRUPTED
-    except RunError as error:
-        at_work = [line.name for line in board.stages.values() if line.status in {"running", "stopped", "failed"}]
-        if not at_work:
-            raise
-        stages = f"stage{'s' if len(at_work) > 1 else ''} {', '.join(map(repr, at_work))}"
-        raise RunError(f"{error.message}, during {stages}", hint=_how_to_go_on()) from error
     if as_json:
+        if result.error:  # who reads stdout with a program reads on stderr why it ended
+            click.echo(f"error: {result.error}", err=True)
         emit_json(result)
     else:
         click.echo(run_text(result, width=terminal_width()))

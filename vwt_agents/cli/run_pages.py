@@ -13,7 +13,7 @@ from vwt_agents.cli.options import emit_json, run_async
 if TYPE_CHECKING:
     from vwt_agents.entries import RunRecord
 
-__all__ = ["report", "trace"]
+__all__ = ["report", "trace", "write"]
 
 
 @click.command()
@@ -64,29 +64,25 @@ def _print_report(run: str) -> int:
 
 
 def write(path: Path, text: str) -> Path:
-    """Write a file, whole or not at all, where a link leads if it is one; UsageError where it can't be."""
+    """Write a file, whole or not at all, where a link leads if it is one; folders that are not there are made. UsageError
+    where it can't be.
+
+    What is there and is no file, a device or a pipe, is written to: a whole file takes the place of what was there, which
+    root may do to /dev/null.
+    """
+    from vwt_agents.errors import UsageError
     from vwt_agents.run import RunFolder
 
     target = path.resolve() if path.exists() else path.absolute()
-    if not write_special(target, text):
+    if not target.exists() or target.is_file() or target.is_dir():
         RunFolder(target.parent).write(target.name, text)
-    return target
-
-
-def write_special(path: Path, text: str) -> bool:
-    """Write to what is there and is no file: a device, a pipe. False where there is a file, a folder, or nothing.
-
-    A whole file takes the place of what was there, which root may do to /dev/null.
-    """
-    if not path.exists() or path.is_file() or path.is_dir():
-        return False
-    from vwt_agents.errors import UsageError
-
+        target.touch()  # also where it had this text: who watches a file sees by its time that it is of now
+        return target
     try:
-        path.write_text(text, encoding="utf-8", errors="replace")
+        target.write_text(text, encoding="utf-8", errors="replace")
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", hint="name a file") from error
-    return True
+        raise UsageError(f"cannot write {target}: {error.strerror}", hint="name a file") from error
+    return target
 
 
 @click.command()

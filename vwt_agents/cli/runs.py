@@ -10,7 +10,7 @@ import click
 
 from vwt_agents.cli import upkeep
 from vwt_agents.cli.options import Group, approval_option, emit_json, limit_options, run_async, terminal_width
-from vwt_agents.cli.run_pages import report, trace, write_special
+from vwt_agents.cli.run_pages import report, trace, write
 from vwt_agents.cli.run_show import show
 from vwt_agents.cli.run_top import top
 
@@ -173,7 +173,7 @@ def approve_run(run: str, stage: str | None, deny: bool, note: str) -> int:
 def metrics(out: Path | None) -> int:
     """Print all runs in the journal as Prometheus text, for node_exporter's textfile collector."""
     from vwt_agents.journal import JournalReader
-    from vwt_agents.render.prometheus import prometheus_text, write_prometheus
+    from vwt_agents.render.prometheus import prometheus_text
     from vwt_agents.render.tallies import TALLIED, Tallies
 
     async def work() -> tuple[tuple[RunRecord, ...], Tallies]:
@@ -184,10 +184,11 @@ def metrics(out: Path | None) -> int:
         return records, tallies
 
     records, tallies = run_async(work)
-    if out is None:
-        click.echo(prometheus_text(records, tallies), nl=False)
-    elif not write_special(out, prometheus_text(records, tallies)):
-        write_prometheus(records, tallies, out.resolve() if out.exists() else out)
+    text = prometheus_text(records, tallies)
+    if out is None or str(out) == "-":
+        click.echo(text, nl=False)
+    else:
+        write(out, text)
     return 0
 
 

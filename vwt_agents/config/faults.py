@@ -1,4 +1,5 @@
 """What is wrong with agents.toml, said for people: pydantic's findings, with the key's path and the nearest right name.
+Sampling options that are given in Python are held to the same rules.
 
 Never raises and never reads a file. A fault here has a key path; `load` turns it into file, line and column.
 """
@@ -21,7 +22,7 @@ if typing.TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-__all__ = ["PathFault", "schema_faults"]
+__all__ = ["PathFault", "option_faults", "schema_faults"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,15 @@ def schema_faults(error: ValidationError) -> Iterator[PathFault]:
     """Each finding of pydantic as a fault."""
     for found in error.errors(include_url=False):
         yield _fault(found)
+
+
+def option_faults(given: Mapping[str, Any]) -> list[str]:
+    """What is wrong with sampling options, as they would stand in agents.toml."""
+    try:
+        Sampling.model_validate(given)
+    except ValidationError as error:
+        return [fault.message + (f" ({fault.hint})" if fault.hint else "") for fault in schema_faults(error)]
+    return []
 
 
 def _fault(found: ErrorDetails) -> PathFault:
@@ -76,7 +86,7 @@ def _measured(kind: str, path: tuple[str | int, ...], value: Any, bounds: Mappin
         return PathFault.at(path, f"{shown} is not {_TYPES[kind]}", _as_meant(kind, path, value))
     for bound, words in _BOUNDS.items():
         if bound in bounds:
-            return PathFault.at(path, f"{shown} should be {words} {bounds[bound]:g}")
+            return PathFault.at(path, f"{shown} should be {words} {bounds[bound]:.12g}")
     return PathFault.at(path, f"{shown} cannot be read")
 
 

@@ -61,6 +61,11 @@ def _line(value: str) -> str:
     )
 
 
+def _think(value: Any) -> Any:
+    known = isinstance(value, bool) or value in ("low", "medium", "high")
+    return value if known else _refuse(value, "true, false, 'low', 'medium' or 'high'")
+
+
 def _refuse(value: Any, wanted: str) -> Any:
     raise ValueError(f"{value!r} is not {wanted}")
 
@@ -73,6 +78,9 @@ Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1), AfterValidator(_line)]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
+# The engines' own numbers: a larger one is cut off there, or answered with a fault of the server.
+_INT32: Final = 2**31 - 1
+_LAST_SEED: Final = 2**32 - 2  # the next one means "any" to llama.cpp
 _PULL_S: Final = 1800.0  # a first `up` brings the image: 2 GB take half an hour at 10 Mbit/s
 
 
@@ -214,17 +222,17 @@ class Routing(_Table):
 
 
 class Sampling(_Table):
-    """An agent's `options`: what `messages.Options` has, and nothing that would reload a model."""
+    """An agent's `options`, and those of one call: what `messages.Options` has, and nothing that would reload a model."""
 
-    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=_INT32)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repeat_penalty: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    seed: Annotated[int, Field(ge=0)] | None = None
-    num_predict: Count | None = None
-    stop: list[Annotated[str, Field(min_length=1)]] = []  # a line break is a good one
-    think: Think | None = None
+    repeat_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] | None = None
+    seed: Annotated[int, Field(ge=0, le=_LAST_SEED)] | None = None
+    num_predict: Annotated[int, Field(ge=1, le=_INT32)] | None = None
+    stop: Annotated[list[Annotated[str, Field(min_length=1)]], Field(strict=False)] = []  # a line break is a good one
+    think: Annotated[Think, BeforeValidator(_think)] | None = None
 
     def settings(self) -> Options:
         """The same as options of a request."""

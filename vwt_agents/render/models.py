@@ -61,8 +61,29 @@ def beside_text(row: Mapping[str, Any]) -> str:
     return (" and " if row["together"] else " or ").join(row["beside"]) or "-"
 
 
-def model_text(row: Mapping[str, Any], *, width: int | None = None) -> str:
-    """All that is known of a model on one endpoint, in one way of serving it, with the full arithmetic."""
+def model_text(rows: Sequence[Mapping[str, Any]], *, width: int | None = None) -> str:
+    """All that is known of one model: what holds wherever it is served, then, for each endpoint and way of serving it there,
+    the rest with the full arithmetic.
+    """
+    ways = [_known_of(row) for row in rows]
+    alike = {name for name in _OF_THE_MODEL if len({way[name] for way in ways}) == 1} if len(ways) > 1 else set()
+    shared = {name: said for name, said in ways[0].items() if name in alike}
+    parts = [shared, *({name: said for name, said in way.items() if name not in alike} for way in ways)]
+    blocks = [
+        "\n".join(
+            wrapped(f"{name:12} {said}", width, indent="  ", hang=" " * 13) for name, said in part.items() if said
+        )
+        for part in parts
+    ]
+    title = " = ".join(dict.fromkeys(row["model"] for row in rows))
+    return printable("\n".join([title, "\n\n".join(block for block in blocks if block)]))
+
+
+_OF_THE_MODEL = ("here", "weights", "digest", "licence", "use")
+"""Of what is known, that which is as a rule the same on every endpoint."""
+
+
+def _known_of(row: Mapping[str, Any]) -> dict[str, str]:
     budget = f"budget of {row['device']}: {row['budget_mib']} MiB"
     known = row["footprint_mib"] is not None
     allowed = row["licence"] or "unknown: let pass"
@@ -72,7 +93,7 @@ def model_text(row: Mapping[str, Any], *, width: int | None = None) -> str:
         allowed += f'; not allowed: runs pass over it; once you agree, [licences] accept = ["{row["model"]}"]'
     tier = f"tier {' and '.join(row['tiers'])}" if row["tiers"] else "in no tier"
     beside = "" if beside_text(row) == "-" else f", beside {beside_text(row)}"
-    lines = {
+    return {
         "on": f"{row['endpoint']}, device {row['device']}; {tier}",
         "here": "yes" if row["installed"] else f"no: python -m vwt_agents models pull {row['model']}",
         "weights": f"{row['size_mb']} MB, {row['parameters'] or '?'}, {row['quantisation'] or '?'}" if known else "",
@@ -87,6 +108,3 @@ def model_text(row: Mapping[str, Any], *, width: int | None = None) -> str:
         "assumed": "; ".join(row["assumptions"]) if known else "",
         "fits": f"{fit_text(row)}{beside}; {budget}",
     }
-    text = [row["model"]]
-    text += [wrapped(f"{name:12} {said}", width, indent="  ", hang=" " * 13) for name, said in lines.items() if said]
-    return printable("\n".join(text))

@@ -1,7 +1,7 @@
 """The runs of the journal as Prometheus text: counters by pipeline and stage, and how the last run of each ended.
 
-Owns the names of the metrics; what stages took is summed up by `tallies`. The format and the file are prometheus-client's;
-there is no server here: a file is left where node_exporter's textfile collector finds it.
+Owns the names of the metrics; what stages took is summed up by `tallies`. The format is prometheus-client's; there is
+no server here: the text may be left in a file where node_exporter's textfile collector finds it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from vwt_agents.types import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from prometheus_client.core import CollectorRegistry, Metric
 
     from vwt_agents.entries import RunRecord
     from vwt_agents.render.tallies import Tallies
 
-__all__ = ["prometheus_text", "write_prometheus"]
+__all__ = ["prometheus_text"]
 
 _OF_STAGE: Final = {
     "vwt_calls": ("calls", "Model calls that were made."),
@@ -45,17 +44,6 @@ def prometheus_text(records: Iterable[RunRecord], tallies: Tallies) -> str:
     from prometheus_client import generate_latest
 
     return generate_latest(registry).decode()
-
-
-def write_prometheus(records: Iterable[RunRecord], tallies: Tallies, path: Path) -> None:
-    """The same as a file, which appears whole or not at all; UsageError where it cannot be written."""
-    registry = _registry(list(records), tallies)
-    from prometheus_client import write_to_textfile
-
-    try:
-        write_to_textfile(str(path), registry)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", hint="name a folder that is there") from error
 
 
 def _registry(records: Sequence[RunRecord], tallies: Tallies) -> CollectorRegistry:

@@ -9,6 +9,7 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from vwt_agents.entries import TRIED
 from vwt_agents.report.attempts import attempts_of
 from vwt_agents.report.calls import calls_of
 from vwt_agents.report.history import History, read_history
@@ -41,6 +42,8 @@ def report_data(
     summary: dict[str, Any] = json.loads(record.summary) if record.summary else {}
     calls = calls_of(entries, history, texts)
     stages = [_with_value(stage, taken) for stage in _stages(entries, history, plan, calls, texts)]
+    told = {stage["name"]: stage["attempts"] for stage in summary.get("stages", ())}
+    stages = [{**stage, "attempts": told.get(stage["name"], stage["attempts"])} for stage in stages]
     attempts = attempts_of(entries, texts)
     return {
         "run": _head(record, summary, history, plan),
@@ -157,7 +160,7 @@ def _stages(
             "high": known.get(name, {}).get("importance") == "high",
             "each": known.get(name, {}).get("each"),
             "spans": spans[name] or _span_of(ended.get(name), history),
-            "attempts": attempts[name],
+            "attempts": attempts[name] or int(_was_begun(ended.get(name), spans[name])),
             **_sums(of_stage[name]),
             **_ending(ended.get(name), spans[name], texts),
         }
@@ -197,6 +200,13 @@ def _ending(entry: Entry | None, spans: Sequence[Sequence[Any]], texts: Texts) -
     if entry is None:
         return {"status": spans[-1][2] if spans else "waiting", "value": None}
     return {"status": entry.status, "value": texts.add(value_of(entry))}
+
+
+def _was_begun(entry: Entry | None, spans: Sequence[Sequence[Any]]) -> bool:
+    """Whether its body was, as far as the entries of a run without a result tell: one attempt, where none was counted."""
+    if entry is None:
+        return bool(spans) and spans[-1][2] in {"running", "stopped"}
+    return entry.status in TRIED
 
 
 def _graph(stages: Sequence[Mapping[str, Any]], plan: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -117,7 +117,7 @@ class Offer:
 
     An endpoint whose server is started when it is needed answers too: `asleep` is True until then, and `unknown` are the
     models of which nobody can say whether it has them. `empty`: it was asked for every model that agents.toml would have it
-    serve, and has none.
+    serve, and has none. `others` are all that it has, or could pull, where one that it was asked for was missing.
     """
 
     endpoint: str
@@ -127,6 +127,7 @@ class Offer:
     asleep: bool = False
     unknown: frozenset[str] = frozenset()
     empty: bool = False
+    others: frozenset[str] = frozenset()
 
     @property
     def useful(self) -> bool:

@@ -18,7 +18,7 @@ from vwt_agents.config import (
     canonical,
     licence_id,
 )
-from vwt_agents.errors import EndpointAsleep, EndpointUnavailable, LicenceRefused, ModelMissing, Rejected
+from vwt_agents.errors import EndpointAsleep, EndpointUnavailable, LicenceRefused, ModelMissing, Rejected, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -205,11 +205,17 @@ class Pool:
         message = f"agents.{agent.name}: {self.name} has no model that can be used: {'; '.join(passed.values())}"
         pull = self._pull_hint(missing[0]) if missing else ""
         if not refused:
-            own = f"; or name in [{self.name}] one that it has: python -m vwt_agents models"
-            return ModelMissing(message, hint=pull + own if self.endpoint.kind == "ollama" else pull)
+            return ModelMissing(message, hint=self._missing_hint(missing[0]))
         accept = ", ".join(f'"{name}"' for name in (*self.licences.accept, refused[0].name))
         hint = f"if you agree to its licence, say so in agents.toml: [licences] accept = [{accept}]"
         return LicenceRefused(message, hint=f"{hint}; or {pull}" if pull else hint)
+
+    def _missing_hint(self, model: str) -> str:
+        there = nearest(model, self.offer.others) or "python -m vwt_agents models"
+        if self.endpoint.kind == "ollama":
+            return f"{self._pull_hint(model)}; or name in [{self.name}] one that it has: {there}"
+        own = f"; name one of them in [{self.name}], such as {there}" if self.offer.others else ""
+        return self._pull_hint(model) + own
 
     def _pull_hint(self, model: str) -> str:
         if self.endpoint.kind == "ollama":

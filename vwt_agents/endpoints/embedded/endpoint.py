@@ -285,7 +285,9 @@ class EmbeddedEndpoint:
             return ModelMissing(f"the model {model!r} is not in the store at {self.store.root}", hint=hint)
         names = {known for entry in self.catalogue for known in (entry.name, *entry.aliases)}
         names |= {manifest.name for manifest in self.store.manifests()}
-        return ModelMissing(f"the embedded engine knows no model {model!r}", hint=did_you_mean(model, names))
+        missing = ModelMissing(f"the embedded engine knows no model {model!r}", hint=did_you_mean(model, names))
+        missing.here = tuple(sorted(names))
+        return missing
 
 
 def _not_here(model: str, entry: ModelEntry) -> ModelInfo:

@@ -30,6 +30,7 @@ from vwt_agents.errors import (
     Spilled,
     UnloadFailed,
     WorldError,
+    nearest,
 )
 from vwt_agents.messages import Message
 
@@ -106,7 +107,7 @@ class OllamaEndpoint:
 
     async def models(self) -> tuple[ModelInfo, ...]:
         """The models in the server's store, with metadata; those that run in Ollama's cloud are left out."""
-        local = [info for info in await self._client.tags() if not info.name.endswith("cloud")]
+        local = await self._local()
         found: dict[str, ModelInfo] = {}
         limit = anyio.CapacityLimiter(4)
 
@@ -120,9 +121,19 @@ class OllamaEndpoint:
                 tasks.start_soon(look, info)
         return tuple(found[info.name] for info in local if info.name in found)
 
+    async def _local(self) -> list[ModelInfo]:
+        return [info for info in await self._client.tags() if not info.name.endswith("cloud")]
+
     async def describe(self, model: str) -> ModelInfo:
-        """One model's metadata; ModelMissing with the command that brings it."""
-        shown = await self._show(model)
+        """One model's metadata; ModelMissing with the command that brings it, and what is there instead."""
+        try:
+            shown = await self._show(model)
+        except ModelMissing as error:
+            with contextlib.suppress(WorldError):
+                error.here = tuple(info.name for info in await self._local())
+            if error.here:
+                error.hint = f"{error.hint}; it has {nearest(model, error.here)}"
+            raise
         name = canonical(model)
         listed = next((info for info in await self._client.tags() if info.name == name), shown)
         self._sizes[name] = mib(listed.size_bytes)
