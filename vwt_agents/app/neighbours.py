@@ -135,7 +135,10 @@ class Neighbours:
         """
         self._dispatcher = dispatcher
         if self._ledger.unusable:
-            dispatcher.board.say(f"note: memory is shared with no other process: {self._ledger.alone}")
+            dispatcher.board.say(
+                f"note: memory is shared with no other process, each takes the whole budget: {self._ledger.alone}; "
+                "VWT_LEDGER=FOLDER names one that all can write"
+            )
         await self._sightings.look(None)
         await self._adopt(dispatcher)  # first: what is adopted is nobody else's
         await self._look()
