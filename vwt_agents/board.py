@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vwt_agents.messages import OnChunk, Response
     from vwt_agents.types import Mib, RequestId, Seconds
 
-__all__ = ["ENDED_WELL", "Board", "CallLine", "ModelLine", "StageLine", "StageStatus", "Swap", "Tally"]
+__all__ = ["ENDED_WELL", "TRIED", "Board", "CallLine", "ModelLine", "StageLine", "StageStatus", "Swap", "Tally"]
 
 StageStatus: TypeAlias = Literal[
     "waiting", "ready", "running", "done", "kept", "cached", "fallback", "partial", "skipped", "failed", "stopped"
@@ -26,6 +26,9 @@ that stands for it was taken; `partial`: the same for some of its items, or they
 it needs was skipped, and the run does without."""
 
 ENDED_WELL: Final[frozenset[StageStatus]] = frozenset({"done", "kept", "cached", "fallback", "partial", "skipped"})
+
+TRIED: Final[frozenset[StageStatus]] = frozenset({"done", "failed", "fallback", "partial"})
+"""How a stage ends whose own code was begun, as a rule; of one that was skipped only its calls can tell."""
 
 
 class CallLine(Heard):

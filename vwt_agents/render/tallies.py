@@ -10,6 +10,8 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from vwt_agents.board import TRIED
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -19,9 +21,6 @@ __all__ = ["TALLIED", "Tallies"]
 
 TALLIED: Final[tuple[EntryKind, ...]] = ("attempt", "call", "stage")
 """The kinds of entries that say what a stage took."""
-
-_TRIED: Final = frozenset({"done", "failed", "fallback", "partial"})
-"""How a stage ends whose body was begun, as a rule; of one that was skipped nobody can tell."""
 
 Key: TypeAlias = tuple[str, str]
 """Pipeline and stage."""
@@ -46,7 +45,7 @@ class Tallies:
             self._add("attempts", key, 1)
         elif entry.kind == "stage":
             self._add("seconds", key, entry.seconds or 0.0)
-            tried = entry.status in _TRIED and (entry.run, entry.name) not in self._turns
+            tried = entry.status in TRIED and (entry.run, entry.name) not in self._turns
             self._add("attempts", key, int(tried))  # one without a loop of attempts is one
         elif entry.kind == "call":
             self._add("calls", key, 1)

@@ -6,9 +6,10 @@ Owns which facts of the journal are worth a reader's time and how they belong to
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, Final
 
+from vwt_agents.board import TRIED
 from vwt_agents.report.attempts import attempts_of
 from vwt_agents.report.calls import calls_of
 from vwt_agents.report.history import History, read_history
@@ -44,7 +45,7 @@ def report_data(
     attempts = attempts_of(entries, texts)
     return {
         "run": _head(record, summary, history, plan),
-        "verdict": summary.get("verdict") or _last_outcome(entries),
+        "verdict": _verdict(record, summary, entries),
         "totals": _totals(calls, history, summary),
         "inputs": _inputs(record, plan, texts),
         "graph": _graph(stages, plan),
@@ -96,8 +97,10 @@ def _head(record: RunRecord, summary: Mapping[str, Any], history: History, plan:
     }
 
 
-def _last_outcome(entries: Sequence[Entry]) -> dict[str, Any] | None:
-    """What a run that was killed is judged by: the last attempt that it wrote down."""
+def _verdict(record: RunRecord, summary: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Any] | None:
+    """What the run stands by; one that did not come to its end is judged by the last attempt that it wrote down."""
+    if record.status not in {"running", "interrupted"}:
+        return summary.get("verdict")
     for entry in reversed(entries):
         if entry.kind == "attempt":
             outcome = json.loads(entry.payload or "{}").get("outcome")
@@ -145,9 +148,7 @@ def _stages(
     of_stage: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for call in calls:
         of_stage[call["stage"]].append(call)
-    attempts: dict[str, int] = defaultdict(int)
-    for entry in entries:
-        attempts[entry.name] += entry.kind == "attempt"
+    attempts = _attempts(entries, calls)
     names = dict.fromkeys([*known, *ended, *of_stage])
     return [
         {
@@ -157,12 +158,25 @@ def _stages(
             "high": known.get(name, {}).get("importance") == "high",
             "each": known.get(name, {}).get("each"),
             "spans": spans[name] or _span_of(ended.get(name), history),
-            "attempts": attempts[name],
+            **(ending := _ending(ended.get(name), spans[name], texts)),
+            "attempts": attempts[name] or int(ending["status"] in _BEGUN or bool(of_stage[name])),
             **_sums(of_stage[name]),
-            **_ending(ended.get(name), spans[name], texts),
         }
         for name in names
     ]
+
+
+_BEGUN: Final = frozenset({*TRIED, "running", "stopped"})
+
+
+def _attempts(entries: Sequence[Entry], calls: Sequence[Mapping[str, Any]]) -> Counter[str]:
+    """By stage, the attempts of its loops: those that were recorded, and those that asked for something."""
+    made = {(entry.name, entry.key) for entry in entries if entry.kind == "attempt"}
+    for call in calls:
+        if "attempt" in call:
+            item = call.get("item", "")
+            made.add((call["stage"], f"{item}/{call['attempt']}" if item else call["attempt"]))
+    return Counter(stage for stage, _ in made)
 
 
 def _with_value(stage: dict[str, Any], taken: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
