@@ -65,6 +65,7 @@ def test_a_run_that_is_ended_from_within_is_bad_and_names_its_stage(
     assert run.returncode == 1, run.stderr
     for word in ("'bad'", *words):
         assert word in run.stdout + run.stderr
+    assert "Neighbours._watch" not in run.stderr
     listed = subprocess.run(
         [*command, "runs", "list", "--json"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
