@@ -183,6 +183,72 @@ async def test_a_model_that_died_under_a_call_is_loaded_again_once() -> None:
         assert len(endpoint.loads) == 2
 
 
+@asynccontextmanager
+async def losing(
+    *losses: tuple[float, CallFailed | EndpointUnavailable],
+) -> AsyncIterator[tuple[Dispatcher, list[str]]]:
+    """A server that loses its model under the first calls, each after so many seconds; what it was called with."""
+    now, left, loads = 0.0, list(losses), []
+
+    def script(_request: Request) -> str | Exception:
+        nonlocal now
+        loads.append("a")
+        if not left:
+            return "answer"
+        seconds, error = left.pop(0)
+        now += seconds
+        endpoint.vanish("a")
+        return error
+
+    endpoint = ScriptedEndpoint(SIZES, script, name="here")
+    scheduler = Scheduler(max_agents=4, max_wait={"interactive": 15.0, "batch": 120.0})
+    async with Dispatcher(scheduler, {"here": endpoint}, clock=lambda: now) as dispatcher:
+        dispatcher.set_budget("gpu0", 1000)
+        dispatcher.serve(Serving(ModelSpec(ModelKey("here", "a"), "gpu0", 600, 1), num_ctx=2048))
+        yield dispatcher, loads
+
+
+def gone(seconds: float, *, refused: bool = False) -> tuple[float, CallFailed | EndpointUnavailable]:
+    if not refused:
+        return seconds, CallFailed("the connection broke", retryable=True)
+    nobody = EndpointUnavailable("nobody there")
+    nobody.refused = True
+    return seconds, nobody
+
+
+async def test_a_server_that_is_restarted_several_times_within_seconds_is_waited_for_as_for_one_restart() -> None:
+    async with losing(gone(1.0), gone(1.5), gone(4.0, refused=True)) as (dispatcher, loads):
+        assert (await dispatcher.call(request())).text == "answer"
+    assert len(loads) == 4
+
+
+async def test_a_server_that_goes_away_under_a_call_for_longer_fails_it_and_the_error_says_how_often_it_was_lost() -> (
+    None
+):
+    async with losing(*[gone(4.0)] * 9) as (dispatcher, loads):
+        with pytest.raises(
+            CallFailed, match="broke; its model was lost 4 times under this call, within 12 s"
+        ) as caught:
+            await dispatcher.call(request())
+        assert caught.value.retryable
+    assert len(loads) == 4
+
+
+async def test_a_server_that_is_gone_in_the_end_is_lost_as_it_is_for_those_who_go_on_elsewhere() -> None:
+    async with losing(*[gone(20.0, refused=True)] * 2) as (dispatcher, _loads):
+        with pytest.raises(EndpointUnavailable, match="lost 2 times") as caught:
+            await dispatcher.call(request())
+        assert caught.value.refused
+
+
+async def test_a_prompt_under_which_the_runner_itself_dies_is_not_given_to_it_a_third_time() -> None:
+    died = CallFailed("llama-server process has terminated")
+    async with losing((0.0, died), (0.0, died)) as (dispatcher, loads):
+        with pytest.raises(CallFailed, match="terminated; its model was lost 2 times"):
+            await dispatcher.call(request())
+    assert len(loads) == 2
+
+
 async def test_a_call_that_fails_while_its_model_stays_is_not_repeated() -> None:
     async with running([CallFailed("bad request")]) as (dispatcher, endpoint):
         with pytest.raises(CallFailed, match="bad request"):

@@ -807,9 +807,61 @@ def test_width_is_the_most_that_can_run_side_by_side_not_the_widest_wave() -> No
     assert graph.width() == 3
 
 
+@pytest.mark.parametrize(
+    ("needs", "widest"),
+    [
+        pytest.param({"a": "", "b": "", "c": "ab", "d": "a"}, 2, id="a later choice changes an earlier one"),
+        pytest.param(
+            {"a": "", "b": "", "c": "ab", "d": "a", "e": "acd", "f": "c"}, 2, id="also one that led through a stage"
+        ),
+        pytest.param(
+            {"a": "", "b": "", "c": "", "d": "bc", "e": "abcd", "f": "ab"},
+            3,
+            id="or is led through one that others pass",
+        ),
+        pytest.param({"a": "", "b": "", "c": "", "d": "abc", "e": "d", "f": "d", "g": "d"}, 3, id="all pass one stage"),
+    ],
+)
+def test_width_is_found_whatever_was_matched_first(needs: dict[str, str], widest: int) -> None:
+    graph = build_graph(_wired([(name, list(those)) for name, those in needs.items()]))
+    assert graph.width() == _independent(graph) == widest
+
+
+def _in_layers(layers: int) -> Pipeline:
+    """Layers of five stages, each of which waits for all of the layer before; every other one is a single stage."""
+    stages: list[tuple[str, list[str]]] = []
+    before: list[str] = []
+    for layer in range(layers):
+        names = [f"s{layer}_{number}" for number in range(5 if layer % 2 else 1)]
+        stages += [(name, before) for name in names]
+        before = names
+    return _wired(stages)
+
+
+def _calls(work: Callable[[], object]) -> int:
+    """How many calls of Python it takes, which a busy machine does not change."""
+    made = 0
+
+    def count_call(_frame: object, event: str, _arg: object) -> None:
+        nonlocal made
+        made += event == "call"
+
+    sys.setprofile(count_call)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return made
+
+
+def test_twice_the_stages_are_twice_the_work_to_find_the_width() -> None:
+    assert build_graph(_in_layers(80)).width() == 5
+    assert _calls(build_graph(_in_layers(80)).width) < 2.2 * _calls(build_graph(_in_layers(40)).width)
+
+
 def test_twice_the_stages_are_twice_the_work_to_build() -> None:
     def calls(count: int) -> int:
-        pipeline, made = Pipeline("p"), 0
+        pipeline = Pipeline("p")
         for index in range(count):
 
             async def stage(x: int) -> int: ...
@@ -817,16 +869,7 @@ def test_twice_the_stages_are_twice_the_work_to_build() -> None:
             stage.__name__ = f"s{index}"
             pipeline.stage(stage)
 
-        def count_call(_frame: object, event: str, _arg: object) -> None:
-            nonlocal made
-            made += event == "call"
-
-        sys.setprofile(count_call)
-        try:
-            build_graph(pipeline)
-        finally:
-            sys.setprofile(None)
-        return made
+        return _calls(lambda: build_graph(pipeline))
 
     calls(1)  # what is made once is made
     assert calls(400) < 2.2 * calls(200)

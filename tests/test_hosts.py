@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
+
 import pytest
 
 from vwt_agents import hosts
@@ -41,6 +44,34 @@ def test_this_machine_may_be_called_by_its_own_name(name: str, url: str, monkeyp
         hosts._own_names.cache_clear()
 
 
+def _addresses() -> list[str]:
+    """What this machine is reached by from elsewhere: nothing is sent."""
+    found = []
+    for family, elsewhere in ((socket.AF_INET, "198.51.100.1"), (socket.AF_INET6, "2001:db8::1")):
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as one:
+            one.connect((elsewhere, 9))
+            address = one.getsockname()[0]
+            found.append(f"[{address}]" if family == socket.AF_INET6 else address)
+    return found
+
+
+@pytest.mark.skipif(not _addresses(), reason="this machine has no address in a network")
+def test_this_machine_may_be_called_by_its_address_in_the_network() -> None:
+    for address in _addresses():
+        assert one_server(f"http://{address}:11434/") == "http://127.0.0.1:11434"
+
+
+def test_a_name_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has to answer that may not."""
+
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    for lookup in ("getaddrinfo", "gethostbyname", "getfqdn"):
+        monkeypatch.setattr(f"socket.{lookup}", asked)
+    assert one_server("http://gpu.example:11434") == "http://gpu.example:11434"
+
+
 @pytest.mark.parametrize(
     ("url", "spelt"),
     [
@@ -49,6 +80,8 @@ def test_this_machine_may_be_called_by_its_own_name(name: str, url: str, monkeyp
         ("https://box:443/ollama/", "https://box:443/ollama"),
         ("http://[fe80::1]:9", "http://[fe80::1]:9"),
         ("http://127.0.0.2:11434", "http://127.0.0.2:11434"),  # a server of its own may listen there
+        ("http://198.51.100.7:11434", "http://198.51.100.7:11434"),
+        ("http://[2001:db8::7]:11434", "http://[2001:db8::7]:11434"),
         ("http://mylocalhost.example:1", "http://mylocalhost.example:1"),
         ("http://[::1", "http://[::1"),
         ("http://box:port", "http://box:port"),

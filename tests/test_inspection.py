@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -305,3 +307,51 @@ async def test_doctor_says_who_holds_memory_on_this_machine() -> None:
             found = {finding.what: finding for finding in (await check_all(opened))[0]}
     assert found["ledger"].level == "ok"
     assert f"cpu: 300 MiB for mistral:latest by run x, process {os.getpid()}" in found["ledger"].detail
+
+
+async def _ledger_finding() -> Finding:
+    async with world({MISTRAL: mistral()}) as (opened, _server):
+        return next(finding for finding in (await check_all(opened))[0] if finding.what == "ledger")
+
+
+async def test_doctor_says_that_nothing_can_be_claimed_where_the_ledger_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VWT_LEDGER", str(tmp_path / "full"))
+    pwrite = os.pwrite
+
+    def full(fd: int, text: Any, place: int) -> int:
+        if len(text) > 20:
+            raise OSError(28, "No space left on device")
+        return pwrite(fd, text, place)  # of who has the lock: it takes no room
+
+    monkeypatch.setattr(os, "pwrite", full)
+    found = await _ledger_finding()
+    assert found.level == "missing"
+    assert "no memory can be claimed: the ledger at" in found.detail
+    assert "No space left on device" in found.detail
+    assert "set VWT_LEDGER to another folder" in (found.fix or "")
+
+
+async def test_doctor_says_that_nothing_can_be_claimed_beside_a_page_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "unread"
+    monkeypatch.setenv("VWT_LEDGER", str(folder))
+    folder.mkdir()
+    with (folder / "x.page").open("wb") as page:
+        page.write(b"of another version")
+        page.flush()
+        fcntl.flock(page, fcntl.LOCK_EX)
+        found = await _ledger_finding()
+    assert (found.level, "cannot be read" in found.detail) == ("missing", True)
+    assert (await _ledger_finding()).level == "ok"
+    assert [path.name for path in folder.iterdir() if path.name != "lock"] == []
+
+
+async def test_doctor_says_what_it_means_that_the_ledger_is_shared_with_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VWT_LEDGER", "/proc/no/such/folder")
+    found = await _ledger_finding()
+    assert (found.level, "a run takes the whole budget" in found.detail) == ("note", True)
+    monkeypatch.setenv("VWT_LEDGER", "off")
+    assert "whole budget" not in (await _ledger_finding()).detail

@@ -356,7 +356,9 @@ async def test_a_run_whose_ledger_cannot_be_used_says_so(
     board, said = Board(), list[str]()
     board.on_line.append(said.append)
     await App(board).run(asked)
-    assert sum("memory is shared with no other process" in line for line in said) == notes
+    notes_of_it = [line for line in said if "memory is shared with no other process" in line]
+    assert len(notes_of_it) == notes
+    assert all("each takes the whole budget" in line and "VWT_LEDGER=FOLDER" in line for line in notes_of_it)
 
 
 async def test_a_model_that_another_client_evicted_is_loaded_again_before_the_next_call(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from contextlib import AsyncExitStack
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, assert_never
 
@@ -39,7 +40,7 @@ from vwt_agents.messages import Heard
 from vwt_agents.swaps import Serving, Swaps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from vwt_agents.core import State
     from vwt_agents.endpoints.base import Endpoint
@@ -51,6 +52,8 @@ __all__ = ["Dispatcher"]
 
 log = get_logger(__name__)
 
+RESTARTS: Seconds = 10.0
+"""A server that went away under a call may do so again for this long: one that is restarted twice is up twice."""
 CLOSE_GRACE: Seconds = 1.0  # the endpoints' own clean-up comes after; together they keep Ctrl-C under 2 s
 
 
@@ -154,8 +157,11 @@ class Dispatcher:
     # -- calls ------------------------------------------------------------------------------------------------------
 
     async def call(self, request: Request, on_chunk: OnChunk | None = None) -> Response:
-        """Wait for a slot, make the call, give the slot back. A model that died under the call is loaded again, once."""
-        heard, again = Heard.by(on_chunk), False
+        """Wait for a slot, make the call, give the slot back. A model that died under the call is loaded again, once, and for
+        as long as its server is being restarted.
+        """
+        heard = Heard.by(on_chunk)
+        losses: list[Seconds] = []
         deadline = None if request.deadline is None else self._clock() + request.deadline
         while True:
             try:
@@ -171,10 +177,14 @@ class Dispatcher:
                     self.give_back(lease)
                 return replace(response, usage=replace(response.usage, wait_s=lease.wait_s, load_s=lease.load_s))
             except (CallFailed, EndpointUnavailable) as error:
-                if again or not await self._is_worth_another(request, error, heard):
+                now = self._clock()
+                if not await self._is_worth_another(request, error, heard):
                     raise
+                losses.append(now)
+                passes = error.retryable or (isinstance(error, EndpointUnavailable) and error.refused)
+                if len(losses) > 1 and not (passes and now - losses[0] <= RESTARTS):
+                    raise _lost_again(error, losses) from error
                 log.warning("call.retried", model=request.model, endpoint=request.endpoint, error=error.message)
-                again = True
 
     async def _is_worth_another(self, request: Request, error: VwtError, heard: Heard) -> bool:
         """What the caller has already seen cannot be taken back, and a call that was too slow once will be again."""
@@ -287,6 +297,14 @@ class Dispatcher:
             taken = sum(each.footprint for each in state.on(device) if each.phase != "loading")
             self.board.peaks[device] = max(self.board.peaks.get(device, 0), taken)
         self.board.changed()
+
+
+def _lost_again(error: CallFailed | EndpointUnavailable, losses: Sequence[Seconds]) -> VwtError:
+    """The error, which also says why the call is not made once more."""
+    said = copy(error)
+    apart = losses[-1] - losses[0]
+    said.message = f"{error.message}; its model was lost {len(losses)} times under this call, within {apart:.0f} s"
+    return said
 
 
 def _want(request: Request, deadline: Seconds | None) -> Want:

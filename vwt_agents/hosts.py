@@ -1,4 +1,4 @@
-"""Servers by their addresses: which of them name one server, so that nothing of it is counted twice. Connects nowhere.
+"""Servers by their addresses: which of them name one server, so that nothing of it is counted twice. Sends nothing.
 
 Owns the one spelling to compare by. A server is connected to by the address its user wrote.
 """
@@ -28,8 +28,8 @@ def is_loopback(url: str) -> bool:
 
 
 def one_server(url: str) -> str:
-    """The URL as all who mean its server write it: lower case, with its port, and this machine, also by its name, as
-    127.0.0.1.
+    """The URL as all who mean its server write it: lower case, with its port, and this machine, also by its name or its
+    address in the network, as 127.0.0.1.
 
     What is no URL with a host is given back without a slash at its end.
     """
@@ -41,7 +41,7 @@ def one_server(url: str) -> str:
         return plain.lower()
     if host is None or parts.scheme not in _PORTS:
         return plain.lower()
-    if host in _NAMES or host in _own_names():
+    if host in _NAMES or host in _own_names() or _is_own(host):
         host = _THIS
     elif ":" in host:
         host = f"[{host}]"
@@ -55,3 +55,22 @@ def _own_names() -> frozenset[str]:
     name = socket.gethostname().lower()
     short = name.partition(".")[0]
     return frozenset({name, short, f"{short}.local"} if short else ())
+
+
+@cache
+def _is_own(host: str) -> bool:
+    """Whether it is an address that this machine has in a network; of a name nobody is asked, who might not answer."""
+    import socket
+
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    if address.is_loopback:  # a server of its own may listen there
+        return False
+    try:
+        with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as one:
+            one.connect((host, 9))  # of datagrams: the system says from where it would send, and sends nothing
+            return ipaddress.ip_address(one.getsockname()[0]) == address
+    except OSError:
+        return False

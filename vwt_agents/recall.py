@@ -12,7 +12,7 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from vwt_agents.entries import Entry, fingerprint
+from vwt_agents.entries import TRIED, Entry, fingerprint
 from vwt_agents.errors import StageFailed, words_of
 from vwt_agents.past import ORIGINS, read_past
 from vwt_agents.run import delivered_entry
@@ -130,8 +130,9 @@ class Recall:
         return Remembered(value) if entry.run == self._run else Remembered(value, entry.run, entry.seq)
 
     def recount(self, line: StageLine) -> None:
-        """Count the calls and attempts that the stage made before, in this run, as its own."""
-        line.attempts = len({key for stage, key, *_ in self._past.attempts if stage == line.name}) or 1
+        """Count the calls and attempts that the stage made before, in this run, as its own; of a cached one there are none."""
+        made = {key for stage, key, *_ in self._past.attempts if stage == line.name}
+        line.attempts = len(made) or int(self._past.stages[line.name][-1].status in TRIED)
         for answer in self._past.answers.get(line.name, ()):
             line.answered(answer)
 

@@ -74,6 +74,7 @@ def test_a_run_that_is_ended_from_within_is_bad_and_says_why_wherever_it_is_look
         assert word in printed["error"]
         assert word in run.stderr
         assert word in shown
+    assert "Neighbours._watch" not in run.stderr
 
 
 def test_nothing_is_left_unawaited_where_a_stage_stops_the_event_loop(tmp_path: Path) -> None:

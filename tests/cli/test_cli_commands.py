@@ -434,6 +434,8 @@ def test_runs_remembers_shows_reports_and_resumes(here: Served, capsys: Capture)
     code, out, _err = called(capsys, "runs", "show", "last")
     assert code == 0
     assert "first" in out
+    entries = data(capsys, "runs", "show", "last")["entries"]
+    assert {"plan", "first", "second"} <= {entry["name"] for entry in entries}
     code, out, _err = called(capsys, "runs", "report", "last")
     assert (code, out.startswith("# two: good")) == (0, True)
     code, _out, err = called(capsys, "runs", "resume", "last")

@@ -280,6 +280,56 @@ def test_a_model_in_use_makes_way_for_other_settings_from_their_due_moment_on_on
     assert B in core.scheduler.state.residencies
 
 
+def given_back(core, mib):
+    """A is in use and drained, because another process waits for it with other settings that take so many MiB."""
+    resident(core, A)
+    for request in range(4):
+        core.ask(request, A)
+    core.post(Pressed("gpu0", mib, due=0.0, key=A, wanted="a with num_ctx 8192"), after=200)
+    assert core.scheduler.state.residencies[A].draining
+
+
+def test_free_room_is_used_while_a_model_in_use_makes_way_for_other_settings():
+    core = Core()
+    given_back(core, 6)
+    assert core.ask(10, B) == [Load(B)]
+    assert core.scheduler.state.residencies[A].draining
+    assert core.post(Loaded(B)) == [Grant(10, B)]
+    core.post(Released(0))
+    assert core.post(Released(1)) == [Unload(A, "another process waits for a with num_ctx 8192")]
+
+
+def test_room_that_another_process_needs_for_its_settings_is_left_to_it():
+    core = Core()
+    given_back(core, 7)
+    assert core.ask(10, B) == []
+
+
+def test_room_that_another_process_waits_for_on_the_device_is_left_to_it_as_well():
+    core = Core()
+    given_back(core, 4)
+    core.post(Pressed("gpu0", 3, due=1e6))
+    assert core.ask(10, B) == []
+    assert core.post(Pressed("gpu0", 2, due=1e6)) == [Load(B)]
+
+
+def test_a_model_that_is_due_and_does_not_fit_beside_one_that_makes_way_is_not_overtaken():
+    core = Core()
+    given_back(core, 4)
+    core.ask(10, C)
+    core.now += 1000.0
+    assert core.ask(11, B) == []
+
+
+def test_one_model_at_a_time_is_loaded_beside_one_that_makes_way():
+    core = Core()
+    core.post(BudgetSet("gpu0", 20))
+    given_back(core, 4)
+    assert core.ask(10, B) == [Load(B)]
+    assert core.ask(11, C) == []
+    assert core.post(Loaded(B)) == [Load(C), Grant(10, B)]
+
+
 def test_who_waits_for_other_settings_no_more_leaves_the_model_where_it_was():
     core = Core()
     resident(core, A)

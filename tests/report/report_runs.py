@@ -17,21 +17,9 @@ EVIL = (
 )
 
 PIPELINE = """
-from dataclasses import dataclass
-from vwt_agents import Agent, Pipeline, Run
+from vwt_agents import Agent, Pipeline, Run, Verdict
 
 pipeline = Pipeline("busy", doc="Write, review <b>each</b>, prove.", defaults={"task": "do it", "files": 5})
-
-
-@dataclass
-class Outcome:
-    passed: bool
-    tests_passed: int
-    reason: str
-    tests_run: int = 3
-    backend: str = "bubblewrap"
-    level: str = "full"
-    integrity: str = "same-process"
 
 
 @pipeline.stage
@@ -46,16 +34,18 @@ async def review(reviewer: Agent, task: str, item: str) -> str:
 
 
 @pipeline.stage(importance="high")
-async def proven(coder: Agent, run: Run, plan: list[str], review: list[str]) -> str:
+async def proven(coder: Agent, run: Run, plan: list[str], review: list[str]) -> Verdict:
     code = "def f(x):\\n    return x\\n"
     async for attempt in run.attempts(3):
         await coder.ask(f"repair {attempt.number}: {code}")
         code += f"\\ndef g{attempt.number}(x):\\n    return x\\n"
         run.say(f"attempt {attempt.number}")
-        outcome = Outcome(attempt.number == 3, attempt.number, f"{attempt.number} of 3 tests passed")
-        if await attempt.record(outcome, files={"mod.py": code}):
+        passed = attempt.number
+        counts = {"tests_run": 3, "tests_passed": passed, "tests_failed": 3 - passed}
+        verdict = Verdict(passed=passed == 3, reason=f"{passed} of 3 tests passed", backend="bubblewrap", **counts)
+        if await attempt.record(verdict, files={"mod.py": code}):
             break
-    return code
+    return verdict
 """
 
 CONFIG = """

@@ -214,15 +214,24 @@ async def _loads(world: World, counted: Mapping[str, Finding]) -> list[Finding]:
 
 
 async def _ledger() -> Finding:
-    """Who holds memory on this machine, through the ledger that all processes share."""
-    from vwt_agents.ledger import Ledger
+    """Who holds memory on this machine, through the ledger that all processes share; whether it can be claimed there."""
+    from vwt_agents.ledger import Ledger, Resource
 
     with await to_thread.run_sync(Ledger.open, "doctor") as ledger:
         seen = await to_thread.run_sync(ledger.snapshot)
-    if not seen.shared:
-        return Finding(
-            "ledger", "note", f"shared with nobody: {seen.where}", "set VWT_LEDGER to a folder, see docs/memory.md"
-        )
+        if not seen.shared:
+            detail = f"shared with nobody: {seen.where}"
+            fix = "set VWT_LEDGER to a folder, see docs/memory.md"
+            if ledger.unusable:
+                detail += "; a run takes the whole budget, whatever other processes have of it"
+            return Finding("ledger", "note", detail, fix)
+        try:  # a folder that can be read may be full, or another user's
+            refused = await to_thread.run_sync(ledger.claim, "", nothing := Resource("doctor", ""), 0, 0)
+        except VwtError as error:
+            return Finding("ledger", "missing", f"no memory can be claimed: {error.message}", error.hint)
+        await to_thread.run_sync(ledger.drop, nothing)
+    if refused is not None:
+        return Finding("ledger", "missing", f"no memory can be claimed: {refused.reason}", refused.hint)
     held = "; ".join(f"{holder.device}: {holder}" for holder in seen.holders) or "nobody holds memory"
     waits = f"; {len(seen.wants)} waiting" if seen.wants else ""
     return Finding("ledger", "ok", f"{seen.where}: {held}{waits}")

@@ -29,6 +29,8 @@ from vwt_agents.occupancy import Monitor, Sources
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from anyio.abc import TaskStatus
+
     from vwt_agents.app.outside import Looks
     from vwt_agents.app.world import World
     from vwt_agents.core import Event, State
@@ -135,21 +137,25 @@ class Neighbours:
         """
         self._dispatcher = dispatcher
         if self._ledger.unusable:
-            dispatcher.board.say(f"note: memory is shared with no other process: {self._ledger.alone}")
+            dispatcher.board.say(
+                f"note: memory is shared with no other process, each takes the whole budget: {self._ledger.alone}; "
+                "VWT_LEDGER=FOLDER names one that all can write"
+            )
         await self._sightings.look(None)
         await self._adopt(dispatcher)  # first: what is adopted is nobody else's
         await self._look()
         stack = AsyncExitStack()
         tasks = await stack.enter_async_context(anyio.create_task_group())
-        tasks.start_soon(self._watch)
+        await tasks.start(self._watch)  # begun: one that is cancelled before leaves a coroutine that nobody awaited
         try:
             yield
         finally:  # closed by hand: a group would wrap whatever ends the block into a group of its own
             tasks.cancel_scope.cancel()
             await stack.aclose()
 
-    async def _watch(self) -> None:
+    async def _watch(self, *, task_status: TaskStatus[None]) -> None:
         told = ""
+        task_status.started()
         while True:
             await anyio.sleep(INTERVAL)
             try:

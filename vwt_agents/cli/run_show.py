@@ -41,7 +41,8 @@ def show(run: str, all_entries: bool, as_json: bool) -> int:
     record, entries, others = run_async(work)
     if as_json:
         summary = json.loads(record.summary) if record.summary else None
-        emit_json({"run": record, "summary": summary, "entries": entries})
+        named = [entry._asdict() for entry in entries]  # a tuple would be a row of cells without their names
+        emit_json({"run": record, "summary": summary, "entries": named})
         return 0
     lines = [
         f"{record.id}: {record.status} ({record.pipeline}, {record.file})",

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from vwt_agents.core.placement import NOTHING, Placement, fewest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
+    from vwt_agents.core.specs import ModelKey
     from vwt_agents.core.state import Residency, State
     from vwt_agents.types import Mib, Seconds
 
-__all__ = ["make_way"]
+__all__ = ["make_way", "spare"]
 
 
 def make_way(
@@ -47,6 +48,14 @@ def make_way(
         return NOTHING
     victims = _share(state, device, need, [r for r in movable if r.draining or visit_end(r) <= state.now])
     return _leave(victims, why) if victims else NOTHING
+
+
+def spare(state: State, device: str, drained: Collection[ModelKey]) -> Mib:
+    """What of a device is free, and stays free once these have made way and those who wait have what they wait for."""
+    asked = [state.asked_back(key) for key in drained]
+    wanted = sum(pressure.mib for pressure in (state.pressure(device), *asked) if pressure is not None)
+    freed = sum(state.residencies[key].footprint for key in drained)
+    return state.room(device) + min(0, freed - wanted)
 
 
 def _give_back(

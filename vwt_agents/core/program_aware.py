@@ -20,14 +20,14 @@ requests and runs want for all the seconds known to be wanted of it: what is soo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, Final
 
 from vwt_agents.core.dispatch import first_in_line
 from vwt_agents.core.foresight import better
 from vwt_agents.core.guard import clear, first_due, turn, urgent_at, visit_end
-from vwt_agents.core.others import make_way
+from vwt_agents.core.others import make_way, spare
 from vwt_agents.core.outlook import outlook, work
 from vwt_agents.core.placement import (
     NOTHING,
@@ -91,7 +91,7 @@ class ProgramAware:
         room = state.room(device)
         pressed = state.pressure(device) or state.owed(device)
         if (room < 0 or pressed) and (way := self._make_way(state, device, room)) is not NOTHING:
-            return way
+            return self._beside(state, device, way)
         there = state.on(device)
         idle = False
         for residency in there:
@@ -228,6 +228,17 @@ class ProgramAware:
         there = movable(state, device)
         idle = [r for r in there if unwanted(state, r) and not self._held(state, r, state.models[r.key].load_s)]
         return make_way(state, device, idle, there, lambda residency: self._yield_at(state, residency))
+
+    def _beside(self, state: State, device: str, way: Placement) -> Placement:
+        """What makes way, which may take long where it is in use, and what may be loaded into free room meanwhile."""
+        if way.unload or any(each.phase == "loading" for each in state.on(device)):
+            return way
+        cold = list(state.cold(device))
+        if urgent := [model for model in cold if urgent_at(state, model, self.overhead) <= state.now]:
+            cold = [min(urgent, key=lambda model: turn(state, model, self.overhead))]
+        room = spare(state, device, way.drain)
+        fits = [model for model in cold if model.spec.footprint <= room]
+        return replace(bring(state, self._ranked(state, device, fits)[0], ()), drain=way.drain) if fits else way
 
     def _yield_at(self, state: State, residency: Residency) -> Seconds:
         """The moment from which a residency may be drained for another process, whose requests count as batch."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from vwt_agents.graph.fingerprint import fingerprint
 from vwt_agents.graph.policy import PLAIN, Policy
 from vwt_agents.graph.typenames import type_name
+from vwt_agents.graph.width import width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -183,24 +184,8 @@ class Graph:
         return sum(stage.importance == "high" for stage in self.stages)
 
     def width(self) -> int:
-        """How many stages may at most run side by side, whatever each takes; a stage with `each` counts as one.
-
-        The largest set of which none waits for another: by Dilworth, all less a maximum matching of who waits for whom.
-        """
-        before: dict[str, frozenset[str]] = {}
-        for stage in self.stages:
-            before[stage.name] = frozenset(stage.needs).union(*(before[need] for need in stage.needs))
-        follower: dict[str, str] = {}
-
-        def match(name: str, seen: set[str]) -> bool:
-            for earlier in sorted(before[name] - seen):
-                seen.add(earlier)
-                if earlier not in follower or match(follower[earlier], seen):
-                    follower[earlier] = name
-                    return True
-            return False
-
-        return len(before) - sum(match(name, set()) for name in before)
+        """How many stages may at most run side by side, whatever each takes; a stage with `each` counts as one."""
+        return width({stage.name: tuple(dict.fromkeys(stage.needs)) for stage in self.stages})
 
     def mermaid(self) -> str:
         """The graph as Mermaid text: inputs round, stages square with their agents, high importance in bold."""

@@ -90,7 +90,7 @@ def plan_text(
     graph: Graph, plan: Plan, budgets: Mapping[str, int], arithmetic: Mapping[str, str], *, width: int | None = None
 ) -> str:
     """A plan: the graph, every route with its reason, every model with its footprint, and the loads to expect."""
-    side_by_side = f", {graph.width()} side by side at most" if graph.width() > 1 else ""
+    side_by_side = f", {wide} side by side at most" if (wide := graph.width()) > 1 else ""
     lines = [f"{graph.name}: {counted(len(graph.stages), 'stage')}{side_by_side}"]
     if graph.doc:
         lines.append(wrapped(graph.doc, width))

@@ -6,8 +6,8 @@ Owns which facts of the journal are worth a reader's time and how they belong to
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, Final
 
 from vwt_agents.entries import TRIED
 from vwt_agents.report.attempts import attempts_of
@@ -47,7 +47,7 @@ def report_data(
     attempts = attempts_of(entries, texts)
     return {
         "run": _head(record, summary, history, plan),
-        "verdict": summary.get("verdict") or _last_outcome(entries),
+        "verdict": _verdict(record, summary, entries),
         "totals": _totals(calls, history, summary),
         "inputs": _inputs(record, plan, texts),
         "graph": _graph(stages, plan),
@@ -99,8 +99,10 @@ def _head(record: RunRecord, summary: Mapping[str, Any], history: History, plan:
     }
 
 
-def _last_outcome(entries: Sequence[Entry]) -> dict[str, Any] | None:
-    """What a run that was killed is judged by: the last attempt that it wrote down."""
+def _verdict(record: RunRecord, summary: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Any] | None:
+    """What the run stands by; one that did not come to its end is judged by the last attempt that it wrote down."""
+    if record.status not in {"running", "interrupted"}:
+        return summary.get("verdict")
     for entry in reversed(entries):
         if entry.kind == "attempt":
             outcome = json.loads(entry.payload or "{}").get("outcome")
@@ -148,9 +150,7 @@ def _stages(
     of_stage: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for call in calls:
         of_stage[call["stage"]].append(call)
-    attempts: dict[str, int] = defaultdict(int)
-    for entry in entries:
-        attempts[entry.name] += entry.kind == "attempt"
+    attempts = _attempts(entries, calls)
     names = dict.fromkeys([*known, *ended, *of_stage])
     return [
         {
@@ -160,12 +160,25 @@ def _stages(
             "high": known.get(name, {}).get("importance") == "high",
             "each": known.get(name, {}).get("each"),
             "spans": spans[name] or _span_of(ended.get(name), history),
-            "attempts": attempts[name] or int(_was_begun(ended.get(name), spans[name])),
+            **(ending := _ending(ended.get(name), spans[name], texts)),
+            "attempts": attempts[name] or int(ending["status"] in _BEGUN or bool(of_stage[name])),
             **_sums(of_stage[name]),
-            **_ending(ended.get(name), spans[name], texts),
         }
         for name in names
     ]
+
+
+_BEGUN: Final = frozenset({*TRIED, "running", "stopped"})
+
+
+def _attempts(entries: Sequence[Entry], calls: Sequence[Mapping[str, Any]]) -> Counter[str]:
+    """By stage, the attempts of its loops: those that were recorded, and those that asked for something."""
+    made = {(entry.name, entry.key) for entry in entries if entry.kind == "attempt"}
+    for call in calls:
+        if "attempt" in call:
+            item = call.get("item", "")
+            made.add((call["stage"], f"{item}/{call['attempt']}" if item else call["attempt"]))
+    return Counter(stage for stage, _ in made)
 
 
 def _with_value(stage: dict[str, Any], taken: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -200,13 +213,6 @@ def _ending(entry: Entry | None, spans: Sequence[Sequence[Any]], texts: Texts) -
     if entry is None:
         return {"status": spans[-1][2] if spans else "waiting", "value": None}
     return {"status": entry.status, "value": texts.add(value_of(entry))}
-
-
-def _was_begun(entry: Entry | None, spans: Sequence[Sequence[Any]]) -> bool:
-    """Whether its body was, as far as the entries of a run without a result tell: one attempt, where none was counted."""
-    if entry is None:
-        return bool(spans) and spans[-1][2] in {"running", "stopped"}
-    return entry.status in TRIED
 
 
 def _graph(stages: Sequence[Mapping[str, Any]], plan: Mapping[str, Any]) -> dict[str, Any] | None:
