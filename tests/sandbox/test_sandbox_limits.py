@@ -142,9 +142,35 @@ open("out/big.txt", "wb").write(b"x" * (2 << 20))
 
 
 async def test_names_that_leave_the_folder_are_refused(sandbox):
-    for name in ("../a.py", "/etc/a.py", "", "a\0b"):
+    for name in ("../a.py", "/etc/a.py", "", "a\0b", ".", "a/.."):
         with pytest.raises(UsageError, match="no name for a file"):
             await sandbox.run({name: ""}, "a.py")
+
+
+async def test_names_that_no_disk_holds_are_refused_with_the_reason(best):
+    sandbox = await Sandbox.open(best)
+    odd = [f"{'a' * 255}", "a\nb", "\udcff", "\x1b[2J", "é" * 127, "a/" * 400 + "b"]
+    assert (await sandbox.run({"a.py": "", **dict.fromkeys(odd, "")}, "a.py")).ok
+    for names, why in (
+        (["a" * 256], "255 bytes"),
+        (["é" * 128], "255 bytes"),
+        (["\ud800"], "UTF-8"),
+        (["a/" * 1500 + "b"], "2000"),
+    ):
+        with pytest.raises(UsageError, match="no name for a file") as caught:
+            await sandbox.run(dict.fromkeys(names, ""), "a.py")
+        assert why in caught.value.hint
+    for names in (["a", "a/b"], ["a/b/c", "a/b"]):
+        with pytest.raises(UsageError, match="no name for a file") as caught:
+            await sandbox.test(dict.fromkeys(names, ""), "def test_x(): pass")
+        assert "folder too" in caught.value.hint
+
+
+@pytest.mark.parametrize("integrity", ["isolated", "same-process"])
+async def test_code_with_half_a_surrogate_pair_is_judged_as_it_would_be_delivered(best, integrity):
+    sandbox = await Sandbox.open(best)
+    tests = "import solution\ndef test_x(): assert solution.x == '?'"
+    assert (await sandbox.test("x = '\ud800'", tests, integrity=integrity)).passed
 
 
 async def test_results_say_which_limits_held(sandbox):
