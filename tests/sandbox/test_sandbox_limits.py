@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 
 import anyio
@@ -125,6 +126,38 @@ async def test_the_work_folder_is_copied_without_what_is_no_plain_file(sandbox, 
     assert "pipe" in result.notes[0]
     assert (tmp_path / "sub" / "data").read_text() == "42"
     assert not (tmp_path / "made").exists()
+
+
+async def test_nobody_is_reached_through_a_socket_or_a_pipe_in_the_work_folder(sandbox, tmp_path, monkeypatch):
+    """Neither is held by a mount that is read-only, nor by a network of its own; such as the socket of a database, or git's."""
+    program = """
+import os, socket
+lines = [line.split() for line in open("/proc/self/mountinfo")]
+for place in {".", "/src", *(line[4] for line in lines)}:
+    for name in ("socket", "pipe"):
+        try: socket.socket(socket.AF_UNIX).connect(f"{place}/{name}"); print("connected", place)
+        except OSError: pass
+        try: os.write(os.open(f"{place}/{name}", os.O_WRONLY | os.O_NONBLOCK), b"x"); print("written", place)
+        except OSError: pass
+"""
+    monkeypatch.chdir(tmp_path)  # a socket's path must not be long
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+        server.listen()
+        os.mkfifo("pipe")
+        pipe = os.open("pipe", os.O_RDWR)
+        for name, mode in ((".", 0o755), ("socket", 0o666), ("pipe", 0o666)):
+            (tmp_path / name).chmod(mode)
+        (tmp_path / "a.py").write_text(program)
+        result = await sandbox.run(tmp_path, "a.py")
+        os.close(pipe)
+    assert (result.exit_code, result.stdout) == (0, b"")
+    assert len(result.notes) == 2
+
+
+async def test_a_work_folder_that_is_not_there_is_said(sandbox, tmp_path):
+    with pytest.raises(SandboxUnavailable, match=r"No such file or directory: '.*/none'"):
+        await sandbox.run(tmp_path / "none", "a.py")
 
 
 async def test_only_plain_produced_files_are_collected(sandbox):
