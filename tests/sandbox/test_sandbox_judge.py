@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+
+import anyio
 import pytest
 
 from vwt_agents.errors import UsageError
 from vwt_agents.sandbox.base import Limits
 from vwt_agents.sandbox.service import Sandbox
 from vwt_agents.sandbox.suite_files import declared_tests
+from vwt_agents.sandbox.trial import _listen, _Said
 
 TESTS = {
     "test_m.py": "import pytest\nfrom m import f\n\n\ndef test_one():\n    assert f(1) == 2\n\n\n"
@@ -100,6 +104,27 @@ async def test_configuration_and_shadows_in_the_code_folder_are_never_loaded(jud
         {"m.py": WRONG, name: "import os; os._exit(0)", "pytest.ini": "[pytest]\naddopts=--co"}, TESTS
     )
     assert (verdict.passed, verdict.tests_failed) == (False, 3)
+
+
+async def test_a_flood_of_records_leaves_others_their_turns():
+    """Thirty processes that write to the judge's socket held the whole event loop, so that no limit was looked at for 8 s."""
+
+    class Flooded(socket.socket):
+        pieces, begun = 0, anyio.Event()
+
+        def recv(self, *_):
+            self.pieces += 1
+            assert self.pieces < 1000, "nobody else had a turn"
+            self.begun.set()
+            return b"x"
+
+    ours, theirs = socket.socketpair()
+    with theirs, Flooded(fileno=ours.detach()) as flooded:
+        theirs.send(b"x")
+        async with anyio.create_task_group() as group:
+            group.start_soon(_listen, flooded, _Said(b""))
+            await Flooded.begun.wait()
+            group.cancel_scope.cancel()
 
 
 async def test_a_hanging_test_is_named(judged):
