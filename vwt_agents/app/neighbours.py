@@ -29,6 +29,8 @@ from vwt_agents.occupancy import Monitor, Sources
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from anyio.abc import TaskStatus
+
     from vwt_agents.app.outside import Looks
     from vwt_agents.app.world import World
     from vwt_agents.core import Event, State
@@ -141,14 +143,15 @@ class Neighbours:
         await self._look()
         stack = AsyncExitStack()
         tasks = await stack.enter_async_context(anyio.create_task_group())
-        tasks.start_soon(self._watch)
+        await tasks.start(self._watch)  # begun: a stage that cancels all tasks would leave it unawaited, with a warning
         try:
             yield
         finally:  # closed by hand: a group would wrap whatever ends the block into a group of its own
             tasks.cancel_scope.cancel()
             await stack.aclose()
 
-    async def _watch(self) -> None:
+    async def _watch(self, *, task_status: TaskStatus[None]) -> None:
+        task_status.started()
         told = ""
         while True:
             await anyio.sleep(INTERVAL)
