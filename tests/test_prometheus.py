@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
+from vwt_agents.cli.run_pages import write
 from vwt_agents.cli.runs import metrics
 from vwt_agents.entries import Entry, RunRecord, call_entry
 from vwt_agents.errors import UsageError
@@ -134,6 +135,30 @@ def test_a_pipe_is_written_to_and_not_replaced_by_a_file(tmp_path: Path) -> None
     finally:
         os.close(reading)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="nothing leads to an open pipe")  # noqa: PTH110
+def test_a_pipe_that_only_this_process_has_is_written_to_where_a_link_leads_to_it() -> None:
+    """As a shell gives it: `--out >(gzip)`, or `--out /dev/stdout | gzip`."""
+    reading, writing = os.pipe()
+    try:
+        written = CliRunner().invoke(metrics, ["--out", f"/dev/fd/{writing}"], standalone_mode=False)
+        assert written.exit_code == 0, written.exception
+        assert b"vwt_runs_total" in os.read(reading, 1 << 16)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_file_that_has_the_text_already_and_is_somebody_elses_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise PermissionError
+
+    write(tmp_path / "vwt.prom", "text\n")
+    monkeypatch.setattr("pathlib.Path.touch", refused)
+    assert write(tmp_path / "vwt.prom", "text\n").read_text() == "text\n"
 
 
 def test_a_file_is_written_as_every_other_is(tmp_path: Path) -> None:

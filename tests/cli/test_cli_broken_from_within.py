@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PIPELINE = """
-import asyncio, sys
+import asyncio
 
 import anyio
 
@@ -20,7 +20,7 @@ pipeline = Pipeline("p")
 
 
 async def leave() -> None:
-    sys.exit(0)
+    exit(0)
 
 
 @pipeline.stage
@@ -74,7 +74,11 @@ def test_a_run_that_is_ended_from_within_is_bad_and_says_why_wherever_it_is_look
         assert word in printed["error"]
         assert word in run.stderr
         assert word in shown
+    assert "never retrieved" not in run.stderr
     assert "Neighbours._watch" not in run.stderr
+
+
+ALONE = PIPELINE.partition("@pipeline.stage\nasync def aside")[0]
 
 
 def test_nothing_is_left_unawaited_where_a_stage_stops_the_event_loop(tmp_path: Path) -> None:
@@ -82,3 +86,9 @@ def test_nothing_is_left_unawaited_where_a_stage_stops_the_event_loop(tmp_path: 
     run = vwt(tmp_path, "run", "p.py")
     assert "never awaited" not in run.stderr
     assert "error: the event loop was stopped from within" in run.stdout
+
+
+def test_what_a_run_watches_has_begun_before_a_stage_can_cancel_all_tasks(tmp_path: Path) -> None:
+    """Python warns of a coroutine whose task ends before its first step."""
+    (tmp_path / "p.py").write_text(ALONE.format(body=BODIES["every task is cancelled"][0]))
+    assert "never awaited" not in vwt(tmp_path, "run", "p.py").stderr

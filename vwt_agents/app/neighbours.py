@@ -146,7 +146,7 @@ class Neighbours:
         await self._look()
         stack = AsyncExitStack()
         tasks = await stack.enter_async_context(anyio.create_task_group())
-        await tasks.start(self._watch)  # begun: one that is cancelled before leaves a coroutine that nobody awaited
+        await tasks.start(self._watch)  # begun: a stage that cancels all tasks would leave it unawaited, with a warning
         try:
             yield
         finally:  # closed by hand: a group would wrap whatever ends the block into a group of its own

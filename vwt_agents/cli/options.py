@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -237,6 +238,7 @@ def _run_to_its_end(loop: AbstractEventLoop, work: Coroutine[Any, Any, None], in
             why = _stopped_by(error)
             if not why or interrupts.scope is None:
                 raise
+            loop.set_exception_handler(partial(_untold, error))
             if interrupts.first is None:
                 interrupts.why = interrupts.why or why
             if task.done():
@@ -244,13 +246,23 @@ def _run_to_its_end(loop: AbstractEventLoop, work: Coroutine[Any, Any, None], in
             loop.call_soon(interrupts.scope.cancel)
 
 
+def _untold(told: BaseException, loop: AbstractEventLoop, context: dict[str, Any]) -> None:
+    """As by default, but for what is told as the command's error: asyncio would add the traceback of the task that it ended."""
+    if context.get("exception") is not told:
+        loop.default_exception_handler(context)
+
+
 def _stopped_by(error: BaseException) -> str:
     """What user's code did to the event loop that everything runs in; empty for an error that is another's."""
     if isinstance(error, SystemExit):
         import traceback
 
-        *_, last = traceback.extract_tb(error.__traceback__)
-        return f"a task begun by a stage called exit({error.code!r}) ({last.filename}:{last.lineno})"
+        from vwt_agents.pipeline import Place
+
+        # Without what has no file: the last frame of the builtin exit is Python's own.
+        lines = [line for line in traceback.extract_tb(error.__traceback__) if not line.filename.startswith("<")]
+        place = Place(lines[-1].filename, lines[-1].lineno or 0)
+        return f"a task begun by a stage called exit({error.code!r}) ({place})"
     return "the event loop was stopped from within" if str(error).startswith("Event loop stopped") else ""
 
 

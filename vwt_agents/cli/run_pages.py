@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,15 +71,17 @@ def write(path: Path, text: str) -> Path:
     where it can't be.
 
     What is there and is no file, a device or a pipe, is written to: a whole file takes the place of what was there, which
-    root may do to /dev/null.
+    root may do to /dev/null. It is written to by the name it was given: the pipe that /dev/stdout leads to has no other.
     """
     from vwt_agents.errors import UsageError
     from vwt_agents.run import RunFolder
 
-    target = path.resolve() if path.exists() else path.absolute()
+    target = path.absolute()
     if not target.exists() or target.is_file() or target.is_dir():
+        target = target.resolve() if target.exists() else target
         RunFolder(target.parent).write(target.name, text)
-        target.touch()  # also where it had this text: who watches a file sees by its time that it is of now
+        with suppress(OSError):  # of a file of somebody else's that had this text already: that is what counts
+            target.touch()  # also where it had this text: who watches a file sees by its time that it is of now
         return target
     try:
         target.write_text(text, encoding="utf-8", errors="replace")
