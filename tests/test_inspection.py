@@ -84,6 +84,15 @@ async def test_a_server_of_today_says_how_it_places_models_and_one_of_yesterday_
     assert (old.level, "update" in (old.fix or "")) == ("note", True)
 
 
+async def test_a_model_that_the_server_would_say_nothing_of_is_offered_as_that_and_not_as_missing() -> None:
+    async with OllamaServer({MISTRAL: mistral()}) as server:
+        server.fail("/api/show", "reset", times=20)
+        async with open_world(parse_settings(CONFIG.format(url=server.url, parallel=4, more=""))) as opened:
+            offer = opened.offers["small"]
+    assert (offer.answers, offer.empty, list(offer.untold), dict(offer.models)) == (True, False, [MISTRAL], {})
+    assert offer.untold[MISTRAL] in opened.health["small"].detail
+
+
 async def test_slots_that_nothing_tells_are_to_be_counted_by_loading() -> None:
     async with world({MISTRAL: mistral()}) as (opened, server):
         found = (await findings(opened))["slots of small"]

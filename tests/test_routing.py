@@ -180,6 +180,14 @@ def test_without_any_model_on_ollama_the_error_has_the_command_that_brings_one()
     )
 
 
+def test_a_model_that_its_server_says_nothing_of_is_not_taken_for_missing() -> None:
+    offers = {**ollama(), "ollama": replace(offer("ollama"), untold={"mistral:latest": "503: server is busy"})}
+    with pytest.raises(EndpointUnavailable) as caught:
+        plan(PLAIN, offers)
+    assert "ollama does not say what mistral:latest is (503: server is busy)" in caught.value.message
+    assert caught.value.hint == "try again; if it stays so: python -m vwt_agents doctor"
+
+
 def test_a_missing_model_names_what_the_endpoint_has_the_nearest_first_and_five_at_most() -> None:
     there = frozenset({"qwen2.5-coder:3b", "zephyr:7b", "qwen2.5:7b", "a:1b", "b:1b", "c:1b", "d:1b"})
     offers = {**ollama(), "ollama": replace(offer("ollama"), others=there)}

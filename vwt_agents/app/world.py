@@ -210,6 +210,7 @@ async def _look(world: World, name: str, models: Iterable[str] | None = None) ->
     unknown: set[str] = set()
     wanted = tuple(dict.fromkeys(world.settings.listed(name) if models is None else models))
     missing = 0
+    untold: dict[str, str] = {}
     others: set[str] = set()
     if health.ok:
         for model in wanted:
@@ -224,6 +225,7 @@ async def _look(world: World, name: str, models: Iterable[str] | None = None) ->
                 continue
             except VwtError as error:
                 # One model with a broken file must not hide the others.
+                untold[model] = error.message
                 world.health[name] = Health(health.ok, f"{health.detail}; {model}: {error.message}", health.version)
                 continue
             world.infos[name, model] = info
@@ -237,6 +239,7 @@ async def _look(world: World, name: str, models: Iterable[str] | None = None) ->
         frozenset(unknown),
         empty=missing == len(wanted) > 0,
         others=frozenset(others),
+        untold=MappingProxyType(untold),
     )
 
 

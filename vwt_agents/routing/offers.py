@@ -117,7 +117,8 @@ class Offer:
 
     An endpoint whose server is started when it is needed answers too: `asleep` is True until then, and `unknown` are the
     models of which nobody can say whether it has them. `empty`: it was asked for every model that agents.toml would have it
-    serve, and has none. `others` are all that it has, or could pull, where one that it was asked for was missing.
+    serve, and has none. `others` are all that it has, or could pull, where one that it was asked for was missing. `untold`
+    are the models that it would say nothing of, by name, with why: a broken file, or it went away meanwhile.
     """
 
     endpoint: str
@@ -128,6 +129,7 @@ class Offer:
     unknown: frozenset[str] = frozenset()
     empty: bool = False
     others: frozenset[str] = frozenset()
+    untold: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def useful(self) -> bool:

@@ -189,20 +189,24 @@ class Pool:
                 reasons[name] = f"{name} is under the licence {licence!r}, which agents.toml does not allow"
             elif name in self.offer.unknown:
                 reasons[name] = f"nothing is known yet of {name} on {self.endpoint.name}, which is not running"
+            elif name in self.offer.untold:
+                reasons[name] = f"{self.endpoint.name} does not say what {name} is ({self.offer.untold[name]})"
             else:
                 reasons[name] = f"{name} is not installed on {self.endpoint.name}"
         return reasons
 
     def _nothing_usable(
         self, agent: AgentSettings, passed: Mapping[str, str], *, refused: Sequence[ModelOffer]
-    ) -> LicenceRefused | ModelMissing | EndpointAsleep:
+    ) -> LicenceRefused | ModelMissing | EndpointAsleep | EndpointUnavailable:
         if self.offer.unknown.intersection(passed):
             here = self.endpoint.name
             hint = f"start it once, and what it has is remembered: python -m vwt_agents endpoints up {here}"
             message = f"agents.{agent.name}: {self.name} has no model of which enough is known: "
             return EndpointAsleep(message + "; ".join(passed.values()), endpoint=here, hint=hint)
-        missing = [name for name in passed if name not in {model.name for model in refused}]
         message = f"agents.{agent.name}: {self.name} has no model that can be used: {'; '.join(passed.values())}"
+        if self.offer.untold.keys() & passed.keys():
+            return EndpointUnavailable(message, hint="try again; if it stays so: python -m vwt_agents doctor")
+        missing = [name for name in passed if name not in {model.name for model in refused}]
         pull = self._pull_hint(missing[0]) if missing else ""
         if not refused:
             return ModelMissing(message, hint=self._missing_hint(missing[0]))
