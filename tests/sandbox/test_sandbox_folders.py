@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -159,14 +160,20 @@ def test_memory_that_is_almost_full_is_not_chosen(place, monkeypatch, short):
 
 
 @pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
-def test_a_child_of_multiprocessing_leaves_nothing(place, how, tmp_path_factory):
+def test_a_child_of_multiprocessing_leaves_nothing(how, tmp_path_factory):
     program = tmp_path_factory.mktemp("program") / "program.py"
     program.write_text(
         USE + "import multiprocessing\ndef use():\n    kept('x', lambda: {'a': b''})\n"
         f"if __name__ == '__main__':\n    child = multiprocessing.get_context('{how}').Process(target=use)\n"
         "    child.start()\n    child.join()\n    print(child.exitcode, os.listdir(os.environ['TMPDIR']))\n"
     )
-    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, check=True)
+    with tempfile.TemporaryDirectory(
+        dir="/tmp"
+    ) as short:  # multiprocessing binds a socket there, whose name has 107 bytes
+        environment = {**os.environ, "TMPDIR": short}
+        done = subprocess.run(
+            [sys.executable, str(program)], capture_output=True, text=True, check=True, env=environment
+        )
     left = [one for one in eval(done.stdout.partition(" ")[2]) if one.startswith("vwt")]
     assert (done.stdout[0], left) == ("0", [])
 
