@@ -84,8 +84,8 @@ def entry_sum(number: int, columns: Sequence[Any], digests: Iterable[bytes]) -> 
 
 def is_sum_of(total: int, number: int, columns: Sequence[Any], digests: Iterable[bytes]) -> bool:
     """Whether an entry with this sum is what was written, by whichever version."""
-    sum_of = entry_sum if total & _AS_BYTES else _worded_sum
     try:
+        sum_of = entry_sum if total & _AS_BYTES else _worded_sum
         return total == sum_of(number, columns, digests)
     except (TypeError, struct.error, OverflowError):  # a column of a type it was not written with
         return False
