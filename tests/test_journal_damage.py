@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import random
 import shutil
 import sqlite3
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vwt_agents.cli import run_cli
@@ -30,7 +31,9 @@ from vwt_agents.journal.contents import ContentFiles
 from vwt_agents.journal.pages import Pages, read_log
 from vwt_agents.journal.repair import Repaired, repair
 from vwt_agents.journal.salvage import LOST
+from vwt_agents.journal.soundness import EntryFields
 from vwt_agents.journal.sums import entry_sum, is_sum_of
+from vwt_agents.migrations import MIGRATIONS, migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -217,8 +220,12 @@ COLUMNS = st.tuples(
     *(st.sampled_from((None, 0, 1)), BYTES, BYTES),
 )
 STRAYS = st.none() | NUMBERS | st.floats(allow_nan=False) | WORDS | BYTES
+BRIEF = ("stage", "s", "", None, "done", 5, 0.1, None, None, None)
 
 
+@example(number=1, columns=BRIEF, column=6, stray=math.nextafter(0.1, 1), worded=False)
+@example(number=1, columns=BRIEF, column=3, stray=b"", worded=False)
+@example(number=1, columns=BRIEF, column=8, stray=b"", worded=False)
 @given(number=NUMBERS, columns=COLUMNS, column=st.integers(0, 9), stray=STRAYS, worded=st.booleans())
 def test_whatever_a_column_has_become_its_entry_is_what_was_written_only_if_nothing_changed(
     number, columns, column, stray, worded
@@ -259,6 +266,52 @@ def packed(value: Any) -> Any:
     return (
         (type(value).__name__, struct.pack("<d", value)) if isinstance(value, float) else (type(value).__name__, value)
     )
+
+
+@pytest.mark.parametrize("stray", ["7", "1.5", "'x'", "x'ff'", "CAST(x'ff80' AS TEXT)"])
+async def test_whatever_kind_of_value_a_column_has_become_it_is_told_as_damage(path, tmp_path, stray):
+    async with Journal.open(path) as journal:
+        run = await journal.new_run("p")
+        entry = Entry(run, "stage", "s", "k", fingerprint("s"), "done", NOW, 0.5, "1", ("the question", "the answer"))
+        await journal.append(entry)
+    for column in EntryFields._fields[1:]:
+        copy = tmp_path / column / "journal.db"
+        shutil.copytree(path.parent, copy.parent)
+        unchecked(copy, f"UPDATE entries SET {column} = {stray}")
+        assert not check(copy).sound
+        with pytest.raises(JournalError, match=f"entry 1 of run {run} is not|Could not decode"):
+            await JournalReader(copy).entries(run)
+
+
+def unchecked(path: Path, statement: str) -> None:
+    """What SQLite would not do to a table whose columns have types, but damage does."""
+
+    def change(*statements: str) -> None:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA writable_schema = ON")
+            for one in statements:
+                connection.execute(one)
+
+    change("UPDATE sqlite_schema SET sql = rtrim(sql, 'STRIC') WHERE name = 'entries'")
+    change(statement, "UPDATE sqlite_schema SET sql = sql || 'STRICT' WHERE name = 'entries'")
+
+
+@pytest.mark.parametrize("seconds", [-0.0, 0, 3, 2**60 + 1, math.inf, 1e-320])
+async def test_an_entry_stands_up_to_its_sum_however_its_seconds_were_given(path, seconds):
+    async with Journal.open(path) as journal:
+        run = await journal.new_run("p")
+        await journal.append(Entry(run, "stage", "s", seconds=seconds))
+        (entry,) = await journal.entries(run)
+    assert (entry.seconds, check(path).sound) == (float(seconds), True)
+
+
+async def test_a_version_that_would_take_the_sums_for_damage_refuses_the_journal(path):
+    await filled(path, 1)
+    with (
+        closing(sqlite3.connect(path)) as connection,
+        pytest.raises(JournalError, match="has version 6, this vwt_agents reads up to version 5"),
+    ):
+        migrate(connection, path, steps=MIGRATIONS[:5])
 
 
 async def test_a_journal_of_version_5_is_checked_by_its_own_sums_and_gone_on_with(path, monkeypatch):

@@ -27,7 +27,7 @@ __all__ = [
     "close_left_open",
     "closing",
     "forget_spent",
-    "innermost_scope",
+    "here",
     "take_back",
     "take_left_open",
     "told_to_stop",
@@ -43,10 +43,11 @@ class Steps:
     had left others open.
     """
 
-    __slots__ = ("base", "before", "closing", "left_open", "own", "scope", "task")
+    __slots__ = ("_state", "base", "before", "closing", "left_open", "own", "scope", "task")
 
-    def __init__(self, task: asyncio.Task[Any], scope: anyio.CancelScope | None) -> None:
+    def __init__(self, task: asyncio.Task[Any], state: Any, scope: anyio.CancelScope | None) -> None:
         self.task = task
+        self._state = state
         self.base = self.before = task.cancelling()
         self.own = 0
         self.closing = False
@@ -56,6 +57,12 @@ class Steps:
     def asked(self) -> int:
         """How often, so far; to be called within a step."""
         return self.own + max(0, self.task.cancelling() - self.before)
+
+    def innermost(self) -> anyio.CancelScope | None:
+        """The scope that the task has entered last of those it is in; None where it is in none, or anyio does not tell."""
+        if self._state is None:  # anyio hears of a task with the first scope in it, which may be the turn's own
+            self._state = _states().get(self.task)
+        return self._state.cancel_scope if self._state is not None else None
 
 
 STEPS: Final[ContextVar[Steps | None]] = ContextVar("steps", default=None)
@@ -71,7 +78,7 @@ def untouched() -> bool:
     """Whether the turn has done nothing to its task, as nearly all do not: neither cancelled it nor left a scope open in it."""
     steps = STEPS.get()
     return steps is None or not (
-        steps.own or steps.left_open or steps.task.cancelling() or innermost_scope(steps.task) is not steps.scope
+        steps.own or steps.left_open or steps.task.cancelling() or steps.innermost() is not steps.scope
     )
 
 
@@ -138,13 +145,13 @@ def close_left_open(outer: anyio.CancelScope | None = None) -> None:
     if steps is None or asyncio.current_task() is not steps.task:
         return
     until = steps.scope if outer is None else outer
-    inner = innermost_scope(steps.task)
+    inner = steps.innermost()
     if inner is until or not _is_within(inner, until):
         return
     while inner is not None and inner is not until:
         inner.cancel()  # what still runs in it has nobody who waits for it
         inner.__exit__(None, None, None)
-        inner = innermost_scope(steps.task)
+        inner = steps.innermost()
     steps.left_open = True
 
 
@@ -157,10 +164,14 @@ def take_left_open() -> bool:
     return True
 
 
-def innermost_scope(task: asyncio.Task[Any]) -> anyio.CancelScope | None:
-    """The cancel scope that the task has entered last of those it is in; None where it is in none, or anyio does not tell."""
+def here() -> tuple[asyncio.Task[Any], Any, anyio.CancelScope | None]:
+    """The current task, what anyio knows of it, and the scope that turns done in it begin and end in: of what their Steps
+    are made. Looked up once for all turns of a task, because the look-up is by a weak reference.
+    """
+    task = asyncio.current_task()
+    assert task is not None
     state = _states().get(task)
-    return state.cancel_scope if state is not None else None
+    return task, state, state.cancel_scope if state is not None else None
 
 
 def _is_within(inner: Any, outer: anyio.CancelScope | None) -> bool:

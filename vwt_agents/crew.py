@@ -9,7 +9,6 @@ third. A chain of turns is thus done in the task that called `run`, and turns th
 
 from __future__ import annotations
 
-import asyncio
 import types
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -19,13 +18,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import anyio
 import anyio.lowlevel
 
-from vwt_agents.cancellation import STEPS, Steps, innermost_scope
+from vwt_agents.cancellation import STEPS, Steps, here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterator
     from contextvars import Context
 
-    from anyio import CancelScope
     from anyio.abc import TaskGroup
 
 __all__ = ["Crew"]
@@ -71,10 +69,10 @@ class Crew:
         """Do what was added, and what that adds; returns early when it is stopped."""
         self._until = monotonic() + _SLICE_S
         # A chain so far: there is nobody to share with, so no task group is needed.
-        task, scope = _here()
+        place = here()
         while len(self._ready) == 1 and not self._seatless:
             turn, limited = self._next()
-            await _within(copy_context(), turn, Steps(task, scope))
+            await _within(copy_context(), turn, Steps(*place))
             if self._took_long(limited):
                 await self._pause()
         if self._ready:
@@ -109,12 +107,12 @@ class Crew:
 
     async def _work(self) -> None:
         self._workers += 1
-        task, scope = _here()
+        place = here()
         while self._ready:
             if len(self._ready) > 1:
                 self._call()
             turn, limited = self._next()
-            await _within(copy_context(), turn, Steps(task, scope))
+            await _within(copy_context(), turn, Steps(*place))
             if self._took_long(limited):
                 await self._pause()
         self._workers -= 1
@@ -149,13 +147,6 @@ class Crew:
             self._ready.append((*self._seatless.pop(0), True))
         else:
             self._seats += 1
-
-
-def _here() -> tuple[asyncio.Task[Any], CancelScope | None]:
-    """The current task, and the scope that turns done in it begin and end in."""
-    task = asyncio.current_task()
-    assert task is not None
-    return task, innermost_scope(task)
 
 
 @types.coroutine

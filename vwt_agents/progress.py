@@ -18,7 +18,7 @@ from vwt_agents.eventlog import get_logger
 from vwt_agents.stage_failures import called_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from vwt_agents.board import Board, StageStatus
     from vwt_agents.core import Step
@@ -191,13 +191,13 @@ class Progress:
         self._board.changed()
         return node.seconds(node.ended)
 
-    async def _write(
+    def _write(
         self, recall: Recall, node: Node, status: StageStatus, value: Any, seconds: Seconds, *, at_once: bool
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         if status == "skipped":
             value = {"why": node.note}
         needed = self._walk.is_needed(node)
-        await recall.ended(node.stage, status, value, seconds, at_once=at_once, needed=needed)
+        return recall.ended(node.stage, status, value, seconds, at_once=at_once, needed=needed)
 
     async def _event(self, name: str, node: Node, item: str, **said: Any) -> None:
         if self._recall is not None:

@@ -53,10 +53,13 @@ class Walk:
 
     def freed(self, node: Node) -> list[Node]:
         """The stages that lacked nothing but this one's end; to be asked once, when it has ended."""
-        followers = [self.nodes[name] for name in self._followers[node.name]]
-        for follower in followers:
+        freed: list[Node] = []
+        for name in self._followers[node.name]:
+            follower = self.nodes[name]
             follower.lacks -= 1
-        return [follower for follower in followers if not follower.lacks]
+            if not follower.lacks:
+                freed.append(follower)
+        return freed
 
     def is_needed(self, node: Node) -> bool:
         """Whether any stage needs what this one gives."""

@@ -21,6 +21,7 @@ from vwt_agents.journal.reader import JournalReader, default_path
 from vwt_agents.journal.writer import Size, Writer
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import AsyncIterator
     from pathlib import Path
 
@@ -131,7 +132,10 @@ class Journal(JournalReader):
         turn of the event loop share a commit; `at_once` is for who knows that no other is about to come.
         """
         row = rows.entry_row(entry)
-        work = partial(rows.insert_entry, row=row, numbers=self._numbers, files=self._files)
+
+        def work(connection: sqlite3.Connection) -> int:
+            return rows.insert_entry(connection, row, self._numbers, self._files)
+
         size = Size.LONG if row.size > _BRIEF else Size.BRIEF if row.longs else Size.STATEMENT
         if at_once and size is Size.STATEMENT and (number := self._writer.here(work)) is not None:
             return number

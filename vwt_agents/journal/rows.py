@@ -117,8 +117,10 @@ def entry_row(entry: Entry) -> EntryRow:
                 short.append((isinstance(text, str), raw))
                 room -= len(raw)
         texts = joined(short)
+    if seconds is not None:
+        seconds += 0.0  # as SQLite keeps it: no int, and no -0.0
     columns = (
-        *(kind, name, key, bytes.fromhex(mark) or None, status, started, None if seconds is None else float(seconds)),
+        *(kind, name, key, bytes.fromhex(mark) or None, status, started, seconds),
         *(None if is_text is None else int(is_text), payload, texts),
     )
     return EntryRow(run, columns, tuple(longs), size)

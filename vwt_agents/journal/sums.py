@@ -75,8 +75,8 @@ def entry_sum(number: int, columns: Sequence[Any], digests: Iterable[bytes]) -> 
         -1 if texts is None else len(texts),
     )
     words = f"{kind}{name}{key}{status}".encode("utf-8", "surrogatepass")
-    values = [b"" if value is None else value for value in (mark, payload, texts)]
-    total = zlib.crc32(b"%b%b%b%b%b" % (head, words, *values))
+    rest = (b"" if mark is None else mark, b"" if payload is None else payload, b"" if texts is None else texts)
+    total = zlib.crc32(b"".join((head, words, *rest)))
     for digest in digests:
         total = zlib.crc32(digest, total)
     return total | _AS_BYTES
@@ -84,8 +84,8 @@ def entry_sum(number: int, columns: Sequence[Any], digests: Iterable[bytes]) -> 
 
 def is_sum_of(total: int, number: int, columns: Sequence[Any], digests: Iterable[bytes]) -> bool:
     """Whether an entry with this sum is what was written, by whichever version."""
-    sum_of = entry_sum if total & _AS_BYTES else _worded_sum
     try:
+        sum_of = entry_sum if total & _AS_BYTES else _worded_sum
         return total == sum_of(number, columns, digests)
     except (TypeError, struct.error, OverflowError):  # a column of a type it was not written with
         return False
