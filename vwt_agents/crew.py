@@ -69,10 +69,10 @@ class Crew:
         """Do what was added, and what that adds; returns early when it is stopped."""
         self._until = monotonic() + _SLICE_S
         # A chain so far: there is nobody to share with, so no task group is needed.
-        place = here()
+        task, state, scope = here()
         while len(self._ready) == 1 and not self._seatless:
             turn, limited = self._next()
-            await _within(copy_context(), turn, Steps(*place))
+            await _within(copy_context(), turn, Steps(task, state, scope))
             if self._took_long(limited):
                 await self._pause()
         if self._ready:
@@ -107,12 +107,12 @@ class Crew:
 
     async def _work(self) -> None:
         self._workers += 1
-        place = here()
+        task, state, scope = here()
         while self._ready:
             if len(self._ready) > 1:
                 self._call()
             turn, limited = self._next()
-            await _within(copy_context(), turn, Steps(*place))
+            await _within(copy_context(), turn, Steps(task, state, scope))
             if self._took_long(limited):
                 await self._pause()
         self._workers -= 1
