@@ -190,7 +190,8 @@ class Pool:
             elif name in self.offer.unknown:
                 reasons[name] = f"nothing is known yet of {name} on {self.endpoint.name}, which is not running"
             else:
-                reasons[name] = f"{name} is not installed on {self.endpoint.name}"
+                bring = f" (python -m vwt_agents models pull {name} brings it)" if found is not None else ""
+                reasons[name] = f"{name} is not installed on {self.endpoint.name}{bring}"
         return reasons
 
     def _nothing_usable(
