@@ -101,10 +101,12 @@ async def test_one_text_where_several_belong_is_not_taken_for_its_characters() -
 async def test_a_prompt_that_is_no_text_is_said() -> None:
     coder, _, _ = agent("yes")
     nothing: Any = None
-    with pytest.raises(TypeError, match="'coder': a prompt, and what is given, is text, not NoneType"):
+    with pytest.raises(TypeError, match="'coder': a prompt, what is given, and a prefill are text, not NoneType"):
         await coder.ask(nothing)
-    with pytest.raises(TypeError, match="is text, not NoneType"):
+    with pytest.raises(TypeError, match="are text, not NoneType"):
         await coder.ask("Do it.", given=["task", nothing])
+    with pytest.raises(TypeError, match="are text, not NoneType"):
+        await coder.ask("Do it.", prefill=nothing)
 
 
 async def test_a_misspelt_priority_or_deadline_is_named_too() -> None:

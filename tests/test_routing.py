@@ -217,7 +217,8 @@ def test_on_the_embedded_engine_the_first_of_the_list_is_pulled_when_none_is_ins
 def test_on_the_embedded_engine_an_installed_model_goes_before_one_to_pull() -> None:
     found = plan(PROMOTED, embedded(TINY, replace(HALF, installed=False)))
     assert found.routes["draft", "coder"].model == "smollm2:135m"
-    assert "qwen2.5-coder:0.5b is not installed on embedded" in found.notes
+    [note] = [note for note in found.notes if "not installed on embedded" in note]
+    assert note.endswith("(python -m vwt_agents models pull qwen2.5-coder:0.5b brings it)")
 
 
 def test_an_embedded_engine_whose_catalogue_has_none_of_the_models_says_where_to_look() -> None:

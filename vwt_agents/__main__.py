@@ -11,6 +11,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    _open_closed()
     try:
         import io
 
@@ -33,6 +34,13 @@ def main() -> None:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _open_closed() -> None:
+    """Streams this was started without (`>&-`) lead nowhere, and no file that is opened later takes their place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in this order: each gets the lowest number
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - pathlib takes time
 
 
 if __name__ == "__main__":

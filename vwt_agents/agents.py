@@ -278,8 +278,8 @@ class Agent:
         options: dict[str, Any],
     ) -> Request:
         parts: list[Any] = [*self._texts("given", given), prompt]
-        if wrong := [type(part).__name__ for part in parts if not isinstance(part, str)]:
-            raise TypeError(f"agent {self.name!r}: a prompt, and what is given, is text, not {wrong[0]}")
+        if wrong := [type(part).__name__ for part in (*parts, prefill) if not isinstance(part, str)]:
+            raise TypeError(f"agent {self.name!r}: a prompt, what is given, and a prefill are text, not {wrong[0]}")
         if shape.instruction:
             parts.append(shape.instruction)
         messages = [Message("user", "\n\n".join(part.strip("\n") for part in parts))]

@@ -265,7 +265,7 @@ def words_of(error: BaseException) -> str:
 
 def did_you_mean(word: str, possible: Iterable[str]) -> str | None:
     """A hint such as `did you mean 'coder'?`, or the whole list when nothing is near and it is short."""
-    names = sorted(possible)
+    names = sorted(set(possible))
     near = difflib.get_close_matches(word, names, n=1)
     if near:
         return f"did you mean {near[0]!r}?"

@@ -92,3 +92,25 @@ def test_what_a_run_watches_has_begun_before_a_stage_can_cancel_all_tasks(tmp_pa
     """Python warns of a coroutine whose task ends before its first step."""
     (tmp_path / "p.py").write_text(ALONE.format(body=BODIES["every task is cancelled"][0]))
     assert "never awaited" not in vwt(tmp_path, "run", "p.py").stderr
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2"])
+def test_a_run_that_is_started_without_one_of_its_streams_ends_as_any_other(closed: str, tmp_path: Path) -> None:
+    one = "@pipeline.stage\nasync def one() -> int:\n    return 1\n"
+    (tmp_path / "p.py").write_text(f'from vwt_agents import Pipeline\n\npipeline = Pipeline("p")\n\n\n{one}')
+    shell = [
+        "sh",
+        "-c",
+        f'exec "$@" {closed}>&-',
+        "sh",
+        sys.executable,
+        "-m",
+        "vwt_agents",
+        "run",
+        "p.py",
+        "--out",
+        "out",
+    ]
+    run = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (run.returncode, "Traceback" in run.stderr) == (0, False)
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["status"] == "good"

@@ -324,6 +324,7 @@ def test_models_show_says_a_model_once_with_all_the_endpoints_that_know_it(
     endpoints = '[endpoints.here]\nkind = "embedded"\n[endpoints.there]\nkind = "embedded"\nparallel = 2\n'
     Path("agents.toml").write_text(endpoints + tier)
     assert [row["endpoint"] for row in data(capsys, "models", "show", "smollm2:135m")] == ["here", "there"]
+    assert called(capsys, "models", "show", "zz")[2].endswith("possible: qwen2.5-coder:0.5b, smollm2:135m\n")
     _code, out, _err = called(capsys, "models", "show", "smollm2:135m")
     once = ["  here ", "  licence ", "  digest ", "  weights "]
     each = ["  on           here, device cpu; tier small\n", "  on           there, device cpu; in no tier\n"]

@@ -233,3 +233,34 @@ def test_run_yes_approves_and_no_cache_is_a_word(here: Served, capsys: Capture) 
     Path("gated.py").write_text(GATED)
     made = data(capsys, "run", "gated.py", "--yes", "--no-cache", "--quiet")
     assert made["outputs"] == {"second": "an answer"}
+
+
+FORGIVING = """
+from vwt_agents import Fallback, Pipeline
+
+pipeline = Pipeline("forgiving")
+
+
+@pipeline.stage(retries=1, backoff="1ms", on_error="skip")
+async def sources() -> str:
+    raise ValueError("no net")
+
+
+@pipeline.stage(on_error=Fallback("none"))
+async def review() -> str:
+    raise ValueError("no time")
+
+
+@pipeline.stage
+async def report(sources: str | None, review: str) -> str:
+    return review
+"""
+
+
+def test_what_a_run_did_without_and_its_tries_are_shown_afterwards(here: Served, capsys: Capture) -> None:
+    Path("forgiving.py").write_text(FORGIVING)
+    assert called(capsys, "run", "forgiving.py", "--quiet")[0] == 0
+    _code, out, _err = called(capsys, "runs", "show", "last")
+    assert "\nsources skipped: stage 'sources' raised ValueError: no net" in out
+    assert "\nreview fallback: stage 'review' raised ValueError: no time" in out
+    assert "\nsources: 2 tries\n" in out

@@ -102,6 +102,13 @@ def test_a_run_that_has_not_written_down_its_stages_yet_counts_none() -> None:
     assert ("getting ready" in text, "0 of 0" in text) == (True, False)
 
 
+def test_a_remark_commands_no_terminal() -> None:
+    now = present(record_of(status="running", ended_at=None), [told(1, ["y", 5, "failed: \x1b[31mred\x07"])], BEGAN)
+    shown = io.StringIO()
+    Console(width=100, file=shown).print(screen([now]))
+    assert ("\\x1b[31mred\\x07" in shown.getvalue(), "\x1b" in shown.getvalue()) == (True, False)
+
+
 def test_every_call_of_a_run_finds_its_request_and_memory_stays_within_the_budget(ran: Ran) -> None:
     history = read_history(ran.record, ran.entries, BEGAN)
     calls = [entry for entry in ran.entries if entry.kind == "call"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from vwt_agents.cli.sandbox import sandbox
-from vwt_agents.errors import SandboxUnavailable
+from vwt_agents.errors import SandboxUnavailable, UsageError
 
 
 @pytest.fixture
@@ -84,6 +85,8 @@ def test_usage_faults_exit_with_2(folders, tmp_path):
     assert call("test", code, tmp_path / "none").exit_code == 2
     assert call("test", code, code).exit_code == 2
     assert call("run", code, "none.py").exit_code == 2
+    for outside in (f"../{Path(tests).name}/test_m.py", str(Path(tests, "test_m.py").absolute())):
+        assert "is not in" in call("run", code, outside).output
     assert call("test", code, tests, "--timeout", "soon").exit_code == 2
 
 
@@ -93,4 +96,7 @@ def test_no_sandbox_exits_with_3(folders, monkeypatch):
     assert isinstance(error, SandboxUnavailable)
     assert error.exit_code == 3
     assert "no sandbox works here: bubblewrap" in str(error)
-    assert isinstance(call("test", *folders, "--backend", "firejail").exception, SandboxUnavailable)
+
+
+def test_a_backend_that_does_not_exist_is_a_fault_of_usage(folders):
+    assert isinstance(call("test", *folders, "--backend", "firejail").exception, UsageError)

@@ -94,7 +94,7 @@ def _sums(record: RunRecord, entries: Sequence[Entry], others: Others) -> list[s
 
     data = report_data(record, entries, Texts(), datetime.now(UTC), others)
     lines = _ending(data)
-    lines += ["", _table(_STAGE, [_stage(stage) for stage in data["stages"]])]
+    lines += ["", _table(_STAGE, [_stage(stage) for stage in data["stages"]]), *_notes(record)]
     if data["taken"]:
         lines += ["", _table(_TAKEN, [_taken(one) for one in data["taken"]])]
         lines += [f"what was asked there: python -m vwt_agents runs show {run}" for run in _runs_of(data["taken"])]
@@ -143,6 +143,14 @@ def _stage(stage: Mapping[str, Any]) -> list[str]:
         str(stage["in"] or ""),
         str(stage["out"] or ""),
     ]
+
+
+def _notes(record: RunRecord) -> list[str]:
+    """Why a stage was skipped or had something stand in for it, and its tries; where one was taken from has a table."""
+    stages = json.loads(record.summary).get("stages", ()) if record.summary else ()
+    short = [stage for stage in stages if stage["status"] in {"skipped", "fallback", "partial"}]
+    lines = [f"{stage['name']} {stage['status']}: {stage.get('note', '')}" for stage in short]
+    return lines + [f"{stage['name']}: {stage['retries'] + 1} tries" for stage in stages if stage.get("retries")]
 
 
 _TAKEN = ["stage", "done by run", "models", "calls", "s", "read", "written"]

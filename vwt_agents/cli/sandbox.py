@@ -125,6 +125,8 @@ def run(
     as_json: bool,
 ) -> None:
     """Run FILE, a Python file of WORKDIR, in a copy of it; its output and exit code pass through, 124 = stopped by a limit."""
+    if Path(file).is_absolute() or ".." in Path(file).parts:
+        raise click.UsageError(f"{file!r} is not in {workdir}: name it as it is called there")
     if not (workdir / file).is_file():
         raise click.UsageError(f"{workdir} has no file {file!r}")
     data = sys.stdin.buffer.read() if feed else b""

@@ -1,4 +1,5 @@
-"""The present of runs on a terminal, for `runs top`. Text of models goes in as text: no markup of theirs is obeyed."""
+"""The present of runs on a terminal, for `runs top`. Text of models goes in as text: no markup of theirs is obeyed,
+and no control character."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vwt_agents.board import ENDED_WELL
+from vwt_agents.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +52,7 @@ def _run(run: Present) -> list[RenderableType]:
     for title, calls in (("running", run.running), ("waiting", run.waiting)):
         if calls:
             parts += [Text(), Text(f"{title}: {len(calls)}", style="bold"), _calls(calls)]
-    parts += [Text(), Text(run.remark, style="dim")] if run.remark else []
+    parts += [Text(), Text(printable(run.remark), style="dim")] if run.remark else []
     return [*parts, Text()]
 
 

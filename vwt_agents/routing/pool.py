@@ -192,7 +192,8 @@ class Pool:
             elif name in self.offer.untold:
                 reasons[name] = f"{self.endpoint.name} does not say what {name} is ({self.offer.untold[name]})"
             else:
-                reasons[name] = f"{name} is not installed on {self.endpoint.name}"
+                bring = f" (python -m vwt_agents models pull {name} brings it)" if found is not None else ""
+                reasons[name] = f"{name} is not installed on {self.endpoint.name}{bring}"
         return reasons
 
     def _nothing_usable(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vwt_agents.errors import SandboxUnavailable
+from vwt_agents.errors import SandboxUnavailable, UsageError
 from vwt_agents.sandbox.base import ENFORCED, Backend, Level, Limits, python
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def find(name: str) -> Backend | Finding:
         from vwt_agents.sandbox.unsafe import Unsafe
 
         return Unsafe()
-    raise SandboxUnavailable(f"there is no sandbox backend {name!r}", hint=f"possible: auto, {', '.join(ALL)}")
+    raise UsageError(f"there is no sandbox backend {name!r}", hint=f"possible: auto, {', '.join(ALL)}")
 
 
 def _find_engine(name: Engine) -> Backend | Finding:
