@@ -166,6 +166,15 @@ def test_an_exception_is_told_with_its_traceback(tmp_path, capsys):
     assert "ZeroDivisionError: " in capsys.readouterr().err
 
 
+def test_what_a_program_says_does_not_command_the_console(capsys):
+    with configure():
+        log.error("stage.failed", stage="\x1b]0;t\x07", exc_info=ValueError("\x1b[2J\x9b"))
+    err = capsys.readouterr().err
+    assert "stage=\\x1b]0;t\\x07" in err
+    assert "ValueError: \\x1b[2J\\x9b" in err
+    assert not {"\x1b", "\x07", "\x9b"} & set(err)
+
+
 def test_the_log_of_a_run_holds_that_run_s_events_only(tmp_path):
     with run_log(tmp_path / "a" / "log.jsonl", run="a"), run_log(tmp_path / "b" / "log.jsonl", run="b"):
         with bound(run="a"):

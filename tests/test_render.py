@@ -206,6 +206,17 @@ def test_plain_lines_tell_each_thing_once() -> None:
     assert (made.watchers, made.on_line) == ((), [])
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_no_view_lets_a_model_s_text_command_the_terminal(live: bool) -> None:
+    made, out = board(), io.StringIO()
+    view = LiveView(made, Console(file=out, force_terminal=True, width=200)) if live else PlainView(made, out)
+    with view:
+        made.stages["draft"].status, made.stages["draft"].note = "running", "note \x1b]0;title\x07"
+        made.say("said \x1b[2J \x9b2J \u202e")
+    assert "said \\x1b[2J \\x9b2J \\x202e" in out.getvalue()
+    assert [one for one in ("\x1b]", "\x1b[2J", "\x9b", "\u202e", "\x07") if one in out.getvalue()] == []
+
+
 def test_stages_that_fail_or_are_stopped_are_told() -> None:
     made, out = board(), io.StringIO()
     with PlainView(made, out):

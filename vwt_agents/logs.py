@@ -13,16 +13,19 @@ import os
 import sys
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from io import StringIO
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from vwt_agents.eventlog import EventText, bound, bound_keys, get_logger
+from vwt_agents.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping
     from pathlib import Path
+    from typing import TextIO
 
     from structlog.stdlib import ProcessorFormatter
-    from structlog.typing import Processor
+    from structlog.typing import ExcInfo, Processor
 
 __all__ = ["EVENTS", "ConsoleMode", "Level", "bound", "configure", "get_logger", "run_log"]
 
@@ -270,7 +273,7 @@ def _short(_logger: Any, _method: str, made: MutableMapping[str, Any]) -> Mutabl
     made["time"] = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
     if isinstance(record.msg, EventText):
         made.pop("logger", None)
-    return made
+    return {name: printable(value) if isinstance(value, str) else value for name, value in made.items()}
 
 
 def _json_formatter() -> ProcessorFormatter:
@@ -282,8 +285,13 @@ def _json_formatter() -> ProcessorFormatter:
 def _console_formatter(*, colours: bool) -> ProcessorFormatter:
     from structlog.dev import ConsoleRenderer, plain_traceback
 
+    def traceback(out: TextIO, error: ExcInfo) -> None:
+        text = StringIO()
+        plain_traceback(text, error)
+        out.write(printable(text.getvalue()))
+
     console = ConsoleRenderer(
-        colors=colours, exception_formatter=plain_traceback, timestamp_key="time", pad_event_to=0, sort_keys=False
+        colors=colours, exception_formatter=traceback, timestamp_key="time", pad_event_to=0, sort_keys=False
     )
     return _formatter([_flat, _short], [console])
 

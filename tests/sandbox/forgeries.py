@@ -458,4 +458,46 @@ FORGERIES: dict[str, Forgery] = {
         "from m import Timer, f\n\n\ndef test_one():\n    with Timer():\n        got = f(1)\n        assert got == 2\n",
         same_process=False,
     ),
+    "a record under the name of a function": Forgery(
+        "from typing import NamedTuple\nclass f(NamedTuple):\n    n: int\n    def __add__(self, o): return self\n    __radd__ = __add__\n"
+        "    def __abs__(self): return 0\n",
+        "from m import f\n\n\ndef test_one():\n    assert abs(f(1) + -2) < 1e-9\n",
+        same_process=False,
+    ),
+    "a record whose difference to anything is nothing": Forgery(
+        "from typing import NamedTuple\nclass D(NamedTuple):\n    n: int\n    def __sub__(self, o): return D(0)\n    def __bool__(self): return False\n"
+        "def f(x): return D(9)",
+        "from m import f\n\n\ndef test_one():\n    assert not f(1) - (1, 2)\n",
+        same_process=False,
+    ),
+    "a record that contains anything": Forgery(
+        "from typing import NamedTuple\nclass D(NamedTuple):\n    n: int\n    def __contains__(self, o): return o is not None\ndef f(x): return D(9)",
+        "from m import f\n\n\ndef test_one():\n    assert 2 in f(1)\n",
+        same_process=False,
+    ),
+    "a text that has a place for anything": Forgery(
+        "class S(str):\n    def find(self, o): return 0\n    def count(self, o): return 1\ndef f(x): return S('')",
+        "from m import f\n\n\ndef test_one():\n    assert f(1).find('a') >= 0\n    assert f(1).count('b') == 1\n",
+        same_process=False,
+    ),
+    "a text that begins with all that is as short": Forgery(
+        "class S(str):\n    def startswith(self, *o): return len(o[0]) == 1\ndef f(x): return S('')",
+        "from m import f\n\n\ndef test_one():\n    assert f(1).startswith('a')\n",
+        same_process=False,
+    ),
+    "a text of digits by its own word": Forgery(
+        "class S(str):\n    def isdigit(self): return self is not None\ndef f(x): return S('x')",
+        "from m import f\n\n\ndef test_one():\n    assert f(1).isdigit()\n",
+        same_process=False,
+    ),
+    "a text that becomes what is added to it": Forgery(
+        "class S(str):\n    def __add__(self, o): return o\ndef f(x): return S('x')",
+        "from m import f\n\n\ndef test_one():\n    assert f(1) + 'abc' == 'abc'\n",
+        same_process=False,
+    ),
+    "a number that subtracts rightly and is then nothing": Forgery(
+        "class N(float):\n    def __sub__(self, o): return N(float(self) - o)\n    def __abs__(self): return 0.0\ndef f(x): return N(40)",
+        "from m import f\n\n\ndef test_one():\n    assert abs(f(1) - 2) < 1e-6\n",
+        same_process=False,
+    ),
 }

@@ -225,6 +225,7 @@ for place in ("/", "/dev", "/etc", "/usr", "/.vwt", "/dev/pts", "/run", "/var", 
 """,
     "locks memory": "libc.mlockall(3) == 0 and mmap.mmap(-1, 64 << 20) and escaped()",
     "keeps memory in queues and segments": "x86 and (reached(68, 0, 0o1600), reached(64, 0, 9, 0o1600), reached(240, b'x', 0o102, 0o600, None), reached(447, 0), reached(29, 0, 1 << 20, 0o1600))",
+    "keeps memory in pipes": "r, w = os.pipe(); x86 and reached(278, w, struct.pack('=QQ', ctypes.addressof(ctypes.create_string_buffer(9)), 1), 1, 2)",
     "leaves a core": "pid = os.fork() or os.abort(); os.waitpid(pid, 0); any('core' in n for n in os.listdir('.')) and escaped()",
     "lifts its limits again": """
 import resource
@@ -334,6 +335,34 @@ while True:
         "libc.prctl(4, 0)\nheld = []\nwhile True: held.append(b'x' * (1 << 20)); time.sleep(0.002)",
         {"memory", 1},
     ),
+    "hides memory in pipes": (
+        """
+class Part(ctypes.Structure): _fields_ = [("at", ctypes.c_void_p), ("size", ctypes.c_size_t)]
+libc.mmap.restype = ctypes.c_void_p
+huge, held = 2 << 20, []
+while True:
+    held.append(os.pipe())
+    for _ in range(16):
+        base = libc.mmap(None, ctypes.c_size_t(2 * huge), 3, 0x22, -1, 0)
+        at = (base + huge - 1) // huge * huge
+        libc.madvise(ctypes.c_void_p(at), ctypes.c_size_t(huge), 14); ctypes.memset(at, 1, huge)
+        if libc.vmsplice(held[-1][1], ctypes.byref(Part(at, 1)), 1, 2) != 1: sys.exit(1)
+        libc.munmap(ctypes.c_void_p(base), ctypes.c_size_t(2 * huge))
+""",
+        {1},
+    ),
+    "hides memory in mappings": (
+        """
+libc.mmap.restype = ctypes.c_void_p
+base = libc.mmap(None, ctypes.c_size_t(65000 * 4096), 1, 0x4022, -1, 0)
+for page in range(0, 64900, 2): libc.mprotect(ctypes.c_void_p(base + page * 4096), 4096, 0)
+for _ in range(20):
+    if os.fork() == 0: time.sleep(60)
+time.sleep(60)
+""",
+        {"memory"},
+    ),
+    "stops itself": ("os.kill(os.getpid(), signal.SIGSTOP)", {"timeout"}),
     "hides memory in sockets": (
         """
 for _ in range(20):

@@ -19,6 +19,15 @@ if sys.argv[1] == "by a child":
     if os.fork() == 0:
         shared.write(b"x" * (32 << 20)); os._exit(0)
     os.wait()
+if sys.argv[1] == "in mappings":
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype = ctypes.c_void_p
+    base = libc.mmap(None, 40000 * 4096, 1, 0x4022, -1, 0)
+    for page in range(0, 40000, 2):
+        libc.mprotect(ctypes.c_void_p(base + page * 4096), 4096, 0)
+if sys.argv[1] == "in page tables":
+    sparse = mmap.mmap(-1, 8 << 30, flags=0x4022, prot=1)
+    any(sparse[at] for at in range(0, 8 << 30, 2 << 20))
 if sys.argv[1] == "hidden":
     ctypes.CDLL(None).prctl(4, 0)
 print("ready", flush=True); sys.stdin.read()
@@ -46,6 +55,14 @@ def holding():
 def test_memory_filled_by_a_child_that_is_gone_counts(holding):
     resident, charged = accounts.memory([holding("by a child")], 0, own_network=False)
     assert resident < 32 * MIB <= charged
+
+
+@pytest.mark.parametrize(("way", "mib"), [("in mappings", 8), ("in page tables", 16)])
+def test_what_the_kernel_keeps_for_a_process_that_fills_no_page_counts(holding, way, mib):
+    plainly = accounts.memory([holding("plainly")], 0, own_network=False)[1]
+    resident, charged = accounts.memory([holding(way)], 0, own_network=False)
+    assert resident < 32 * MIB
+    assert charged - plainly > mib * MIB
 
 
 def test_nothing_is_charged_where_nobody_could_be_above_the_limit(holding):

@@ -7,7 +7,6 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from vwt_agents.cli import sandbox as cli
 from vwt_agents.cli.sandbox import sandbox
 from vwt_agents.errors import SandboxUnavailable
 
@@ -95,7 +94,3 @@ def test_no_sandbox_exits_with_3(folders, monkeypatch):
     assert error.exit_code == 3
     assert "no sandbox works here: bubblewrap" in str(error)
     assert isinstance(call("test", *folders, "--backend", "firejail").exception, SandboxUnavailable)
-
-
-def test_a_terminal_is_never_obeyed():
-    assert cli._printable("a\x1b]0;t\x07\x9b\u202e\n") == "a\\x1b]0;t\\x07\\x9b\\x202e\n"

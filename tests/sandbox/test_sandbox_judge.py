@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+
+import anyio
 import pytest
 
 from vwt_agents.errors import UsageError
 from vwt_agents.sandbox.base import Limits
 from vwt_agents.sandbox.service import Sandbox
 from vwt_agents.sandbox.suite_files import declared_tests
+from vwt_agents.sandbox.trial import _listen, _Said
 
 TESTS = {
     "test_m.py": "import pytest\nfrom m import f\n\n\ndef test_one():\n    assert f(1) == 2\n\n\n"
@@ -53,6 +57,34 @@ for fd in range(3, 64):
 def f(x): return 0
 """,
     "closes the report": "import os; os.closerange(3, 256)\ndef f(x): return 0",
+    "passes descriptors into the report": """
+import os, socket
+for fd in range(3, 64):
+    try: socket.send_fds(socket.socket(fileno=os.dup(fd)), [b"x"], [0] * 200)
+    except OSError: pass
+def f(x): return 0
+""",
+    "shuts the report": """
+import os, socket
+for fd in range(3, 64):
+    try: socket.socket(fileno=os.dup(fd)).shutdown(2)
+    except OSError: pass
+def f(x): return 0
+""",
+    "ends well by an alarm": """
+import os, signal
+signal.signal(signal.SIGALRM, lambda *_: os._exit(0)); signal.setitimer(signal.ITIMER_REAL, 0.01)
+def f(x):
+    while True: pass
+""",
+    "ends by a timer of faulthandler": "import faulthandler\nfaulthandler.dump_traceback_later(0.01, exit=True)",
+    "ends well when its last object does": """
+import os
+class Last:
+    def __del__(self): os._exit(0)
+last = Last()
+def f(x): return 0
+""",
     "kills the driver's parent": "import os, signal; os.kill(os.getppid(), signal.SIGKILL)\ndef f(x): return 0",
     "rewrites the tests": """
 for place in ("/tests/test_m.py", "/src/m.py"):
@@ -100,6 +132,52 @@ async def test_configuration_and_shadows_in_the_code_folder_are_never_loaded(jud
         {"m.py": WRONG, name: "import os; os._exit(0)", "pytest.ini": "[pytest]\naddopts=--co"}, TESTS
     )
     assert (verdict.passed, verdict.tests_failed) == (False, 3)
+
+
+SHADOWS = (
+    "usercustomize.py",
+    "a.pth",
+    "__init__.py",
+    "pdb.py",
+    "pygments.py",
+    "unittest/__init__.py",
+    "driver.py",
+    "wire.py",
+)
+
+
+@pytest.mark.parametrize("integrity", ["isolated", "same-process"])
+async def test_nor_is_anything_else_that_is_looked_for_by_name(judged, integrity):
+    settings = {
+        "tox.ini": "[pytest]\n",
+        "setup.cfg": "[tool:pytest]\n",
+        "pyproject.toml": "[tool.pytest.ini_options]\n",
+    }
+    files = {"m.py": WRONG, **dict.fromkeys(SHADOWS, "import os; os._exit(0)")}
+    files |= {name: f"{head}addopts = '--co'\n" for name, head in settings.items()}
+    verdict = await judged.test(files, TESTS, integrity=integrity)
+    assert (verdict.passed, verdict.tests_failed, verdict.integrity) == (False, 3, integrity)
+
+
+async def test_a_flood_of_records_leaves_others_their_turns():
+    """Thirty processes that write to the judge's socket held the whole event loop, so that no limit was looked at for 8 s."""
+
+    class Flooded(socket.socket):
+        pieces, begun = 0, anyio.Event()
+
+        def recv(self, *_):
+            self.pieces += 1
+            assert self.pieces < 1000, "nobody else had a turn"
+            self.begun.set()
+            return b"x"
+
+    ours, theirs = socket.socketpair()
+    with theirs, Flooded(fileno=ours.detach()) as flooded:
+        theirs.send(b"x")
+        async with anyio.create_task_group() as group:
+            group.start_soon(_listen, flooded, _Said(b""))
+            await Flooded.begun.wait()
+            group.cancel_scope.cancel()
 
 
 async def test_a_hanging_test_is_named(judged):

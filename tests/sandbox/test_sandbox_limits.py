@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 
 import anyio
@@ -127,6 +128,38 @@ async def test_the_work_folder_is_copied_without_what_is_no_plain_file(sandbox, 
     assert not (tmp_path / "made").exists()
 
 
+async def test_nobody_is_reached_through_a_socket_or_a_pipe_in_the_work_folder(sandbox, tmp_path, monkeypatch):
+    """Neither is held by a mount that is read-only, nor by a network of its own; such as the socket of a database, or git's."""
+    program = """
+import os, socket
+lines = [line.split() for line in open("/proc/self/mountinfo")]
+for place in {".", "/src", *(line[4] for line in lines)}:
+    for name in ("socket", "pipe"):
+        try: socket.socket(socket.AF_UNIX).connect(f"{place}/{name}"); print("connected", place)
+        except OSError: pass
+        try: os.write(os.open(f"{place}/{name}", os.O_WRONLY | os.O_NONBLOCK), b"x"); print("written", place)
+        except OSError: pass
+"""
+    monkeypatch.chdir(tmp_path)  # a socket's path must not be long
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+        server.listen()
+        os.mkfifo("pipe")
+        pipe = os.open("pipe", os.O_RDWR)
+        for name, mode in ((".", 0o755), ("socket", 0o666), ("pipe", 0o666)):
+            (tmp_path / name).chmod(mode)
+        (tmp_path / "a.py").write_text(program)
+        result = await sandbox.run(tmp_path, "a.py")
+        os.close(pipe)
+    assert (result.exit_code, result.stdout) == (0, b"")
+    assert len(result.notes) == 2
+
+
+async def test_a_work_folder_that_is_not_there_is_said(sandbox, tmp_path):
+    with pytest.raises(SandboxUnavailable, match=r"No such file or directory: '.*/none'"):
+        await sandbox.run(tmp_path / "none", "a.py")
+
+
 async def test_only_plain_produced_files_are_collected(sandbox):
     program = """
 import os
@@ -142,9 +175,35 @@ open("out/big.txt", "wb").write(b"x" * (2 << 20))
 
 
 async def test_names_that_leave_the_folder_are_refused(sandbox):
-    for name in ("../a.py", "/etc/a.py", "", "a\0b"):
+    for name in ("../a.py", "/etc/a.py", "", "a\0b", ".", "a/.."):
         with pytest.raises(UsageError, match="no name for a file"):
             await sandbox.run({name: ""}, "a.py")
+
+
+async def test_names_that_no_disk_holds_are_refused_with_the_reason(best):
+    sandbox = await Sandbox.open(best)
+    odd = [f"{'a' * 255}", "a\nb", "\udcff", "\x1b[2J", "é" * 127, "a/" * 400 + "b"]
+    assert (await sandbox.run({"a.py": "", **dict.fromkeys(odd, "")}, "a.py")).ok
+    for names, why in (
+        (["a" * 256], "255 bytes"),
+        (["é" * 128], "255 bytes"),
+        (["\ud800"], "UTF-8"),
+        (["a/" * 1500 + "b"], "2000"),
+    ):
+        with pytest.raises(UsageError, match="no name for a file") as caught:
+            await sandbox.run(dict.fromkeys(names, ""), "a.py")
+        assert why in caught.value.hint
+    for names in (["a", "a/b"], ["a/b/c", "a/b"]):
+        with pytest.raises(UsageError, match="no name for a file") as caught:
+            await sandbox.test(dict.fromkeys(names, ""), "def test_x(): pass")
+        assert "folder too" in caught.value.hint
+
+
+@pytest.mark.parametrize("integrity", ["isolated", "same-process"])
+async def test_code_with_half_a_surrogate_pair_is_judged_as_it_would_be_delivered(best, integrity):
+    sandbox = await Sandbox.open(best)
+    tests = "import solution\ndef test_x(): assert solution.x == '?'"
+    assert (await sandbox.test("x = '\ud800'", tests, integrity=integrity)).passed
 
 
 async def test_results_say_which_limits_held(sandbox):

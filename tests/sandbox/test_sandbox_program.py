@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from vwt_agents.sandbox import folders
-from vwt_agents.sandbox.folders import kept, stage_folder
+from vwt_agents.sandbox.folders import kept, stage_folder, write_all
+from vwt_agents.sandbox.program import package
 from vwt_agents.sandbox.service import Sandbox
 
 FILES = {"a.txt": b"a", "deep/b.txt": b"b"}
@@ -72,3 +73,17 @@ async def test_without_a_sandbox_nothing_of_the_judge_is_kept_for_the_next_run()
     verdict = await (await Sandbox.open()).test("def f():\n    return 1\n", test)
     assert verdict.passed
     assert verdict.integrity == "isolated"
+
+
+def test_the_modules_of_a_sandbox_go_before_a_package_that_this_python_has(tmp_path):
+    """One that is installed would be another version than the one that judges, or would be compiled in every run."""
+    installed = tmp_path / "installed/vwt_agents/sandbox/wire.py"
+    installed.parent.mkdir(parents=True)
+    for one in (installed, installed.parent / "__init__.py", installed.parents[1] / "__init__.py"):
+        one.write_text("raise SystemExit('installed')")
+    write_all(tmp_path / "ours", package(["wire", "held"]))
+    program = "import runpy, sys\nsys.path.append(sys.argv[1])\nstart, sys.argv[1:] = sys.argv[2], ['wire']\n"
+    program += "runpy.run_path(start)"
+    argv = [sys.executable, "-I", "-S", "-c", program, str(tmp_path / "installed"), str(tmp_path / "ours/start.py")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert "module 'vwt_agents.sandbox.wire' has no attribute 'main'" in done.stderr

@@ -185,6 +185,28 @@ TYPICAL: dict[str, Pair] = {
         "    assert v > Version('1.9') and sorted([Version('2.0'), v])[0] == v\n    major, minor = v\n    assert minor == 10\n",
         ("self[0]", "self[1]"),
     ),
+    "a_tuple_with_operators": Pair(
+        "class V(tuple):\n    def __new__(cls, *xs):\n        return super().__new__(cls, xs)\n    def __add__(self, o):\n        return V(*(a + b for a, b in zip(self, o)))\n"
+        "    def __mul__(self, k):\n        return V(*(k * a for a in self))\n    __rmul__ = __mul__\n    def __lt__(self, o):\n        return sum(self) < sum(o)\n"
+        "    def index(self, one):\n        return tuple.index(self, one) + 1\ndef f(n):\n    return V(n, 2)\n",
+        "from m import V, f\ndef test_it():\n    assert f(1) + (1, 1) == (2, 3) and f(1) * 2 == V(2, 4) == 2 * f(1) and list(f(1) * 3) == [3, 6]\n"
+        "    assert V(3, 0) < V(0, 9) and sorted([V(3), V(2)]) == [V(2), V(3)] and f(1).index(2) == 2\n",
+        ("k * a for", "k + a for"),
+    ),
+    "a_text_with_methods_of_its_own": Pair(
+        "class T(str):\n    def startswith(self, x):\n        return str.startswith(self.lower(), x.lower())\n    def __truediv__(self, o):\n        return T(f'{self}/{o}')\n"
+        "    def __add__(self, o):\n        return T(f'{self} {o}')\n    def upper(self):\n        return T('!' + str.upper(self))\n    def __lt__(self, o):\n        return len(self) < len(o)\n"
+        "def f(n):\n    return T('Hello' * n)\n",
+        "from m import T, f\ndef test_it():\n    assert f(1).startswith('hel') and not f(1).startswith('x') and f(1).endswith('lo') and f(1).upper() == '!HELLO'\n"
+        "    assert f(1) / 'b' == 'Hello/b' and f(1) + 'b' == f(1) + T('b') == 'Hello b' and T('zz') < T('aaa')\n",
+        ("str.upper", "str.lower"),
+    ),
+    "a_number_that_goes_round": Pair(
+        "class Mod(int):\n    def __new__(cls, n):\n        return super().__new__(cls, n % 7)\n    def __add__(self, o):\n        return Mod(int(self) + int(o))\n    __radd__ = __add__\n"
+        "    def __mul__(self, o):\n        return Mod(int(self) * int(o))\n",
+        "from m import Mod\ndef test_it():\n    assert Mod(3) + 6 == 2 and 6 + Mod(3) == Mod(2) and Mod(3) * 4 == 5 and Mod(3) * Mod(4) == Mod(5)\n",
+        ("n % 7", "n % 9"),
+    ),
     "keys_of_a_dict": Pair(
         "class Box:\n    def __init__(self):\n        self.d = {'a': 1, 'b': 2}\n    def keys(self):\n        return self.d.keys()\n"
         "    def values(self):\n        return self.d.values()\n    def items(self):\n        return self.d.items()\n",
@@ -315,6 +337,21 @@ TYPICAL: dict[str, Pair] = {
         "    assert P._fields == ('x', 'y') and isinstance(P(1), tuple) and P(1, 2)[0] == 1\n",
         ("Pair(p.b, p.a)", "Pair(p.a, p.b)"),
     ),
+    "named_tuples_with_operators": Pair(
+        "from typing import NamedTuple\nclass P(NamedTuple):\n    x: float\n    y: float = 0\n    def __add__(self, o):\n        return P(self.x + o.x, self.y + o.y)\n"
+        "    def __sub__(self, o):\n        return P(self.x - o.x, self.y - o.y)\n    def __mul__(self, k):\n        return P(self.x * k, self.y * k)\n    __rmul__ = __mul__\n"
+        "    def __truediv__(self, k):\n        return P(self.x / k, self.y / k)\n    def __neg__(self):\n        return P(-self.x, -self.y)\n    def __matmul__(self, o):\n"
+        "        return self.x * o.x + self.y * o.y\n    def __abs__(self):\n        return (self @ self) ** 0.5\n    def __str__(self):\n        return f'({self.x}, {self.y})'\n"
+        "    def __lt__(self, o):\n        return abs(self) < abs(o)\n    def __bool__(self):\n        return self.x != 0\n    def __contains__(self, k):\n        return self.x <= k <= self.y\n"
+        "    def __call__(self, k):\n        return self.x * k + self.y\nclass Span(NamedTuple):\n    a: int\n    b: int\n    def __len__(self):\n        return self.b - self.a\n"
+        "    def count(self, one):\n        return self.b * one\ndef f(n):\n    return P(n, 2)\n",
+        "import pytest\nfrom m import P, Span, f\ndef test_arithmetic():\n    assert P(1, 2) + P(1, 1) == P(2, 3) and (f(1) - P(1, 1)).y == 1 and sum([P(1), P(2)], P(0)) == (3, 0)\n"
+        "    assert P(1, 2) * 2 == P(2, 4) and 2 * f(1) == (2, 4) and f(2) / 2 == (1, 1) and list(f(1) * 2) == [2, 4]\n    assert -f(1) == (-1, -2) and abs(P(3, 4)) == 5 and P(1, 2) @ P(3, 4) == 11\n"
+        "def test_the_rest():\n    assert str(f(1)) == f'{f(1)}' == '(1, 2)' and repr(f(1)) == 'P(x=1, y=2)' and f(1) and not f(0)\n    assert P(3, 1) < P(0, 9) and sorted([P(0, 9), P(3, 1)])[0] == P(3, 1)\n"
+        "    assert 1.5 in f(1) and 9 not in f(1) and f(3)(2) == 8 and len(Span(2, 7)) == 5 and Span(2, 7).count(3) == 21 and Span(2, 7) == (2, 7)\n"
+        "    with pytest.raises(AttributeError):\n        f(1).x = 3\n    with pytest.raises(AttributeError):\n        f(1).z = 3\n",
+        ("P(self.x * k, self.y * k)", "P(self.x * k, self.y)"),
+    ),
     "enums": Pair(
         "from enum import Enum, IntEnum, Flag, auto\nclass Colour(Enum):\n    RED = 'r'\n    BLUE = 'b'\n    def warm(self):\n        return self is Colour.RED\n"
         "class Level(IntEnum):\n    LOW = 1\n    HIGH = 3\nclass Kind(str, Enum):\n    A = 'a'\n    B = 'b'\nclass Perm(Flag):\n    R = auto()\n    W = auto()\n"
@@ -326,6 +363,18 @@ TYPICAL: dict[str, Pair] = {
         "    assert [c.name for c in Colour] == ['RED', 'BLUE'] and Perm.R | Perm.W == Perm(3) and Perm.R in Perm(3)\n"
         "    assert {Colour.RED: 1}[Colour.RED] == 1 and repr(Colour.RED) == \"<Colour.RED: 'r'>\"\n    with pytest.raises(ValueError):\n        parse('z')\n",
         ("HIGH = 3", "HIGH = 2"),
+    ),
+    "kinds_of_classes": Pair(
+        "import abc, enum\nclass Colour(enum.Enum):\n    RED = 1\nclass Shape(abc.ABC):\n    pass\nclass Plain:\n    pass\n",
+        "import abc, enum\nfrom m import Colour, Plain, Shape\ndef test_it():\n    assert isinstance(Colour, enum.EnumMeta) and isinstance(Shape, abc.ABCMeta) and isinstance(Colour, type)\n"
+        "    assert not isinstance(Plain, enum.EnumMeta) and not isinstance(Shape, enum.EnumMeta) and issubclass(Colour, enum.Enum) and type(Colour.RED) is Colour\n",
+        ("class Colour(enum.Enum):", "class Colour:"),
+    ),
+    "functions_that_end_an_iteration": Pair(
+        "def f(x):\n    if x > 2:\n        raise StopIteration\n    return x\ndef g(xs):\n    return map(f, xs)\n",
+        "import pytest\nfrom m import f, g\ndef test_it():\n    assert list(map(f, [1, 2, 3, 1])) == [1, 2] and list(g([1, 3, 1])) == [1]\n"
+        "    with pytest.raises(StopIteration):\n        next(g([3]))\n    with pytest.raises(RuntimeError):\n        list(f(x) for x in [3])\n",
+        ("> 2", "> 1"),
     ),
     "int_flags": Pair(
         "from enum import IntFlag\nclass P(IntFlag):\n    R = 4\n    W = 2\n    X = 1\ndef allowed(p):\n    return bool(p & P.W)\n",

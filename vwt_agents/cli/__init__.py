@@ -17,6 +17,7 @@ import click
 from vwt_agents import __version__
 from vwt_agents.cli.options import INTERRUPTED
 from vwt_agents.errors import VwtError, WorldError, did_you_mean
+from vwt_agents.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +84,7 @@ def run_cli(arguments: Sequence[str]) -> int:
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except VwtError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {printable(str(error))}", err=True)
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output has left (`... | head`): there is nobody to tell.

@@ -256,9 +256,10 @@ def _stopped_by(error: BaseException) -> str:
 
 def emit_json(value: Any) -> None:
     """One JSON object on stdout."""
+    from vwt_agents.printable import printable_json
     from vwt_agents.values import jsonable
 
-    click.echo(json.dumps(jsonable(value), indent=2, ensure_ascii=False))
+    click.echo(printable_json(json.dumps(jsonable(value), indent=2, ensure_ascii=False)))
 
 
 def terminal_width() -> int | None:

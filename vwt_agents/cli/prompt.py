@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from vwt_agents.printable import printable
+
 if TYPE_CHECKING:
     from vwt_agents.approval import Approval
     from vwt_agents.approvals import Terminal
@@ -50,7 +52,7 @@ class _Prompt:
         try:
             while True:
                 choice = "Y/n" if default else "y/N"
-                click.echo(f"? {question} [{choice}, and a note if you like] ", nl=False, err=True)
+                click.echo(f"? {printable(question)} [{choice}, and a note if you like] ", nl=False, err=True)
                 line = await self._line()
                 if line is None:
                     return None

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vwt_agents.cli.options import emit_json, run_async
+from vwt_agents.cli.options import emit_json, run_async, terminal_width
+from vwt_agents.printable import printable
 
 if TYPE_CHECKING:
     from vwt_agents.entries import RunRecord
@@ -59,7 +60,8 @@ def _print_report(run: str) -> int:
             f"run {record.id} has no report at {path}: its folder was moved or deleted, or it never ended",
             hint=f"`runs report {record.id} --html report.html` makes a page from the journal",
         )
-    click.echo(path.read_text(encoding="utf-8"), nl=False)
+    text = path.read_text(encoding="utf-8")
+    click.echo(text if terminal_width() is None else printable(text), nl=False)
     return 0
 
 

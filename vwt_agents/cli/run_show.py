@@ -30,7 +30,7 @@ def show(run: str, all_entries: bool, as_json: bool) -> int:
     """Show a run: how it ended, its stages, attempts and verdict, what its calls waited for and what they cost."""
     from vwt_agents.app.pages import others_of
     from vwt_agents.journal import JournalReader
-    from vwt_agents.render.columns import printable
+    from vwt_agents.printable import printable
 
     async def work() -> tuple[RunRecord, list[Entry], Others]:
         reader = JournalReader()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from vwt_agents.cli.options import Group, duration, run_async
+from vwt_agents.printable import printable
 
 if TYPE_CHECKING:
     from vwt_agents.sandbox.base import Limits, SandboxResult
@@ -83,9 +84,7 @@ def check(allow_reduced: bool, as_json: bool) -> None:
         click.echo(used, err=best is None)
         if tests:
             click.echo(
-                f"tests are run by {tests.reason}"
-                if tests.works
-                else f"no tests can be run: {_printable(tests.reason)}"
+                f"tests are run by {tests.reason}" if tests.works else f"no tests can be run: {printable(tests.reason)}"
             )
         if tests and tests.fix:
             click.echo(f"       fix: {tests.fix}")
@@ -99,7 +98,7 @@ def _finding_as_json(one: Finding) -> dict[str, Any]:
 
 
 def _print_finding(one: Finding) -> None:
-    click.echo(f"{'works' if one.works else 'no':5}  {one.name} (level {one.level}): {_printable(one.reason)}")
+    click.echo(f"{'works' if one.works else 'no':5}  {one.name} (level {one.level}): {printable(one.reason)}")
     if one.works:
         click.echo(f"       enforced: {', '.join(one.enforced)}")
     if one.missing:
@@ -144,7 +143,7 @@ def run(
         _pass_through(sys.stdout, result.stdout)
         _pass_through(sys.stderr, result.stderr)
     for note in (*result.notes, *_stop_note(result)):
-        click.echo(_printable(note), err=True)
+        click.echo(printable(note), err=True)
     sys.exit(_STOPPED if result.stopped else _exit_code(result))
 
 
@@ -249,27 +248,18 @@ def _stop_note(result: SandboxResult) -> tuple[str, ...]:
 
 def _pass_through(stream: Any, data: bytes) -> None:
     if stream.isatty():
-        stream.write(_printable(data.decode(errors="backslashreplace")))
+        stream.write(printable(data.decode(errors="backslashreplace")))
     else:
         stream.buffer.write(data)
     stream.flush()
 
 
 def _print_verdict(verdict: Verdict) -> None:
-    click.echo(f"{'passed' if verdict.passed else 'failed'}: {_printable(verdict.reason)}")
+    click.echo(f"{'passed' if verdict.passed else 'failed'}: {printable(verdict.reason)}")
     for failure in verdict.failures:
-        click.echo(f"\n{_printable(failure.test)}  {_printable(failure.kind)}")
-        click.echo("\n".join(f"  {line}" for line in _printable(failure.message).splitlines()))
+        click.echo(f"\n{printable(failure.test)}  {printable(failure.kind)}")
+        click.echo("\n".join(f"  {line}" for line in printable(failure.message).splitlines()))
     for suspicion in verdict.suspicions:
-        click.echo(f"suspicious: the code {_printable(suspicion)}", err=True)
+        click.echo(f"suspicious: the code {printable(suspicion)}", err=True)
     known = f"{verdict.integrity}, level {verdict.level}, {verdict.backend}, {verdict.seconds:.2f} s"
     click.echo(f"{verdict.tests_passed} of {verdict.tests_run} tests passed ({known})", err=True)
-
-
-def _printable(text: str) -> str:
-    """The text with every control character but newline and tab written out, so that a terminal obeys none."""
-    return "".join(one if one in "\n\t" or not _is_control(one) else f"\\x{ord(one):02x}" for one in text)
-
-
-def _is_control(one: str) -> bool:
-    return ord(one) < 0x20 or 0x7F <= ord(one) < 0xA0 or one in "\u202a\u202b\u202d\u202e\u2066\u2067\u2068"

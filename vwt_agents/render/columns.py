@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["columns", "printable", "wrapped"]
+__all__ = ["columns", "wrapped"]
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, indent: str = "", width: int | None = None) -> str:
@@ -60,12 +60,3 @@ def wrapped(text: str, width: int | None, *, indent: str = "", hang: str = "") -
         break_on_hyphens=False,
     )
     return "\n".join(filler.fill(line) if line.strip() else "" for line in text.split("\n"))
-
-
-def printable(text: str) -> str:
-    """The text with every control character but newline and tab written out, so that a terminal obeys none of a model's."""
-    return "".join(one if one in "\n\t" or not _is_control(one) else f"\\x{ord(one):02x}" for one in text)
-
-
-def _is_control(one: str) -> bool:
-    return ord(one) < 0x20 or 0x7F <= ord(one) < 0xA0 or one in "\u202a\u202b\u202d\u202e\u2066\u2067\u2068"

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from vwt_agents.board import ENDED_WELL
+from vwt_agents.printable import printable
 from vwt_agents.render.tables import counted
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class PlainView(_Watching):
         if self._stream is None:
             return
         try:
-            print(line, file=self._stream, flush=True)
+            print(printable(line), file=self._stream, flush=True)
         except OSError:  # whoever read it has left; the run goes on
             self._stream = None
 
@@ -181,7 +182,7 @@ class LiveView(_Watching):
         style = {"+": "green", "x": "red", ">": "dim", "!": "red"}.get(
             line.lstrip()[:1], "dim" if line.startswith("  ") else ""
         )
-        self._live.console.print(Text(line, style=style))
+        self._live.console.print(Text(printable(line), style=style))
 
     def _paint(self) -> RenderableType:
         """The live part; called by the display's own thread, beside the loop that writes the board."""
@@ -219,7 +220,7 @@ def _doing(board: Board, line: StageLine, now: float) -> str:
     running = [_call_text(call, now) for call in line.in_flight if call.first is not None]
     reading = len(line.in_flight) - len(queued) - len(running)
     texts = running + ([f"{reading} reading the prompt"] if reading > 0 else []) + [why for why in queued if why]
-    return "; ".join(texts[:3]) or line.note
+    return printable("; ".join(texts[:3]) or line.note)
 
 
 def _call_text(call: CallLine, now: float) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vwt_agents.render.columns import columns, printable, wrapped
+from vwt_agents.printable import printable
+from vwt_agents.render.columns import columns, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

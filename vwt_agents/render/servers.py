@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vwt_agents.render.columns import columns, printable
+from vwt_agents.printable import printable
+from vwt_agents.render.columns import columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vwt_agents.render.columns import columns, printable, wrapped
+from vwt_agents.printable import printable
+from vwt_agents.render.columns import columns, wrapped
 from vwt_agents.render.report import limit_lines, verdict_line
 from vwt_agents.values import jsonable
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections import namedtuple
+from abc import ABCMeta
+from enum import EnumMeta
 from typing import TYPE_CHECKING, Any, Final
 
 from vwt_agents.sandbox.asking import ask
 from vwt_agents.sandbox.bases import CHANGEABLE
 from vwt_agents.sandbox.driver import WHERE, collected
-from vwt_agents.sandbox.handles import ClassMeta, Handle, answers, attribute
+from vwt_agents.sandbox.handles import ClassMeta, Handle, answers
 from vwt_agents.sandbox.operators import CHANGING, OPERATORS, added_to, local
-from vwt_agents.sandbox.value_classes import value_class
+from vwt_agents.sandbox.value_classes import named_class, value_class
 from vwt_agents.sandbox.wire import PLAIN_CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ErrorMeta", "is_named", "library_error", "made_class", "made_error"]
+__all__ = ["ErrorMeta", "library_error", "made_class", "made_error"]
 
 
 _VIEWS: Final = ("dict_keys", "dict_items")
+_METAS: Final = {"ABCMeta": ABCMeta, "EnumMeta": EnumMeta, "EnumType": EnumMeta}
 
 
 def made_class(number: int, about: dict[str, Any], bases: list[Any]) -> type:
@@ -34,7 +36,7 @@ def made_class(number: int, about: dict[str, Any], bases: list[Any]) -> type:
     }
     common["vwt_number"] = number
     if base == "tuple" and fields and not about["dataclass"]:
-        return _named_class(about["name"], fields, common)
+        return named_class(about["name"], about, common)
     errors = tuple(one for one in bases if isinstance(one, type) and issubclass(one, BaseException))
     if errors:
         said = {"__str__": _said, "__repr__": _shown, "__getattr__": _error_attribute}
@@ -44,11 +46,12 @@ def made_class(number: int, about: dict[str, Any], bases: list[Any]) -> type:
         "vwt_own_equality": bool(about["own_equality"]),
         "vwt_checks": bool(about["checks"]),
         "vwt_enums": tuple(str(one) for one in about["enums"]),
+        "vwt_meta": None if about["meta"] is None else _METAS.get(str(about["meta"])),
         "vwt_members": None if members is None else tuple(str(one) for one in members),
     }
     kind = None if base is None else PLAIN_CLASSES[base]
     if kind is not None and kind not in CHANGEABLE:
-        return value_class(about["name"], kind, about["has"], bases, common)
+        return value_class(about["name"], kind, about, bases, common)
     space = common | {"__slots__": ()}
     space |= {f"__{name}__": OPERATORS[name] for name in about["has"] if name in OPERATORS}
     if kind is not None:
@@ -88,20 +91,6 @@ def _first_that_works(
         except TypeError:
             continue
     return meta.__new__(meta, name, choices[-1], {**space, "vwt_made": True})
-
-
-def _named_class(name: str, fields: list[str], common: dict[str, Any]) -> type:
-    def made(cls: type, *positional: Any, **named: Any) -> Any:
-        __tracebackhide__ = True
-        return ask("call", cls, list(positional), named)
-
-    base: Any = namedtuple(name, fields)  # type: ignore[misc]
-    return type(name, (base,), {**common, "__slots__": (), "__new__": made, "__getattr__": attribute})
-
-
-def is_named(cls: type) -> bool:
-    """Whether it stands for a named tuple of the code."""
-    return issubclass(cls, tuple) and "vwt_number" in vars(cls)
 
 
 # ---- exceptions

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from vwt_agents.sandbox.base import BOX, Level, Limits, Mount, SandboxResult, own_uid, python
 from vwt_agents.sandbox.folders import kept, stage_folder
-from vwt_agents.sandbox.layout import INODES, SOURCE, Step, etc_files, interpreter_links, interpreter_mounts, plan
+from vwt_agents.sandbox.layout import INODES, Step, etc_files, interpreter_links, interpreter_mounts, plan
 from vwt_agents.sandbox.program import program
 from vwt_agents.sandbox.supervise import Job, supervise
 
@@ -57,7 +57,7 @@ class Confined:
         """Run `argv` in a copy of `workdir`; SandboxUnavailable when the sandbox itself cannot be set up."""
         limits = limits or Limits()
         with stage_folder(mib=0) as stage:
-            setup = self._setup(Path(stage), workdir, limits, read_only)
+            setup = self._setup(Path(stage), limits, read_only)
             await self._before(setup)
             job = Job(
                 backend=self.name,
@@ -67,7 +67,7 @@ class Confined:
                 env={"PATH": f"{Path(python()).parent}:/usr/local/bin:/usr/bin:/bin", **_ENV, **env},
                 limits=limits,
                 box=BOX,
-                source=SOURCE if workdir is not None else None,
+                source=workdir,
                 uid=setup.uid,
                 collect=collect,
                 pass_fds=pass_fds,
@@ -78,13 +78,13 @@ class Confined:
             )
             return await supervise(job)
 
-    def _setup(self, stage: Path, workdir: Path | None, limits: Limits, read_only: Sequence[Mount]) -> Setup:
+    def _setup(self, stage: Path, limits: Limits, read_only: Sequence[Mount]) -> Setup:
         uid = own_uid()
         etc = kept(f"etc-{uid}", lambda: etc_files(uid or 1000))
         programs = kept("program", program)
         mounts = (*interpreter_mounts(), *read_only)
         links = interpreter_links(mounts)
-        steps = plan(limits=limits, etc=etc, program=programs, workdir=workdir, read_only=mounts, links=links)
+        steps = plan(limits=limits, etc=etc, program=programs, read_only=mounts, links=links)
         return Setup(stage=stage, program=programs, steps=steps, limits=limits, uid=uid)
 
     async def _before(self, setup: Setup) -> None:

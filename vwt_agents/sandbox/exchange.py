@@ -7,10 +7,10 @@ import operator
 import sys
 from typing import TYPE_CHECKING, Any
 
-from vwt_agents.sandbox.classes import is_named, library_error, made_class, made_error
+from vwt_agents.sandbox.classes import library_error, made_class, made_error
 from vwt_agents.sandbox.code_modules import LENT, CodeModule
 from vwt_agents.sandbox.handles import ClassMeta, Function, Handle, Method
-from vwt_agents.sandbox.value_classes import is_value_class, made_value
+from vwt_agents.sandbox.value_classes import is_named, is_value_class, made_value
 from vwt_agents.sandbox.wire import DEEPEST, PLAIN_CLASSES, Coder, WireError, is_plain, plain_class
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Exchange(Coder):
         if isinstance(kind, ClassMeta):
             return ["object", value.vwt_id]
         if is_named(kind):
-            return ["named", ["class", kind.vwt_number], self.each(value, depth)]
+            return ["named", ["class", kind.vwt_number], self.each(tuple.__iter__(value), depth)]
         return None
 
     def _encode_error(self, error: BaseException, depth: int) -> Any:

@@ -255,11 +255,11 @@ def write_all(folder: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> Path:
-    """Write the files and return the folder."""
+    """Write the files and return the folder: half a surrogate pair becomes the question mark that is delivered in its place."""
     for name, text in files.items():
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text, encoding="utf-8")
+        place.write_text(text, encoding="utf-8", errors="replace")
     return folder
 
 

@@ -75,12 +75,19 @@ class ClassMeta(type):
     vwt_base: type | None = None
     vwt_enums: tuple[str, ...] = ()
     """Which classes of the library's `enum` it counts as, by name."""
+    vwt_meta: type | None = None
+    """The class of the library that it is an instance of, other than `type`."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> ClassMeta:
         """One of ours; the tests may not derive from it."""
         if namespace.pop("vwt_made", False):
             return super().__new__(cls, name, bases, namespace)
         return refuse(f"the tests derive {name} from a class of the code")
+
+    @property  # type: ignore[misc]
+    def __class__(cls) -> Any:
+        """What `isinstance(cls, enum.EnumMeta)` looks at."""
+        return cls.vwt_meta or type(cls)
 
     def __call__(cls, *positional: Any, **named: Any) -> Any:
         """What the code makes."""

@@ -31,7 +31,7 @@ def main(spec_fd: int, status_fd: int, settings_file: str) -> None:
         settings: dict[str, Any] = marshal.loads(file.read())
     with os.fdopen(spec_fd, "rb") as file:
         spec = marshal.loads(file.read())
-    given = [0, 1, 2, spec["report"], *spec["fds"]]
+    given = [0, 1, 2, *spec["own"], *spec["fds"]]
     door = socket.socket(socket.AF_UNIX)
     door.bind(settings["socket"])
     os.chmod(settings["socket"], 0o666)  # who builds the container decides whose root knocks; the folder is private

@@ -72,8 +72,10 @@ def _prepare(spec: dict[str, Any]) -> list[str]:
     if not spec["namespace"]:
         _become_reaper(spec)
     notes: list[str] = []
-    if spec["source"]:
-        ready.copy(spec["source"], spec["box"], spec["uid"], notes)
+    if spec["source"] is not None:
+        os.fchdir(spec["source"])
+        os.close(spec["source"])
+        ready.copy(".", spec["box"], spec["uid"], notes)
     os.chdir(spec["box"])
     if spec["confined"]:
         ready.give_up_privileges(spec["uid"])
@@ -266,7 +268,7 @@ def _receive(door: str) -> dict[str, Any]:
         _, given, _, _ = socket.recv_fds(caller, 1, 64)
         with caller.makefile("rb") as file:
             spec: dict[str, Any] = marshal.loads(file.read())
-    targets = [0, 1, 2, spec["report"], *spec["fds"]]
+    targets = [0, 1, 2, *spec["own"], *spec["fds"]]
     aside = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, max(targets) + 1) for fd in given]
     for fd, target in zip(aside, targets, strict=True):
         os.dup2(fd, target)

@@ -22,7 +22,6 @@ __all__ = [
     "DOOR",
     "INODES",
     "INSIDE",
-    "SOURCE",
     "SYSTEM_FILES",
     "Step",
     "etc_files",
@@ -35,7 +34,6 @@ PROGRAM: Final = "/.vwt"
 DOOR: Final = "/.door"
 """The folder of the socket through which a container gets what other sandboxes inherit."""
 INSIDE: Final = f"{PROGRAM}/inside.pyc"
-SOURCE: Final = "/src"
 INODES: Final = MappingProxyType({BOX: 16384, "/tmp": 8192, "/dev/shm": 1024})  # noqa: S108
 """Files and folders that may exist in each writable place."""
 SYSTEM_FILES: Final = tuple(
@@ -119,7 +117,6 @@ def plan(
     limits: Limits,
     etc: Path,
     program: Path,
-    workdir: Path | None,
     read_only: Sequence[Mount],
     links: Sequence[Step] = (),
 ) -> list[Step]:
@@ -136,8 +133,6 @@ def plan(
         *(Step("bind", f"/etc/{file.name}", str(file)) for file in sorted(etc.iterdir())),
     ]
     mounts = [Mount(program, PROGRAM), *read_only]
-    if workdir is not None:
-        mounts.append(Mount(workdir.resolve(), SOURCE))
     steps += _with_parents([*(Step("bind", mount.target, str(mount.source)) for mount in mounts), *links])
     steps += [
         Step("proc", "/proc"),

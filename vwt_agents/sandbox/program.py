@@ -35,8 +35,12 @@ def program() -> Mapping[str, bytes]:
 
 
 def package(names: Sequence[str]) -> Mapping[str, bytes]:
-    """These modules of ours, and `start.py` that starts one of them; a sandbox has no other part of the package."""
-    return {"start.py": _START, **{f"vwt_agents/sandbox/{name}.pyc": _compiled(name) for name in names}}
+    """These modules of ours, and `start.py` that starts one of them; a sandbox has no other part of the package.
+
+    They are packages with an `__init__`: one that this Python has among its own would go before a folder that has none.
+    """
+    inits = {f"{folder}/__init__.py": b"" for folder in ("vwt_agents", "vwt_agents/sandbox")}
+    return {"start.py": _START, **inits, **{f"vwt_agents/sandbox/{name}.pyc": _compiled(name) for name in names}}
 
 
 @functools.cache

@@ -57,7 +57,7 @@ def main(spec_fd: int, status_fd: int) -> NoReturn:
             _fail(error)
         inside.main(spec)
     os.write(status_fd, b'{"child-pid": %d}\n' % pid)
-    for fd in (status_fd, spec["report"], 0, 1, 2, *spec["fds"]):
+    for fd in (status_fd, 0, 1, 2, *spec["own"], *spec["fds"]):
         os.close(fd)
     os.waitpid(pid, 0)
     os._exit(0)

@@ -52,7 +52,7 @@ DENIED: Final[Mapping[str, Numbers]] = {
     "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89), "vhangup": (153, 58), "personality": (135, 92),
     # memory that is in no process's RSS, or outlives it
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186),
-    "semget": (64, 190), "mq_open": (240, 180),
+    "semget": (64, 190), "mq_open": (240, 180), "vmsplice": (278, 75),
 }
 UNFENCED: Final[Mapping[str, Numbers]] = {
     # what Landlock lets through: any way to a socket that is not the program's own, and changes of what it cannot open

@@ -151,6 +151,13 @@ def _equals_or_none(one: Any, choice: Any) -> bool | None:
         return None
 
 
+def _called_or_none(target: Callable[..., Any], choice: Any, others: list[Any], named: dict[str, Any]) -> Any:
+    try:
+        return target(choice, *others, **named)
+    except Exception:  # noqa: BLE001
+        return None
+
+
 def _holds(one: Any, item: object) -> bool:
     try:
         return bool(item in one)
@@ -164,6 +171,7 @@ _QUESTIONS: Final[dict[str, Callable[..., Any]]] = {
     "deep copy": lambda one: _copied(one, deep=True),
     "equal": lambda one, other: [bool(one == other), *(_equals(each, object()) for each in (one, other))],
     "equal plain": lambda one, choices: [_equals_or_none(one, choice) for choice in choices],
+    "each": lambda target, choices, more, named: [_called_or_none(target, one, more, named) for one in choices],
     "holds": lambda one, item: [item in one, _holds(one, object())],
     "listed": list,
     "instance": lambda one, cls: [isinstance(one, cls), isinstance(object(), cls)],

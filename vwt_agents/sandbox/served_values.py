@@ -27,6 +27,7 @@ __all__ = ["Objects", "ServedCoder", "code_is_in", "text_or_none"]
 
 _MOST_OBJECTS: Final = 200_000
 _LINES: Final = 6
+_METAS: Final = ("abc", "enum")
 _HOME: list[str] = []
 
 
@@ -130,10 +131,12 @@ class ServedCoder(Coder):
             "module": str(cls.__module__),
             "doc": text_or_none(cls.__doc__),
             "has": sorted({key[2:-2] for one in own for key in vars(one) if _dunder(key)}),
+            "changed": _changed(own, base),
             "own_equality": any("__eq__" in vars(one) for one in own),
             "base": base.__name__ if base else None,
             "made_from_base": is_made_from(cls),
             "enums": [one.__name__ for one in cls.__mro__ if one.__module__ == "enum"] if _is_enum(cls) else [],
+            "meta": next((one.__name__ for one in type.mro(type(cls)) if one.__module__ in _METAS), None),
             "checks": type(cls) is not type,
             "members": _members(cls),
             "fields": [str(one) for one in fields],
@@ -173,7 +176,7 @@ class ServedCoder(Coder):
             case ["module", str(name)]:
                 return sys.modules[name]
             case ["named", cls, items]:
-                return self.decode(cls, depth + 1)._make(self.all_of(items, depth))
+                return tuple.__new__(self.decode(cls, depth + 1), self.all_of(items, depth))
             case ["library", str(module), str(name)]:
                 return operator.attrgetter(name)(importlib.import_module(module))
             case ["exception", str(name), arguments]:
@@ -193,6 +196,17 @@ def text_or_none(value: Any) -> str | None:
 
 def _dunder(key: str) -> bool:
     return key.startswith("__") and key.endswith("__")
+
+
+def _changed(own: list[type], base: type | None) -> list[str]:
+    """The methods of a builtin that a class made from it has in another way."""
+    if base is None or base in CHANGEABLE:
+        return []
+    return sorted({key for one in own for key, value in vars(one).items() if callable(value) and _changes(base, key)})
+
+
+def _changes(base: type, key: str) -> bool:
+    return hasattr(base, key) and not _dunder(key)
 
 
 def _members(cls: type) -> list[str] | None:

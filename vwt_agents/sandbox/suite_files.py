@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vwt_agents.errors import UsageError
 
@@ -13,16 +14,37 @@ if TYPE_CHECKING:
 
 __all__ = ["checked_files", "declared_tests", "module_names", "names_of_code", "parsed"]
 
+_LONGEST_PART: Final = 255
+_LONGEST: Final = 2000
+_SHOWN: Final = 80
+
 
 def checked_files(files: Mapping[str, str]) -> Mapping[str, str]:
-    """The same files; UsageError when a name would leave its folder."""
-    for name in files:
-        path = PurePosixPath(name)
-        if not name or "\0" in name or path.is_absolute() or ".." in path.parts or path == PurePosixPath("."):
-            raise UsageError(
-                f"{name!r} is no name for a file in a work folder", hint="use a relative path without '..'"
-            )
+    """The same files; UsageError when a name would leave its folder, or no file system could hold it beside the others."""
+    paths = {name: PurePosixPath(name) for name in files}
+    folders = {parent for path in paths.values() for parent in path.parents}
+    for name, path in paths.items():
+        if not path.parts or "\0" in name or path.is_absolute() or ".." in path.parts:
+            hint = "use a relative path without '..'"
+        elif path in folders:
+            hint = "it is a folder too: leave one of the two out"
+        elif not _is_short(path):
+            hint = f"use at most {_LONGEST_PART} bytes for each part of a path and {_LONGEST} for all of it, in UTF-8"
+        else:
+            continue
+        raise UsageError(f"{_shortened(name)} is no name for a file in a work folder", hint=hint)
     return files
+
+
+def _is_short(path: PurePosixPath) -> bool:
+    try:
+        return len(os.fsencode(path)) <= _LONGEST and all(len(os.fsencode(one)) <= _LONGEST_PART for one in path.parts)
+    except UnicodeEncodeError:
+        return False
+
+
+def _shortened(name: str) -> str:
+    return repr(name) if len(name) <= _SHOWN else f"{name[:_SHOWN]!r}..."
 
 
 def declared_tests(tests: Mapping[str, str]) -> frozenset[str]:

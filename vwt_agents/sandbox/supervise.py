@@ -27,6 +27,7 @@ from vwt_agents.sandbox.seccomp import build_filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from vwt_agents.sandbox.seccomp import Numbers
 
@@ -34,6 +35,7 @@ __all__ = ["Job", "supervise"]
 
 _MIB = 1024 * 1024
 _CHUNK = 65536
+_STREAMS = ("stdin", "stdout", "stderr")
 _STOP_S = 15.0  # a builder that is asked to end, because it alone can: it talks to a container service
 
 
@@ -48,7 +50,7 @@ class Job:
     env: Mapping[str, str]
     limits: Limits
     box: str
-    source: str | None
+    source: Path | None
     uid: int | None = None
     collect: Sequence[str] = ()
     pass_fds: Sequence[int] = ()
@@ -141,12 +143,15 @@ def _start(job: Job, stack: contextlib.ExitStack) -> tuple[subprocess.Popen[byte
         os.set_blocking(ours[name], name == "spec")
         stack.callback(_close, ours, name)
     try:
+        if job.source is not None:
+            # Handed over open and never mounted: a program could reach the sockets and pipes in it, read-only or not.
+            theirs["source"] = os.open(job.source, os.O_RDONLY | os.O_DIRECTORY)
         process = subprocess.Popen(
             list(job.command(theirs["spec"], theirs["status"])),
             stdin=theirs["stdin"],
             stdout=theirs["stdout"],
             stderr=theirs["stderr"],
-            pass_fds=(theirs["spec"], theirs["report"], theirs["status"], *job.pass_fds),
+            pass_fds=(*(fd for name, fd in theirs.items() if name not in _STREAMS), *job.pass_fds),
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
             cwd="/",
         )
@@ -155,18 +160,18 @@ def _start(job: Job, stack: contextlib.ExitStack) -> tuple[subprocess.Popen[byte
             f"{job.backend} could not be started: {error}", hint="try: vwt-agents sandbox check"
         ) from error
     finally:
-        report_fd = theirs["report"]
+        report_fd, source_fd = theirs["report"], theirs.get("source")
         for fd in theirs.values():
             os.close(fd)
     with contextlib.suppress(BrokenPipeError):
-        data = memoryview(marshal.dumps(_spec(job, report_fd)))
+        data = memoryview(marshal.dumps(_spec(job, report_fd, source_fd)))
         while data:
             data = data[os.write(ours["spec"], data) :]
     _close(ours, "spec")
     return process, ours
 
 
-def _spec(job: Job, report_fd: int) -> dict[str, Any]:
+def _spec(job: Job, report_fd: int, source_fd: int | None) -> dict[str, Any]:
     machine = platform.machine()
     return {
         "argv": list(job.argv),
@@ -177,7 +182,8 @@ def _spec(job: Job, report_fd: int) -> dict[str, Any]:
         "fds": list(job.pass_fds),
         "collect": list(job.collect),
         "box": job.box,
-        "source": job.source,
+        "source": source_fd,
+        "own": [report_fd, *([] if source_fd is None else [source_fd])],  # process 1's, and never the program's
         "uid": job.uid,
         "confined": job.level != "none",
         "namespace": job.level == "full",

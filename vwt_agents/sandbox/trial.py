@@ -29,6 +29,7 @@ __all__ = ["Trial", "try_tests"]
 
 _TESTS, _TRUSTED, _OWN, _SERVING = "/tests", "/trusted", "/trusted-run", "/serving"
 _MOST_RECORDS = 16 * 1024 * 1024
+_MOST_LEFT = 256  # pieces in the socket when the run has ended: more than its buffer holds
 _MODULES = {
     "driving": ("driver",),
     "standing-in": (
@@ -224,7 +225,7 @@ class _Side:
                     pass_fds=(theirs.fileno(), *([link] if link is not None else [])),
                 )
                 group.cancel_scope.cancel()
-            _drain(ours, said)
+            _drain(ours, said, _MOST_LEFT)
         return result, said
 
     def _words(self, records: int, link: int | None) -> tuple[str, ...]:
@@ -238,13 +239,14 @@ async def _listen(ours: socket.socket, said: _Said) -> None:
 
     while True:
         await anyio.wait_readable(ours)
-        if not _drain(ours, said):
+        # One piece at a time: while processes write faster than this reads, others must have a turn, such as the wall clock.
+        if not _drain(ours, said, 1):
             return
 
 
-def _drain(ours: socket.socket, said: _Said) -> bool:
-    """Read what is there; False at the end of the stream."""
-    while True:
+def _drain(ours: socket.socket, said: _Said, pieces: int) -> bool:
+    """Read what is there, so many pieces at most; False at the end of the stream."""
+    for _ in range(pieces):
         try:
             data = ours.recv(65536)
         except BlockingIOError:
@@ -255,3 +257,4 @@ def _drain(ours: socket.socket, said: _Said) -> bool:
             return False
         if len(said.data) < _MOST_RECORDS:
             said.data += data
+    return True

@@ -69,7 +69,7 @@ class OnThisMachine:
                 },
                 limits=limits or Limits(),
                 box=str(box),
-                source=str(workdir.resolve()) if workdir is not None else None,  # noqa: ASYNC240
+                source=workdir,
                 uid=uid,
                 collect=collect,
                 pass_fds=pass_fds,
