@@ -66,6 +66,7 @@ class World:
             "udp": (socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)),
             "abstract": (socket.AF_UNIX, socket.SOCK_STREAM, f"\0vwt-test-{os.getpid()}"),
             "socket": (socket.AF_UNIX, socket.SOCK_STREAM, str(folder / "socket")),
+            "datagrams": (socket.AF_UNIX, socket.SOCK_DGRAM, str(folder / "datagrams")),
         }
         self.open: dict[str, socket.socket] = {}
         for name, (family, kind, address) in self.doors.items():
@@ -87,6 +88,7 @@ class World:
                 "udp": self.open["udp"].getsockname()[1],
                 "abstract": f"vwt-test-{os.getpid()}",
                 "socket": str(folder / "socket"),
+                "datagrams": str(folder / "datagrams"),
                 "marker": self.marker,
             }
         )

@@ -170,6 +170,11 @@ for family in (*range(3, 10), *range(11, 16), *range(17, 46), 0x10000 + 40):
     for kind in (1, 2, 3, 5):
         fd = libc.socket(family, kind, 0)
         if fd >= 0: escaped()
+        x86 and reached(53, family, kind, 0, ctypes.create_string_buffer(8))
+""",
+    "sends to a socket file from a pair of its own": """
+one, two = socket.socketpair(type=socket.SOCK_DGRAM)
+one.sendto(b"x", world["datagrams"]); escaped()
 """,
     "opens a raw socket": "socket.socket(socket.AF_INET, socket.SOCK_RAW, 1); escaped()",
     "gives its interface an address": """
@@ -225,6 +230,7 @@ for place in ("/", "/dev", "/etc", "/usr", "/.vwt", "/dev/pts", "/run", "/var", 
 """,
     "locks memory": "libc.mlockall(3) == 0 and mmap.mmap(-1, 64 << 20) and escaped()",
     "keeps memory in queues and segments": "x86 and (reached(68, 0, 0o1600), reached(64, 0, 9, 0o1600), reached(240, b'x', 0o102, 0o600, None), reached(447, 0), reached(29, 0, 1 << 20, 0o1600))",
+    "keeps memory in locks that are nobody's": "x86 and reached(72, os.open('f', os.O_RDWR | os.O_CREAT), 37, struct.pack('=hhxxxxqqi', 1, 0, 0, 1, 0))",
     "keeps memory in pipes": "r, w = os.pipe(); x86 and reached(278, w, struct.pack('=QQ', ctypes.addressof(ctypes.create_string_buffer(9)), 1), 1, 2)",
     "leaves a core": "pid = os.fork() or os.abort(); os.waitpid(pid, 0); any('core' in n for n in os.listdir('.')) and escaped()",
     "lifts its limits again": """
@@ -247,6 +253,7 @@ WORKS_OUTSIDE = (
     "connects over IPv6",
     "connects to an abstract socket",
     "connects to a socket file",
+    "sends to a socket file from a pair of its own",
     "signals the caller by its number",
     "may gain privileges by a program",
     "opens more files than allowed",
@@ -358,6 +365,15 @@ base = libc.mmap(None, ctypes.c_size_t(65000 * 4096), 1, 0x4022, -1, 0)
 for page in range(0, 64900, 2): libc.mprotect(ctypes.c_void_p(base + page * 4096), 4096, 0)
 for _ in range(20):
     if os.fork() == 0: time.sleep(60)
+time.sleep(60)
+""",
+        {"memory"},
+    ),
+    "hides memory in locks on files": (
+        """
+for n in range(200):
+    fd = os.open(f"{n}", os.O_RDWR | os.O_CREAT)
+    for at in range(1000): fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 2 * at)
 time.sleep(60)
 """,
         {"memory"},

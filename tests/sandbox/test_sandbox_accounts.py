@@ -28,6 +28,11 @@ if sys.argv[1] == "in mappings":
 if sys.argv[1] == "in page tables":
     sparse = mmap.mmap(-1, 8 << 30, flags=0x4022, prot=1)
     any(sparse[at] for at in range(0, 8 << 30, 2 << 20))
+if sys.argv[1] == "in locks":
+    import fcntl, tempfile
+    file = tempfile.TemporaryFile()
+    for at in range(0, 2400, 2):
+        fcntl.lockf(file, fcntl.LOCK_EX, 1, at)
 if sys.argv[1] == "hidden":
     ctypes.CDLL(None).prctl(4, 0)
 print("ready", flush=True); sys.stdin.read()
@@ -63,6 +68,13 @@ def test_what_the_kernel_keeps_for_a_process_that_fills_no_page_counts(holding, 
     resident, charged = accounts.memory([holding(way)], 0, own_network=False)
     assert resident < 32 * MIB
     assert charged - plainly > mib * MIB
+
+
+def test_more_locks_on_files_than_anybody_needs_are_above_every_limit(holding):
+    """The kernel counts them against nothing: a program kept gigabytes in them."""
+    pid, other = holding("in locks"), holding("plainly")
+    assert accounts.memory([pid], 64 << 30, own_network=False)[1] > 64 << 30
+    assert (accounts.locks([other]), accounts.memory([other], 64 << 30, own_network=False)[1]) == (0, 0)
 
 
 def test_nothing_is_charged_where_nobody_could_be_above_the_limit(holding):

@@ -157,13 +157,22 @@ from vwt_agents.sandbox.detect import probe
 from vwt_agents.sandbox.landlock import Landlock
 from vwt_agents.sandbox.service import Sandbox
 PROGRAM = '''
-import os, signal, subprocess, sys
+import ctypes, fcntl, os, signal, socket, subprocess, sys
 print(os.getuid(), flush=True)
 os.kill(os.getpid(), 0) if sys.argv[1] == "7" else None
+caller, own = int(sys.argv[2]), os.open("a.py", os.O_RDONLY)
 paths = (lambda: os.listdir("/proc"), lambda: open("/etc/passwd"), lambda: os.listdir("/"))
-for attack in (lambda: os.kill(int(sys.argv[2]), 0), *paths):
+files = (lambda: os.fchmod(own, 0o600), lambda: os.fchown(own, -1, os.getgid()), lambda: os.setxattr(own, "user.x", b""),
+         lambda: fcntl.ioctl(own, 0x40086602, bytes(8)), lambda: fcntl.fcntl(own, fcntl.F_SETLEASE, fcntl.F_RDLCK))
+def thread_of_the_caller():
+    number = 234 if os.uname().machine == "x86_64" else 131
+    if ctypes.CDLL(None).syscall(number, caller, caller, 0): raise OSError
+signals = (lambda: os.kill(caller, 0), lambda: fcntl.fcntl(own, fcntl.F_SETOWN, caller), thread_of_the_caller)
+for attack in (*paths, *files, *signals, lambda: socket.socketpair(type=socket.SOCK_DGRAM)):
     try: attack(); print("ESCAPED")
     except OSError: pass
+one, two = socket.socketpair()
+one.setblocking(False); fcntl.lockf(open("b", "w"), fcntl.LOCK_EX); two.send(b"x"); assert one.recv(2) == b"x"
 assert subprocess.check_output([sys.executable, "-c", "print(1)"]) == b"1\\\\n"
 '''
 async def main():
@@ -182,6 +191,7 @@ anyio.run(main)
 
 
 def test_reduced_holds_and_judges_for_an_unprivileged_user(as_nobody):
+    """Neither what it can open to read, nor who reads from a socket file, nor what the user runs is changed by a program."""
     if fence.abi() < 6:
         pytest.skip("this kernel's Landlock scopes no signals")
     assert as_nobody("-c", _REDUCED) == '["disk", "file_names"]\n'
@@ -223,9 +233,17 @@ def test_the_filter_decides_as_the_table_says():
     assert [decide(code, 16, (0, request)) for request in (0x5401, 0x5412, 0x100005412)] == [ALLOWED, REFUSED, REFUSED]
     assert [decide(code, 302, (pid,)) for pid in (0, 1)] == [ALLOWED, REFUSED]
     assert [decide(code, 141, who) for who in ((0, 0), (0, 1), (1, 0), (2, 0))] == [ALLOWED, REFUSED, REFUSED, REFUSED]
+    assert [decide(code, 53, (family, 2)) for family in (1, 2, 40)] == [ALLOWED, REFUSED, REFUSED]
     more = build_filter("x86_64", UNFENCED, UNSCOPED)
-    assert [decide(code, number) for number in (90, 62)] == [ALLOWED, ALLOWED]
-    assert [decide(more, number) for number in (41, 90, 62)] == [REFUSED] * 3
+    assert [decide(code, number) for number in (90, 62, 91, 234, 72)] == [ALLOWED] * 5
+    assert [decide(more, number) for number in (41, 90, 62, 91, 234)] == [REFUSED] * 5
+    pairs = [decide(more, 53, pair) for pair in ((1, 1), (1, 0x80001), (1, 0x80805), (1, 2), (1, 0x80003), (40, 1))]
+    assert pairs == [ALLOWED] * 3 + [REFUSED] * 3
+    assert [decide(more, 16, (0, request)) for request in (0x5401, 0x5421, 0x5412, 0x40086602)] == [
+        *(ALLOWED, ALLOWED),
+        *(REFUSED, REFUSED),
+    ]
+    assert [decide(more, 72, (0, command)) for command in (2, 6, 1030, 8, 10, 1024)] == [ALLOWED] * 3 + [REFUSED] * 3
     assert build_filter("riscv64") == b""
 
 
@@ -252,9 +270,12 @@ def test_a_containers_profile_is_made_from_the_same_table():
                     return True
         return False
 
-    cases = [("socket", 41, (family, 1)) for family in range(48)]
+    cases = [
+        (name, number, (family, 1)) for name, number in (("socket", 41), ("socketpair", 53)) for family in range(48)
+    ]
     cases += [("clone", 56, (1 << bit | 17, 0)) for bit in range(8, 31)]
     cases += [("ioctl", 16, (0, request)) for request in (0x5401, 0x5412, 0x541C, 0x100005412)]
+    cases += [("fcntl", 72, (0, command)) for command in (*range(40), 1030, 0x100000025)]
     cases += [("setpriority", 141, (which, who)) for which in range(3) for who in range(2)]
     cases += [("ioprio_set", 251, (which, who)) for which in range(4) for who in range(2)]
     for name, number, arguments in cases:

@@ -2,7 +2,7 @@
 
 Runs inside, beside `inside`: standard library only. Counts what a program could hide from its own RSS too: memory that is
 shared but mapped into no page table, processes that close their /proc files, buffers of sockets, page tables, and what the
-kernel keeps for each mapping.
+kernel keeps for each mapping and for locks on files.
 """
 
 # No pathlib, no contextlib, no typing: their imports would be most of process 1's start-up.
@@ -15,6 +15,9 @@ import os
 _KIB = 1024
 _SOCKET = 425984  # bytes one socket may hold back with the kernel's default net.core.wmem_max, times two as it counts
 _MAPPING = 256  # bytes the kernel keeps for one, rounded up: 220 were measured
+_MOST_LOCKS = 1000  # of all processes on files: the kernel keeps 200 bytes for each and has no limit of its own
+_LOCKS_READ = 65536  # letters of its list, which takes the longer to read the more there are
+_NO_END = 1 << 62
 _TCP = ("/proc/net/tcp", "/proc/net/tcp6")
 
 
@@ -55,6 +58,8 @@ def memory(pids: list[str], allowed: int, *, own_network: bool) -> tuple[int, in
         if "VmSize:" in fields:
             sizes[pid] = fields["VmSize:"], fields.get("VmPTE:", 0)
             most += sum(sizes[pid])
+    if locks(pids) > _MOST_LOCKS:
+        return resident, _NO_END
     buffers = socket_buffers() if own_network else _pairs(pids)
     if most + buffers <= allowed:
         return resident, 0
@@ -105,6 +110,13 @@ def socket_buffers() -> int:
                 sent, _, received = line.split()[4].partition(":")
                 queued += int(sent, 16) + int(received, 16)
     return used * _SOCKET + queued
+
+
+def locks(pids: list[str]) -> int:
+    """How many locks on files the processes hold, as far as the beginning of the kernel's list tells."""
+    owners = set(pids)
+    lines = (line.replace("-> ", "").split() for line in _read("/proc/locks", _LOCKS_READ).splitlines())
+    return sum(len(words) > 4 and words[4] in owners for words in lines)
 
 
 def _pairs(pids: list[str]) -> int:
@@ -161,9 +173,9 @@ def _fields(path: str, names: tuple[str, ...]) -> dict[str, int]:
     return {line[0]: int(line[1]) * _KIB for line in lines}
 
 
-def _read(path: str) -> str:
+def _read(path: str, most: int = -1) -> str:
     try:
         with open(path) as file:
-            return file.read()
+            return file.read(most)
     except (OSError, ValueError):
         return ""

@@ -1,8 +1,9 @@
 """The landlock backend, level `reduced`: for machines that close user namespaces. Only ever used when the user allows it.
 
-Landlock fences files, signals and abstract sockets; the system call filter denies every socket but a pair, and changes of
-files by path. What is then still open: names, sizes and dates of files can be asked for, and the disk has no quota.
-Programs miss loopback sockets, /proc, POSIX semaphores (so multiprocessing's Pool and Lock), chmod and utime by path.
+Landlock fences files, signals and abstract sockets; the system call filter denies every socket but a pair of streams, and
+changes of modes, owners, times and flags of files. What is then still open: names, sizes and dates of files can be asked
+for, and the disk has no quota. Programs miss loopback sockets, /proc, POSIX semaphores (so multiprocessing's Pool and Lock),
+chmod and utime.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from vwt_agents.sandbox.unsafe import OnThisMachine
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from vwt_agents.sandbox.seccomp import Numbers
+    from vwt_agents.sandbox.seccomp import Refused
 
 __all__ = ["Landlock"]
 
@@ -42,7 +43,7 @@ class Landlock(OnThisMachine):
     def _uid(self) -> int | None:
         return own_uid()
 
-    def _denied(self) -> Sequence[Mapping[str, Numbers]]:
+    def _denied(self) -> Sequence[Refused]:
         return (UNFENCED,) if self.version >= _SIGNALS_SCOPED else (UNFENCED, UNSCOPED)
 
     def _extra(self, writable: Sequence[Path], readable: Sequence[str]) -> Mapping[str, Any]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from vwt_agents.sandbox.seccomp import Numbers
+    from vwt_agents.sandbox.seccomp import Refused
 
 __all__ = ["Job", "supervise"]
 
@@ -57,7 +57,7 @@ class Job:
     stdin: bytes = b""
     stop_signal: int = signal.SIGKILL
     inodes: Mapping[str, int] = field(default_factory=dict)
-    denied: Sequence[Mapping[str, Numbers]] = ()
+    denied: Sequence[Refused] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     enforced: frozenset[str] = ENFORCED
 

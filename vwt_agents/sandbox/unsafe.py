@@ -21,7 +21,7 @@ from vwt_agents.sandbox.supervise import Job, supervise
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from vwt_agents.sandbox.seccomp import Numbers
+    from vwt_agents.sandbox.seccomp import Refused
 
 __all__ = ["OnThisMachine", "Unsafe"]
 
@@ -84,7 +84,7 @@ class OnThisMachine:
     def _uid(self) -> int | None:
         return None
 
-    def _denied(self) -> Sequence[Mapping[str, Numbers]]:
+    def _denied(self) -> Sequence[Refused]:
         return ()
 
     def _extra(self, writable: Sequence[Path], readable: Sequence[str]) -> Mapping[str, Any]:  # noqa: ARG002
