@@ -500,4 +500,14 @@ FORGERIES: dict[str, Forgery] = {
         "from m import f\n\n\ndef test_one():\n    assert abs(f(1) - 2) < 1e-6\n",
         same_process=False,
     ),
+    "a text that begins with what it was first asked for": Forgery(
+        "class S(str):\n    told = None\n    def startswith(self, o):\n        S.told = S.told or o\n        return o == S.told\ndef f(x): return S('')",
+        "from m import f\n\n\ndef test_one():\n    assert f(1).startswith('hello')\n",
+        same_process=False,
+    ),
+    "a tuple with a place for what it was first asked for": Forgery(
+        "class V(tuple):\n    told = None\n    def index(self, o):\n        V.told = V.told or o\n        return 1 if o == V.told else 0\ndef f(x): return V()",
+        "from m import f\n\n\ndef test_one():\n    assert f(1).index(3) == 1\n",
+        same_process=False,
+    ),
 }

@@ -181,19 +181,22 @@ def _derived(said: Any) -> Any:
 
 
 def _changed(name: str, own: Any) -> Callable[..., Any]:
-    """A method of the builtin that the class has changed: where they differ, the code has to tell its argument from others."""
+    """A method of the builtin that the class has changed: where they differ, the code has to tell its argument from others.
+
+    It hears that one alone only where it has raised an exception, or cannot be misled: then both have to say the same.
+    """
 
     def method(self: Any, *others: Any, **named: Any) -> Any:
         __tracebackhide__ = True
-        mine = Method(self, name)
-        said = mine(*others, **named)
-        if (not others and not named and type(said) is not bool) or _same(
-            _plain(said), _tried(own, self, others, named)
-        ):
-            return said
+        mine, here = Method(self, name), _tried(own, self, others, named)
         choices, at = among_decoys(others[0]) if others and is_plain(others[0]) else ([], 0)
-        answers = ask("each", mine, choices, list(others[1:]), named)
-        if type(answers) is not list or answers[at : at + 1] != [said] or answers.count(said) > 1:
+        answers = ask("each", mine, choices, list(others[1:]), named) if choices else []
+        if type(answers) is list and len(answers) > at and answers[at] is not None:
+            said, believed = answers[at], answers.count(answers[at]) == 1
+        else:
+            said = mine(*others, **named)
+            believed = not others and not named and type(said) is not bool
+        if not believed and not _same(_plain(said), here):
             doubt(f"{name}() of a {type(self).__name__} of the code is not that of a {type(plain_of(self)).__name__}")
         return said
 
