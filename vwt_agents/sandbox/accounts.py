@@ -17,7 +17,6 @@ _SOCKET = 425984  # bytes one socket may hold back with the kernel's default net
 _MAPPING = 256  # bytes the kernel keeps for one, rounded up: 220 were measured
 _MOST_LOCKS = 1000  # of all processes on files: the kernel keeps 200 bytes for each and has no limit of its own
 _LOCKS_READ = 65536  # letters of its list, which takes the longer to read the more there are
-_NO_END = 1 << 62
 _TCP = ("/proc/net/tcp", "/proc/net/tcp6")
 
 
@@ -58,8 +57,6 @@ def memory(pids: list[str], allowed: int, *, own_network: bool) -> tuple[int, in
         if "VmSize:" in fields:
             sizes[pid] = fields["VmSize:"], fields.get("VmPTE:", 0)
             most += sum(sizes[pid])
-    if locks(pids) > _MOST_LOCKS:
-        return resident, _NO_END
     buffers = socket_buffers() if own_network else _pairs(pids)
     if most + buffers <= allowed:
         return resident, 0
@@ -112,11 +109,12 @@ def socket_buffers() -> int:
     return used * _SOCKET + queued
 
 
-def locks(pids: list[str]) -> int:
-    """How many locks on files the processes hold, as far as the beginning of the kernel's list tells."""
+def too_many_locks(pids: list[str]) -> bool:
+    """Whether the processes hold more locks on files than anybody needs. Not to be asked often: while its list is read, the
+    kernel lets nobody on the machine lock a file, and to begin with it takes 10 ms."""
     owners = set(pids)
     lines = (line.replace("-> ", "").split() for line in _read("/proc/locks", _LOCKS_READ).splitlines())
-    return sum(len(words) > 4 and words[4] in owners for words in lines)
+    return sum(len(words) > 4 and words[4] in owners for words in lines) > _MOST_LOCKS
 
 
 def _pairs(pids: list[str]) -> int:
